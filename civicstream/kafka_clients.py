@@ -1,0 +1,121 @@
+"""Kafka clients configured from the settings, and patience while Kafka is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.settings import KafkaSettings
+from civicstream.topics import TOPICS, topic_name
+
+__all__ = [
+    "client_config",
+    "consumer",
+    "create_topics",
+    "producer",
+    "wait_for_kafka",
+]
+
+log = logging.getLogger(__name__)
+
+
+def client_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the connection options that every kafka-python client takes."""
+    config: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap.split(","),
+        "security_protocol": kafka.security_protocol,
+    }
+    if kafka.ca_file:
+        config["ssl_cafile"] = str(kafka.ca_file)
+    if kafka.sasl_mechanism:
+        config |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.username,
+            "sasl_plain_password": kafka.password and kafka.password.get_secret_value(),
+        }
+    return config
+
+
+def producer(kafka: KafkaSettings, **options: Any) -> KafkaProducer:
+    """Return an idempotent producer that confirms when all replicas have the record."""
+    defaults = {"acks": "all", "enable_idempotence": True, "linger_ms": 0}
+    return KafkaProducer(**client_config(kafka), **(defaults | options))
+
+
+def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
+    """Return a consumer that never commits by itself and starts at the beginning."""
+    defaults = {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "session_timeout_ms": kafka.session_timeout_ms,
+        "heartbeat_interval_ms": max(300, kafka.session_timeout_ms // 3),
+    }
+    return KafkaConsumer(**client_config(kafka), **(defaults | options))
+
+
+def wait_for_kafka(kafka: KafkaSettings, timeout_s: float | None = None) -> None:
+    """Return when Kafka answers; log what is waited for; raise ServerUnavailable after timeout."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    pause_s = 0.25
+    while True:
+        try:
+            KafkaAdminClient(**client_config(kafka), bootstrap_timeout_ms=3_000).close()
+        except (KafkaError, OSError) as error:
+            if deadline is not None and time.monotonic() > deadline:
+                raise ServerUnavailable(
+                    f"Kafka at {kafka.bootstrap} did not answer in {timeout_s:g} s: {error}"
+                ) from error
+            log.warning(
+                "waiting for Kafka at %s (%s); start it or set CIVICSTREAM_KAFKA__BOOTSTRAP",
+                kafka.bootstrap,
+                error,
+            )
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+        else:
+            return
+
+
+def create_topics(kafka: KafkaSettings) -> list[str]:
+    """Create the declared topics that are missing and return their names.
+
+    Raise ConfigurationError when one exists with another number of partitions: areas would
+    be split over two orders. Safe to run twice and from two processes at once.
+    """
+    admin = KafkaAdminClient(**client_config(kafka))
+    try:
+        wanted = {topic_name(kafka.topic_prefix, topic.name): topic for topic in TOPICS.values()}
+        existing = set(admin.list_topics())
+        created = []
+        for name, topic in wanted.items():
+            if name in existing:
+                continue
+            count = topic.partitions or kafka.partitions
+            new = NewTopic(name, count, kafka.replication, topic_configs=topic.config)
+            try:
+                admin.create_topics([new])
+                created.append(name)
+            except TopicAlreadyExistsError:
+                log.info("topic %s was created by another process", name)
+        for description in admin.describe_topics(list(wanted)):
+            _check_partitions(description, wanted[description["name"]].partitions, kafka)
+        return created
+    finally:
+        admin.close()
+
+
+def _check_partitions(
+    description: dict[str, Any], declared: int | None, kafka: KafkaSettings
+) -> None:
+    found, expected = len(description["partitions"]), declared or kafka.partitions
+    if found != expected:
+        raise ConfigurationError(
+            f"topic {description['name']} has {found} partitions, the settings say {expected}; "
+            "set CIVICSTREAM_KAFKA__PARTITIONS to what exists, or use another topic prefix"
+        )

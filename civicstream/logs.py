@@ -1,0 +1,23 @@
+"""One log format for every process, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+__all__ = ["set_up_logging"]
+
+# Their INFO lines are many a second and tell an operator nothing.
+_CHATTY = ("kafka", "aiokafka", "faust", "mode", "amqtt", "transitions", "asyncio")
+
+
+def set_up_logging(part: str, *, verbose: bool = False) -> None:
+    """Send the log of this process to standard error, each line naming the part."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        stream=sys.stderr,
+        format=f"%(asctime)s {part} %(levelname)s %(message)s",
+        force=True,
+    )
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)

@@ -1,0 +1,225 @@
+"""All settings: from ``CIVICSTREAM_…`` environment variables, then an optional TOML file.
+
+A section's field is ``CIVICSTREAM_<SECTION>__<FIELD>``, e.g. ``CIVICSTREAM_KAFKA__BOOTSTRAP``.
+Secrets may come as files from the folder ``CIVICSTREAM_SECRETS_DIR`` (default /run/secrets),
+named like the variable in lower case, e.g. ``civicstream_database__url``. Everything is
+validated before any connection is made; an unknown name is an error, not a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+
+from civicstream.errors import ConfigurationError
+
+__all__ = [
+    "CitySettings",
+    "DatabaseSettings",
+    "GatewaySettings",
+    "KafkaSettings",
+    "MqttSettings",
+    "Settings",
+    "SinkSettings",
+    "WindowSettings",
+    "WorkerSettings",
+    "environment_names",
+    "load_settings",
+]
+
+ENV_PREFIX = "CIVICSTREAM_"
+_SPECIAL = {"CIVICSTREAM_CONFIG", "CIVICSTREAM_SECRETS_DIR"}
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,80}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MqttSettings(_Section):
+    """The MQTT broker."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(1883, ge=1, le=65535)
+    username: str | None = None
+    password: SecretStr | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    root: str = Field("city/v1", pattern=r"^[^#+]+[^/#+]$")
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """auto: MQTT 5, and 3.1.1 when the broker refuses it."""
+    keepalive_s: int = Field(30, ge=5, le=3600)
+
+
+class KafkaSettings(_Section):
+    """Kafka or a broker that speaks its protocol."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    topic_prefix: Name = "city"
+    partitions: int = Field(8, ge=1, le=10_000)
+    replication: int = Field(1, ge=1, le=10)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    session_timeout_ms: int = Field(10_000, ge=1_000, le=300_000)
+
+
+class DatabaseSettings(_Section):
+    """PostgreSQL or TimescaleDB. ``url`` is what the running parts use, ``owner_url`` `init`."""
+
+    url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/civicstream")
+    owner_url: SecretStr | None = None
+    writer_password: SecretStr | None = None
+    """`init` gives the role civicstream_writer this password; without it the role cannot log in."""
+    reader_password: SecretStr | None = None
+    chunk_days: float = Field(1.0, gt=0, le=365)
+    readings_retention_days: int = Field(30, ge=1)
+    results_retention_days: int = Field(730, ge=1)
+    dead_letters_retention_days: int = Field(90, ge=1)
+
+
+class GatewaySettings(_Section):
+    """The MQTT gateway."""
+
+    id: Name = Field(default_factory=lambda: f"gateway-{socket.gethostname()}"[:80])
+    shared_group: Name | None = None
+    """Several gateways share the load as $share/<group>/…; each needs its own id."""
+    max_frame_readings: int = Field(1_000, ge=1, le=100_000)
+    max_frame_age_ms: int = Field(50, ge=1, le=10_000)
+    max_in_flight: int = Field(20_000, ge=1, le=65_535)
+    """Messages received and not yet acked; the broker holds the rest."""
+    max_payload_bytes: int = Field(256 * 1024, ge=1024)
+    max_future_skew_s: float = Field(30, ge=0)
+    oldest_year: int = Field(2000, ge=1970, le=2100)
+    """Readings before this year are rejected: almost always seconds sent as milliseconds."""
+    strict_sensors: bool = False
+    """Reject sensors that the city model does not know."""
+
+
+class WindowSettings(_Section):
+    """Event-time windows."""
+
+    size_s: int = Field(60, ge=1, le=86_400)
+    lateness_s: float = Field(30, ge=0)
+    out_of_orderness_s: float = Field(5, ge=0)
+    idle_s: float = Field(15, gt=0)
+    """A partition silent for so long has its open windows closed."""
+    provisional_every_s: float = Field(2, gt=0)
+
+
+class WorkerSettings(_Section):
+    """The Faust worker."""
+
+    app: Name = "civicstream-streams"
+    id: Name = Field(default_factory=lambda: f"worker-{socket.gethostname()}"[:80])
+    data_dir: Path = Path("data/worker")
+
+
+class SinkSettings(_Section):
+    """The TimescaleDB sink."""
+
+    group: Name = "civicstream-sink"
+    id: Name = Field(default_factory=lambda: f"sink-{socket.gethostname()}"[:80])
+    max_batch_rows: int = Field(50_000, ge=1)
+    max_batch_age_ms: int = Field(250, ge=1)
+
+
+class CitySettings(_Section):
+    """The city model."""
+
+    file: Path | None = None
+    """GeoJSON with areas, segments and sensors; see docs/city.md."""
+
+
+class Settings(_Section):
+    """Everything; a section a part."""
+
+    mqtt: MqttSettings = MqttSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    windows: WindowSettings = WindowSettings()
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    sink: SinkSettings = Field(default_factory=SinkSettings)
+    city: CitySettings = CitySettings()
+
+
+def environment_names() -> set[str]:
+    """Return every environment variable that is a setting."""
+    names = set(_SPECIAL)
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)  # noqa: S101, PT018
+        names |= {f"{ENV_PREFIX}{section}__{name}".upper() for name in model.model_fields}
+    return names
+
+
+def load_settings(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:
+    """Return the validated settings; raise ConfigurationError that names each bad one.
+
+    Precedence: environment, secrets folder, TOML file (``path`` or ``CIVICSTREAM_CONFIG``),
+    defaults.
+    """
+    env = dict(os.environ) if environ is None else environ
+    path = path or (Path(env["CIVICSTREAM_CONFIG"]) if env.get("CIVICSTREAM_CONFIG") else None)
+    values: dict[str, Any] = _read_toml(path) if path else {}
+    _overlay(values, _read_secrets(Path(env.get("CIVICSTREAM_SECRETS_DIR", "/run/secrets"))))
+    _overlay(values, {k: v for k, v in env.items() if k.startswith(ENV_PREFIX)})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, path)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"settings file {path} is not TOML: {error}") from error
+
+
+def _read_secrets(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        return {}
+    files = (f for f in folder.iterdir() if f.name.upper().startswith(ENV_PREFIX) and f.is_file())
+    return {f.name.upper(): f.read_text(encoding="utf-8").strip() for f in files}
+
+
+def _overlay(values: dict[str, Any], variables: dict[str, str]) -> None:
+    known = environment_names()
+    for name, text in variables.items():
+        if name not in known:
+            raise ConfigurationError(
+                f"environment variable {name} is not a setting; did you mean "
+                f"{_closest(name, known)}?"
+            )
+        if name not in _SPECIAL:
+            section, field = name.removeprefix(ENV_PREFIX).lower().split("__", 1)
+            values.setdefault(section, {})[field] = text
+
+
+def _closest(name: str, known: set[str]) -> str:
+    import difflib
+
+    return difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{place}: no such setting" + (f" (in {path})" if path else ""))
+        else:
+            lines.append(f"{place}: {item['msg']}")
+    return "settings: " + "; ".join(lines)

@@ -1,0 +1,81 @@
+"""Every Kafka topic and MQTT topic of the system, declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from civicstream.kinds import KINDS
+
+__all__ = ["TOPICS", "MqttTopic", "Topic", "frames_topic", "parse_mqtt_topic", "topic_name"]
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A Kafka topic: ``name`` without the prefix; ``partitions`` None means the setting's."""
+
+    name: str
+    holds: str
+    partitions: int | None = None
+    retention_ms: int = 7 * _DAY_MS
+    compacted: bool = False
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Kafka topic settings that `init` sets and checks."""
+        if self.compacted:
+            return {"cleanup.policy": "compact"}
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+
+
+def frames_topic(kind: str) -> str:
+    """Return the unprefixed frames topic of a kind."""
+    return f"frames.{kind}"
+
+
+_ALL = (
+    # Frames only bridge the gap until the sinks have them; three days outlast a long weekend.
+    *(
+        Topic(frames_topic(kind), f"{kind} readings as Arrow frames", retention_ms=3 * _DAY_MS)
+        for kind in KINDS
+    ),
+    Topic("results.traffic", "traffic per area and window, a row per segment"),
+    Topic("results.environment", "the other kinds per area and window, a row per measure"),
+    Topic("incidents", "incidents"),
+    Topic("forecasts", "speed and flow forecasts"),
+    Topic("reports", "citizen reports and their status changes", retention_ms=30 * _DAY_MS),
+    Topic("units", "place and state of crews"),
+    Topic("allocations", "dispatch advice and what became of it", retention_ms=30 * _DAY_MS),
+    Topic("alerts", "alerts", retention_ms=30 * _DAY_MS),
+    Topic("late", "readings that came after their window was closed, as frames"),
+    Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
+    Topic("ledger", "cumulative counts of every stage", partitions=1, compacted=True),
+)
+
+TOPICS: dict[str, Topic] = {topic.name: topic for topic in _ALL}
+
+
+def topic_name(prefix: str, name: str) -> str:
+    """Return the Kafka name of a declared topic; KeyError for one that is not declared."""
+    return f"{prefix}.{TOPICS[name].name}"
+
+
+@dataclass(frozen=True)
+class MqttTopic:
+    """The parts of ``<root>/<kind>/<area>/<sensor>``."""
+
+    kind: str
+    area: str
+    sensor: str
+
+
+def parse_mqtt_topic(topic: str, root: str) -> MqttTopic | None:
+    """Return the parts of a topic under ``root``, or None when it has another shape."""
+    if not topic.startswith(root + "/"):
+        return None
+    parts = topic[len(root) + 1 :].split("/")
+    if len(parts) != 3 or not all(parts):
+        return None
+    return MqttTopic(*parts)

@@ -1,0 +1,1 @@
+"""Live feed, history and alerts. Empty until its first issue is built."""

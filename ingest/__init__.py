@@ -1,0 +1,1 @@
+"""MQTT in, validated and batched frames out to Kafka."""

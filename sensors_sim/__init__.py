@@ -1,0 +1,1 @@
+"""A simulated city, and the replay of recorded data, published over MQTT."""

