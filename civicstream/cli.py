@@ -79,5 +79,24 @@ def sink(config: Config = None, verbose: Verbose = False) -> None:
     run(settings)
 
 
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="streams, sink, gateway, e2e, memory or all.")],
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Measuring time; start-up comes on top.")
+    ] = None,
+    readings: Annotated[
+        int | None, typer.Option(min=1000, help="Measure this many readings instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object as last line.")] = False,
+) -> None:
+    """Measure a figure beside its peers; `all` writes benchmarks/results.md too."""
+    set_up_logging("bench")
+    from benchmarks.command import bench as run
+
+    if not run(name, seconds=seconds, readings=readings, as_json=as_json):
+        raise typer.Exit(1)
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,57 @@
+"""``civicstream bench``: run benches, print what they measured, write ``results.md``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import typer
+
+from benchmarks import registry
+from benchmarks.goals import judge
+from benchmarks.machine import describe_machine
+from benchmarks.report import goal_line, markdown, result_lines
+from civicstream.errors import CivicStreamError
+
+__all__ = ["bench"]
+
+log = logging.getLogger(__name__)
+
+RESULTS = Path(__file__).with_name("results.md")
+
+
+def bench(name: str, *, seconds: float | None, readings: int | None, as_json: bool) -> bool:
+    """Run the bench ``name`` (or ``all``) and print it; True when all of them ran.
+
+    ``all`` also writes ``results.md``. One bench that fails does not stop the others. With
+    ``as_json`` the last line is one JSON object: the bench's, or name -> object for ``all``.
+    """
+    chosen = registry.find(name)
+    started = datetime.now(UTC)
+    results: dict[str, Mapping[str, object]] = {}
+    for one in chosen:
+        typer.echo(f"{one.name}: {one.measures}")
+        try:
+            results[one.name] = registry.run(one, seconds=seconds, readings=readings)
+        except (CivicStreamError, ImportError, OSError, RuntimeError) as error:
+            if name != "all":
+                raise
+            log.exception("bench %s failed", one.name)
+            results[one.name] = {"error": f"{type(error).__name__}: {error}"}
+        for line in result_lines(results[one.name]):
+            typer.echo(f"  {line}")
+        for verdict in judge({one.name: results[one.name]}):
+            typer.echo(f"  {goal_line(verdict)}")
+    if name == "all":
+        RESULTS.write_text(
+            markdown(results, machine=describe_machine(), date=started.date().isoformat()),
+            encoding="utf-8",
+        )
+        typer.echo(f"written: {RESULTS}")
+    if as_json:
+        printed = results if name == "all" else results[name]
+        typer.echo(msgspec.json.encode(printed).decode())
+    return not any("error" in result for result in results.values())

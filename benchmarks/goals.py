@@ -1,0 +1,68 @@
+"""What each figure must reach, and whether a run reached it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["GOALS", "Goal", "Verdict", "judge"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """``bench``'s value under ``key`` must be at least / at most / below ``limit``."""
+
+    bench: str
+    key: str
+    relation: Literal[">=", "<=", "<"]
+    limit: float
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A goal beside what was measured; ``value`` None where the run did not yield it."""
+
+    goal: Goal
+    value: float | None
+
+    @property
+    def met(self) -> bool:
+        if self.value is None:
+            return False
+        if self.goal.relation == ">=":
+            return self.value >= self.goal.limit
+        if self.goal.relation == "<=":
+            return self.value <= self.goal.limit
+        return self.value < self.goal.limit
+
+    @property
+    def share(self) -> float | None:
+        """Measured value as a share of the limit."""
+        return None if self.value is None else self.value / self.goal.limit
+
+
+GOALS = (
+    Goal("streams", "readings_per_s", ">=", 400_000, "readings/s of one worker"),
+    Goal("streams", "ratio_to_best_peer", ">=", 15, "times the best of Bytewax and Quix Streams"),
+    Goal("sink", "ratio_to_copy", ">=", 0.6, "of a bare binary COPY of the same rows"),
+    Goal("gateway", "cpu_ratio_to_bare", "<=", 1.6, "times the CPU of a bare paho callback"),
+    Goal("gateway", "ratio_to_naive_bridge", ">=", 2, "times a naive bridge"),
+    Goal("e2e", "held_readings_per_s", ">=", 5_000, "readings/s held without growing lag"),
+    Goal("e2e", "p99_row_s", "<", 2, "s from publish to database row, 99th percentile"),
+    # Bytes a reading costs may not rise with the size of the city. A quarter is the scatter
+    # of malloc's high-water mark between runs.
+    Goal("memory", "bytes_per_open_reading_growth", "<=", 1.25, "from 100,000 to most sensors"),
+)
+
+
+def judge(results: Mapping[str, Mapping[str, object]]) -> list[Verdict]:
+    """Return the verdict on every goal whose bench is among ``results`` (name -> its object)."""
+    verdicts = []
+    for goal in GOALS:
+        if goal.bench in results:
+            value = results[goal.bench].get(goal.key)
+            number = float(value) if isinstance(value, int | float) else None
+            verdicts.append(Verdict(goal, number))
+    return verdicts

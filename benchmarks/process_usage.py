@@ -1,0 +1,32 @@
+"""What a process has used, from /proc: CPU seconds and peak resident memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+__all__ = ["cpu_seconds", "peak_mb", "reset_peak"]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return user + system CPU seconds of the process's threads, living and ended."""
+    # Fields 14 and 15 of proc(5) stat, counted after the name, which may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def peak_mb(pid: int) -> float:
+    """Return the high-water mark of resident memory (VmHWM) [MB of 10^6 bytes]."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    if found is None:
+        raise ProcessLookupError(f"process {pid} has no memory any more; it has ended")
+    return int(found[1]) * 1024 / 1e6
+
+
+def reset_peak(pid: int) -> None:
+    """Let the high-water mark start again from what is resident now (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="utf-8")

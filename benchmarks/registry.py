@@ -1,0 +1,59 @@
+"""The benches by name, and how one is run.
+
+A bench is a module of this package with ``run(*, seconds, readings=None)`` that returns one
+flat JSON object. It is imported only when it runs: each brings servers and libraries of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+
+from civicstream.errors import ConfigurationError
+
+__all__ = ["BENCHES", "Bench", "find", "run"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """``seconds`` is the measuring time when none is asked for; start-up comes on top."""
+
+    name: str
+    measures: str
+    seconds: float
+
+
+BENCHES = {
+    bench.name: bench
+    for bench in (
+        Bench("streams", "one worker from Kafka frames to final results, beside peers", 40),
+        Bench("sink", "rows into a hypertable, beside executemany and a bare COPY", 30),
+        Bench("gateway", "MQTT to Kafka, beside a bare callback and a naive bridge", 30),
+        Bench("e2e", "the whole embedded stack: rate held and delays", 60),
+        Bench("memory", "the worker's peak memory from 1,000 to 1,000,000 sensors", 40),
+    )
+}
+
+
+def find(name: str) -> list[Bench]:
+    """Return the bench called ``name``, or every one for ``all``."""
+    if name == "all":
+        return list(BENCHES.values())
+    if name not in BENCHES:
+        raise ConfigurationError(f"no bench {name!r}; there are {', '.join(BENCHES)} and all")
+    return [BENCHES[name]]
+
+
+def run(bench: Bench, *, seconds: float | None, readings: int | None) -> dict[str, object]:
+    """Run ``bench`` and return its object; ``readings`` where the bench counts by readings."""
+    module = importlib.import_module(f"benchmarks.{bench.name}")
+    arguments: dict[str, object] = {"seconds": bench.seconds if seconds is None else seconds}
+    if readings is not None:
+        if "readings" not in inspect.signature(module.run).parameters:
+            raise ConfigurationError(
+                f"bench {bench.name} measures for a time; give --seconds instead of --readings"
+            )
+        arguments["readings"] = readings
+    result: dict[str, object] = module.run(**arguments)
+    return result
