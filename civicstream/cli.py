@@ -15,6 +15,7 @@ from civicstream import __version__
 from civicstream.errors import CivicStreamError, ConfigurationError
 from civicstream.logs import set_up_logging
 from civicstream.settings import Settings, load_settings
+from sensors_sim import commands as simulation  # declares options only; the parts stay lazy
 
 __all__ = ["app", "main"]
 
@@ -96,6 +97,9 @@ def bench(
 
     if not run(name, seconds=seconds, readings=readings, as_json=as_json):
         raise typer.Exit(1)
+
+
+app.command()(simulation.city)
 
 
 if __name__ == "__main__":
