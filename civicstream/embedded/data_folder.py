@@ -1,0 +1,137 @@
+"""The folder of an embedded stack: locked to one run, kept between runs, wiped on demand."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from civicstream.errors import ConfigurationError
+
+__all__ = ["DataFolder", "write_private"]
+
+_LOCK = "civicstream.lock"
+
+
+class DataFolder:
+    """``path`` with the database, logs, secrets and city of one stack; a context manager.
+
+    The lock file marks the folder as ours; it holds the process id of the run that has it.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        self.path = path.resolve()
+        self._fresh = fresh
+        self._lock: int | None = None
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def connection_file(self) -> Path:
+        """Settings with which other commands reach this stack: ``civicstream tail -c FILE``."""
+        return self.path / "civicstream.toml"
+
+    @property
+    def reader_url_file(self) -> Path:
+        """Address of the database for reading: ``psql "$(cat FILE)"``."""
+        return self.path / "database.url"
+
+    def __enter__(self) -> DataFolder:
+        try:
+            ours = (self.path / _LOCK).exists()
+            if self._fresh and not ours and self.path.exists() and any(self.path.iterdir()):
+                raise ConfigurationError(
+                    f"--fresh would wipe {self.path}, which no `civicstream up` has made; "
+                    "empty it yourself, or give another --data folder"
+                )
+            # Root's PostgreSQL runs as another user, which must pass through.
+            mode = 0o711 if os.geteuid() == 0 else 0o700
+            self.path.mkdir(parents=True, exist_ok=True, mode=mode)
+            self._take_lock()
+            if self._fresh:
+                self._wipe()
+            self._keep_last_logs()
+        except OSError as error:
+            self._release()
+            raise ConfigurationError(
+                f"data folder {self.path}: {error.strerror}; give another with --data"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.connection_file.unlink(missing_ok=True)
+        self._release()
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(self._lock, 20).decode().strip() or "unknown"
+            self._release()
+            raise ConfigurationError(
+                f"another `civicstream up` (process {owner}) uses {self.path}; stop it, or give "
+                "this one its own folder with --data"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _wipe(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:
+                entry.unlink()
+
+    def _keep_last_logs(self) -> None:
+        """Start with empty logs; those of the last run stay beside them."""
+        previous = self.path / "logs.previous"
+        if self.logs.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            self.logs.rename(previous)
+        self.logs.mkdir()
+
+    def secret(self, name: str) -> str:
+        """Return the stack's own secret of that name, made at random the first time."""
+        folder = self.path / "secrets"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = folder / name
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(24))
+        return file.read_text(encoding="utf-8")
+
+    def write_connection_file(self, sections: Mapping[str, Mapping[str, object]]) -> None:
+        """Write the settings file (TOML), for our own user only: it holds passwords."""
+        lines = ["# Written by `civicstream up` for as long as it runs."]
+        for section, values in sections.items():
+            lines.append(f"[{section}]")
+            # JSON strings, numbers and booleans are TOML's too.
+            lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        write_private(self.connection_file, "\n".join(lines) + "\n")
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, from its first moment on."""
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(text)

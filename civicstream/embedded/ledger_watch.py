@@ -1,0 +1,102 @@
+"""A thread that reads the ledger topic, so that a slow Kafka never holds up the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from civicstream.embedded.figures import LedgerHistory
+from civicstream.events import LedgerReport
+from civicstream.kafka_clients import consumer
+from civicstream.settings import KafkaSettings
+from civicstream.topics import topic_name
+
+__all__ = ["LedgerWatch"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LedgerWatch:
+    """Keeps a ``LedgerHistory`` up to date from topic ``ledger``; a context manager.
+
+    It reads once ``reopen`` was called, and from the start again after every further call:
+    for a broker that came back with another log.
+    """
+
+    def __init__(self, kafka: KafkaSettings, since_ms: int) -> None:
+        self._kafka = kafka
+        self._history = LedgerHistory(since_ms)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._wanted = 0
+        self._thread = threading.Thread(target=self._run, name="ledger-watch")
+
+    def __enter__(self) -> LedgerWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def reopen(self) -> None:
+        self._wanted += 1
+
+    def ask(self, question: Callable[[LedgerHistory], T]) -> T:
+        """Return ``question`` of the history, which no one changes meanwhile."""
+        with self._lock:
+            return question(self._history)
+
+    def _run(self) -> None:
+        opened = 0
+        reader: KafkaConsumer | None = None
+        while not self._stop.is_set():
+            try:
+                if opened != self._wanted:
+                    _close(reader)
+                    opened, reader = self._wanted, None
+                    reader = self._open()
+                if reader is None:
+                    self._stop.wait(0.1)
+                else:
+                    self._read(reader)
+            except (KafkaError, OSError) as error:
+                log.debug("reading the ledger: %s", error)
+                _close(reader)
+                reader, opened = None, 0
+                self._stop.wait(0.5)
+        _close(reader)
+
+    def _open(self) -> KafkaConsumer:
+        reader = consumer(self._kafka, group_id=None, request_timeout_ms=5_000)
+        partition = TopicPartition(topic_name(self._kafka.topic_prefix, "ledger"), 0)
+        reader.assign([partition])
+        reader.seek_to_beginning(partition)
+        return reader
+
+    def _read(self, reader: KafkaConsumer) -> None:
+        for records in reader.poll(timeout_ms=200).values():
+            for record in records:
+                with contextlib.suppress(msgspec.MsgspecError), self._lock:
+                    self._history.add(msgspec.json.decode(record.value, type=LedgerReport))
+
+
+def _close(reader: KafkaConsumer | None) -> None:
+    if reader is not None:
+        with contextlib.suppress(KafkaError, OSError):
+            reader.close()

@@ -1,0 +1,88 @@
+"""What each part of the stack is told: its settings as environment, and a file for people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, SecretStr
+
+from civicstream.embedded.stack_options import Addresses, StackOptions
+from civicstream.settings import KafkaSettings, Settings
+
+__all__ = [
+    "Sections",
+    "connection_sections",
+    "kafka_settings",
+    "part_environment",
+    "stack_sections",
+]
+
+Value = str | int | float | bool
+Sections = dict[str, dict[str, Value]]
+"""Settings by section, as the TOML file has them."""
+
+_SESSION_TIMEOUT_MS = 6_000
+"""The embedded broker answers a joining consumer after half of this: 3 s instead of 5."""
+
+
+def stack_sections(
+    options: StackOptions, addresses: Addresses, database_url: str, data: Path, city: Path
+) -> Sections:
+    """Return the settings that differ from the user's own."""
+    mqtt: dict[str, Value] = {"host": addresses.mqtt_host, "port": addresses.mqtt_port}
+    kafka: dict[str, Value] = {"bootstrap": addresses.kafka}
+    if not options.mqtt:
+        mqtt["tls"] = False
+    if not options.kafka:
+        kafka |= {"security_protocol": "PLAINTEXT", "session_timeout_ms": _SESSION_TIMEOUT_MS}
+    return {
+        "mqtt": mqtt,
+        "kafka": kafka,
+        "database": {"url": database_url},
+        "worker": {"data_dir": str(data / "worker")},
+        "city": {"file": str(city)},
+    }
+
+
+def part_environment(
+    sections: Sections, config: Path | None, environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the environment of a part: the caller's, overlaid with the stack's settings."""
+    environment = dict(environ)
+    if config:
+        environment["CIVICSTREAM_CONFIG"] = str(config.resolve())
+    for section, values in sections.items():
+        for name, value in values.items():
+            environment[f"CIVICSTREAM_{section}__{name}".upper()] = _text(value)
+    # A log line is in the file when it is written, also before a kill -9.
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
+def kafka_settings(settings: Settings, sections: Sections) -> KafkaSettings:
+    """Return the user's Kafka settings with the stack's address."""
+    return KafkaSettings.model_validate(settings.kafka.model_dump() | sections["kafka"])
+
+
+def connection_sections(settings: Settings, sections: Sections) -> Sections:
+    """Return the user's own settings with the stack's over them, secrets in clear."""
+    merged: Sections = {}
+    for name in type(settings).model_fields:
+        section: BaseModel = getattr(settings, name)
+        own = section.model_dump(exclude_unset=True, exclude_none=True)
+        values = {field: _plain(value) for field, value in own.items()}
+        if values or name in sections:
+            merged[name] = values | sections.get(name, {})
+    return merged
+
+
+def _plain(value: object) -> Value:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return value if isinstance(value, bool | int | float) else str(value)
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,107 @@
+"""`civicstream up`: run the stack until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from civicstream.clock import now_ms
+from civicstream.embedded.data_folder import DataFolder, write_private
+from civicstream.embedded.part_settings import connection_sections
+from civicstream.embedded.stack import Stack
+from civicstream.embedded.stack_options import Addresses, StackOptions, choose_addresses
+from civicstream.embedded.status import View, make_view, status_rows
+from civicstream.embedded.supervisor import Supervisor
+from civicstream.settings import load_settings
+from civicstream.stopping import stop_on_signals
+
+__all__ = ["run"]
+
+_TICK_S = 0.2
+
+
+def run(options: StackOptions, stop: threading.Event | None = None) -> None:
+    """Start everything, supervise it until ``stop``, stop everything.
+
+    Raise ConfigurationError when a person must change something first (a port in use, a folder
+    taken), ServerUnavailable when a part cannot be brought up; nothing is left running.
+    """
+    settings = load_settings(options.config)
+    addresses = choose_addresses(options)
+    stop = stop or stop_on_signals()
+    with DataFolder(options.data, fresh=options.fresh) as folder, make_view() as view:
+        _log_to(view)
+        stack = Stack(options, settings, addresses, folder)
+        folder.write_connection_file(connection_sections(settings, stack.sections))
+        supervisor = Supervisor(stack.parts(), tell=view.tell)
+        with stack.watch:
+            try:
+                _start(supervisor, stack, view, stop)
+                if not stop.is_set():
+                    for sentence in _welcome(options, addresses, stack, folder):
+                        view.tell(sentence)
+                _keep_up(supervisor, stack, view, stop, options.duration_s)
+            finally:
+                view.tell("stopping: what is under way is finished first")
+                supervisor.stop()
+                _show(supervisor, stack, view, last=True)
+                view.tell("everything has stopped")
+
+
+class _ViewHandler(logging.Handler):
+    """Puts our own warnings among the view's sentences, not across its table."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(logging.WARNING)
+        self._view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._view.tell(record.getMessage())
+
+
+def _log_to(view: View) -> None:
+    logging.getLogger().handlers = [_ViewHandler(view)]
+    # Its complaints repeat what the supervisor says when a broker is away.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
+def _start(supervisor: Supervisor, stack: Stack, view: View, stop: threading.Event) -> None:
+    while not supervisor.all_ready() and not stop.wait(_TICK_S):
+        supervisor.tick()
+        _show(supervisor, stack, view)
+
+
+def _keep_up(
+    supervisor: Supervisor,
+    stack: Stack,
+    view: View,
+    stop: threading.Event,
+    duration_s: float | None,
+) -> None:
+    ends = None if duration_s is None else time.monotonic() + duration_s
+    while not stop.wait(_TICK_S) and (ends is None or time.monotonic() < ends):
+        supervisor.tick()
+        _show(supervisor, stack, view)
+
+
+def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = False) -> None:
+    rows = stack.watch.ask(lambda history: status_rows(supervisor.parts, history, now_ms()))
+    view.show(rows, last=last)
+
+
+def _welcome(
+    options: StackOptions, addresses: Addresses, stack: Stack, folder: DataFolder
+) -> list[str]:
+    """Return the addresses, and what one can do now from another terminal."""
+    file = folder.connection_file
+    sentences = [f"MQTT {addresses.mqtt_host}:{addresses.mqtt_port}, Kafka {addresses.kafka}"]
+    if not options.kafka:
+        sentences.append("this Kafka keeps its records in memory: what counts is in the database")
+    if stack.reader_url:
+        write_private(folder.reader_url_file, stack.reader_url)
+        sentences.append(f'database: psql "$(cat {folder.reader_url_file})"')
+    sentences.append(f"results:  civicstream tail results.traffic -c {file}")
+    sentences.append(f"balance:  civicstream ledger -c {file}")
+    sentences.append(f"logs:     {folder.logs}")
+    return sentences

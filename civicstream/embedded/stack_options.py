@@ -1,0 +1,81 @@
+"""What `civicstream up` was asked for, and where the servers therefore are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from civicstream.embedded.processes import free_port
+from civicstream.errors import ConfigurationError
+
+__all__ = ["LOOPBACK", "Addresses", "StackOptions", "choose_addresses"]
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """A server given as an address is not started; a port of 0 means any free one."""
+
+    data: Path
+    fresh: bool = False
+    mqtt: str | None = None
+    kafka: str | None = None
+    database: str | None = None
+    mqtt_port: int = 0
+    kafka_port: int = 0
+    database_port: int = 0
+    mosquitto: bool = True
+    """Use mosquitto where it is installed; False: always the Python broker amqtt."""
+    sensors: int = 1_000
+    rate: float = 500.0
+    """Readings per second that the simulated city sends."""
+    seed: int = 1
+    simulator: bool = True
+    duration_s: float | None = None
+    """End by itself so long after every part was ready."""
+    config: Path | None = None
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """``database`` is None for the embedded one, which listens on ``database_port``."""
+
+    mqtt_host: str
+    mqtt_port: int
+    kafka: str
+    database: str | None
+    database_port: int
+
+
+def choose_addresses(options: StackOptions) -> Addresses:
+    """Return the given addresses and, for what is embedded, the given or free ports.
+
+    Raise ConfigurationError for an address that is none, and for two servers on one port.
+    """
+    host, port = LOOPBACK, options.mqtt_port or free_port()
+    if options.mqtt:
+        host, port = _host_and_port(options.mqtt, "--mqtt")
+    for server in options.kafka.split(",") if options.kafka else ():
+        _host_and_port(server, "--kafka")
+    if options.database and not options.database.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError(
+            "--database: not a URL; expected postgresql://USER:PASSWORD@HOST:PORT/NAME"
+        )
+    given = [p for p in (options.mqtt_port, options.kafka_port, options.database_port) if p]
+    if len(set(given)) != len(given):
+        raise ConfigurationError(f"ports {given}: each server needs its own")
+    return Addresses(
+        mqtt_host=host,
+        mqtt_port=port,
+        kafka=options.kafka or f"{LOOPBACK}:{options.kafka_port or free_port()}",
+        database=options.database,
+        database_port=options.database_port or free_port(),
+    )
+
+
+def _host_and_port(text: str, option: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ConfigurationError(f"{option} {text!r}: expected HOST:PORT, e.g. 127.0.0.1:1883")
+    return host, int(port)

@@ -1,0 +1,190 @@
+"""What `civicstream up` shows: a live table on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from civicstream.embedded.figures import LedgerHistory, StageFigures
+from civicstream.embedded.supervisor import PartState, Supervised
+
+__all__ = ["LiveView", "PlainView", "Row", "View", "make_view", "plain_line", "status_rows"]
+
+Row = tuple[str, str, str, str, str]
+"""Part, state, rate, what it has done, restarts."""
+
+_PLAIN_EVERY_S = 5.0
+_STYLE = {
+    PartState.READY: "green",
+    PartState.STARTING: "yellow",
+    PartState.WAITING: "red",
+    PartState.STOPPED: "dim",
+}
+
+
+def status_rows(
+    parts: Mapping[str, Supervised], history: LedgerHistory, now_ms: int
+) -> list[tuple[Row, PartState]]:
+    """Return a row per part that runs on; rates in readings or rows per second."""
+    rows = []
+    for name, s in parts.items():
+        if s.part.once:
+            continue
+        rate, done = _figures_of(name, history, now_ms)
+        restarts = str(s.record.restarts) if s.record.restarts else ""
+        rows.append(((name, s.state.value, rate, done, restarts), s.state))
+    return rows
+
+
+def _figures_of(name: str, history: LedgerHistory, now_ms: int) -> tuple[str, str]:
+    figures = history.figures(name, now_ms)
+    gauges = figures.gauges
+    if name == "gateway":
+        done = (
+            f"{figures.received:,} received, {gauges.get('in_flight_messages', 0):,.0f} in flight"
+        )
+        return f"{figures.rate:,.0f} readings/s", done + _dead_letters(figures)
+    if name == "worker":
+        done = (
+            f"{gauges.get('windows_closed', 0):,.0f} windows closed, "
+            f"{gauges.get('open_windows', 0):,.0f} open, "
+            f"{gauges.get('results_published', 0):,.0f} results, lag {_lag(gauges)}"
+        )
+        return f"{figures.rate:,.0f} readings/s", done
+    if name == "sink":
+        done = (
+            f"{gauges.get('rows_written', 0):,.0f} rows, "
+            f"{gauges.get('results_written', 0):,.0f} results, lag {_lag(gauges)}"
+        )
+        return f"{history.gauge_rate(name, 'rows_written', now_ms):,.0f} rows/s", done
+    return "", ""
+
+
+def _dead_letters(figures: StageFigures) -> str:
+    count = figures.gauges.get("dead_letters", 0)
+    return f", {count:,.0f} dead letters" if count else ""
+
+
+def _lag(gauges: Mapping[str, float]) -> str:
+    return f"{gauges.get('lag_records', 0):,.0f}"
+
+
+def plain_line(rows: list[tuple[Row, PartState]]) -> str:
+    """Return the rows that have figures as one line; parts that are not ready yet are named."""
+    shown = (PartState.READY, PartState.STOPPED)
+    pieces = [
+        f"{name} {rate} ({done})"
+        for (name, _, rate, done, _), state in rows
+        if rate and state in shown
+    ]
+    for state in (PartState.STARTING, PartState.WAITING):
+        names = [row[0] for row, found in rows if found is state]
+        pieces += [f"{state.value}: {', '.join(names)}"] if names else []
+    restarts = sum(int(row[4] or 0) for row, _ in rows)
+    return " | ".join([*pieces, f"restarts {restarts}"])
+
+
+class View(Protocol):
+    """Where the stack's sentences and figures go; a context manager."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def tell(self, sentence: str) -> None: ...
+
+    def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None: ...
+
+
+class PlainView:
+    """Lines on standard output: every event, and the figures every five seconds."""
+
+    def __init__(self) -> None:
+        # Unlimited width: a log line must not be wrapped to some guessed terminal.
+        self._console = Console(soft_wrap=True, highlight=False, markup=False)
+        self._next = 0.0
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def tell(self, sentence: str) -> None:
+        self._console.print(f"{_clock_time()} {sentence}")
+
+    def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None:
+        if last or time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PLAIN_EVERY_S
+            self._console.print(f"{_clock_time()} {plain_line(rows)}")
+
+
+class LiveView:
+    """A table that stays in place on a terminal, the latest events under it."""
+
+    def __init__(self, console: Console) -> None:
+        self._events: deque[str] = deque(maxlen=8)
+        self._rows: list[tuple[Row, PartState]] = []
+        self._live = Live(console=console, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> LiveView:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._draw()
+        self._live.__exit__(kind, error, trace)
+
+    def tell(self, sentence: str) -> None:
+        self._events.append(f"{_clock_time()} {sentence}")
+        self._draw()
+
+    def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None:  # noqa: ARG002
+        self._rows = rows
+        self._draw()
+
+    def _draw(self) -> None:
+        table = Table(title="CivicStream", title_justify="left", expand=True)
+        for column in ("part", "state"):
+            table.add_column(column, no_wrap=True)
+        table.add_column("rate", justify="right", no_wrap=True)
+        table.add_column("so far", ratio=1)
+        table.add_column("restarts", justify="right", no_wrap=True)
+        for (name, state, *rest), kind in self._rows:
+            table.add_row(name, Text(state, style=_STYLE[kind]), *rest)
+        events = (Text(event, overflow="fold") for event in self._events)
+        self._live.update(Group(table, *events))
+
+
+def make_view() -> View:
+    """Return the live table on a terminal, plain lines otherwise."""
+    console = Console()
+    return LiveView(console) if console.is_terminal else PlainView()
+
+
+def _clock_time() -> str:
+    return datetime.now().astimezone().strftime("%H:%M:%S")
