@@ -14,7 +14,10 @@ CLIENT_LIBRARIES = {"faust", "kafka", "aiokafka", "paho", "psycopg", "fastapi", 
 RUNTIME_MODULES = {
     "ingest": {"service", "mqtt", "kafka_output"},
     "streams": {"service", "app"},
-    "sinks": {"service", "database", "migrate", "copy_writer", "consumer"},
+    "sinks": {
+        *("service", "consumer", "database", "writer", "offsets", "registry", "dead_letters"),
+        *("init", "migrate", "roles", "reference", "ledger", "maintenance", "transaction"),
+    },
     "feeds": set(),
     "sensors_sim": {"service", "publisher", "replay"},
 }

@@ -1,0 +1,118 @@
+"""Connections to PostgreSQL, and its errors translated to what to do about them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from pydantic import SecretStr
+
+from civicstream.errors import ConfigurationError, ServerUnavailable
+
+__all__ = ["BAD_DATA", "Connection", "connect", "translated", "wait_for_database"]
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+BAD_DATA = (psycopg.DataError, psycopg.IntegrityError)
+"""What PostgreSQL raises when values, not circumstances, are at fault."""
+
+# A cut link must be noticed in seconds, not after the system's two hours of TCP patience.
+_LIVELY = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+# Wrong name or password, no such database: waiting does not help.
+_SETTING_WRONG = (
+    errors.InvalidAuthorizationSpecification,
+    errors.InvalidPassword,
+    errors.InvalidCatalogName,
+)
+
+
+def connect(url: SecretStr, application: str) -> Connection:
+    """Return a new connection with time zone UTC; raise as ``translated`` says."""
+    with translated():
+        options = {"application_name": application, "options": "-c timezone=UTC"}
+        given = psycopg.conninfo.conninfo_to_dict(url.get_secret_value())
+        if given.get("options"):
+            options["options"] = f"{given['options']} -c timezone=UTC"
+        return psycopg.connect(url.get_secret_value(), **_LIVELY | options)  # type: ignore[arg-type]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg's errors into ours.
+
+    ServerUnavailable where waiting helps (connection, restart, resources, deadlock),
+    ConfigurationError where a right, a table or a setting is missing. Bad data passes as it is.
+    """
+    try:
+        yield
+    except errors.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            f"the database refuses: {error.diag.message_primary}; connect as civicstream_writer, "
+            "whose rights `civicstream init` grants (CIVICSTREAM_DATABASE__URL)"
+        ) from error
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:
+        raise ConfigurationError(
+            f"the database has not the schema of this version: {error.diag.message_primary}; "
+            "run civicstream init"
+        ) from error
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is None:  # raised by the client, e.g. for a malformed URL
+            raise ConfigurationError(
+                f"CIVICSTREAM_DATABASE__URL is not a PostgreSQL URL: {error}"
+            ) from None
+        raise
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if _will_stay_wrong(error):
+            raise ConfigurationError(
+                f"the database refuses the connection: {_sentence(error)}; check user, password "
+                "and database name in CIVICSTREAM_DATABASE__URL"
+            ) from error
+        raise ServerUnavailable(f"the database is away: {_sentence(error)}") from error
+
+
+def _will_stay_wrong(error: psycopg.Error) -> bool:
+    if isinstance(error, _SETTING_WRONG):
+        return True
+    # Before a connection stands libpq gives no SQLSTATE, only the server's own words.
+    if error.sqlstate is None and error.pgconn is not None:
+        message = str(error)
+        return any(
+            words in message
+            for words in ("password authentication failed", "no password supplied", "no pg_hba")
+        ) or ("FATAL" in message and "does not exist" in message)
+    return False
+
+
+def _sentence(error: psycopg.Error) -> str:
+    return " ".join((error.diag.message_primary or str(error) or repr(error)).split())
+
+
+def wait_for_database(url: SecretStr, timeout_s: float | None = None) -> None:
+    """Return when the database answers; log what is waited for; raise ServerUnavailable if late."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    pause_s = 0.25
+    while True:
+        try:
+            connect(url, "civicstream-wait").close()
+        except ServerUnavailable as error:
+            if deadline is not None and time.monotonic() > deadline:
+                raise
+            log.warning("waiting for the database (%s)", error)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+        else:
+            return
