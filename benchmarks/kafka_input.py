@@ -134,7 +134,12 @@ def create_topic(kafka: KafkaSettings, name: str, *, partitions: int | None = No
     """Create a topic of the bench's own."""
     admin = KafkaAdminClient(**client_config(kafka))
     try:
-        admin.create_topics([NewTopic(name, partitions or kafka.partitions, 1)])
+        # Quix Streams insists on a topic that tells its settings; this broker tells only those
+        # that were given.
+        settings = {"retention.ms": "604800000", "cleanup.policy": "delete"}
+        admin.create_topics(
+            [NewTopic(name, partitions or kafka.partitions, 1, topic_configs=settings)]
+        )
     finally:
         admin.close()
 
