@@ -1,0 +1,186 @@
+"""The life of one partition's frames: into windows, out as results, then acknowledged.
+
+The order that keeps the promise: results confirmed, then progress confirmed, then frames acked.
+A crash before the progress is written publishes the same results again (same ids); a crash
+after it reads the frames again and finds them accounted for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import faust
+
+from civicstream import frames
+from civicstream.clock import now_ms
+from civicstream.frames import Frame, FrameHeaders
+from civicstream.kinds import Kind
+from streams.acknowledgements import HeldFrames
+from streams.publication import Publication
+from streams.results import WindowResult, calculate
+from streams.traffic import SegmentTable
+from streams.windows import Closing, PartitionWindows, Window
+
+__all__ = ["Gauges", "PartitionStream"]
+
+
+@dataclass
+class Gauges:
+    """Figures of this process for the status view."""
+
+    frames: int = 0
+    corrupt_frames: int = 0
+    windows_closed: int = 0
+    results_published: int = 0
+    provisional_published: int = 0
+    unplaced_readings: int = 0
+
+
+@dataclass
+class PartitionStream:
+    """One partition of one kind while it is assigned to this worker."""
+
+    kind: Kind
+    topic: str
+    partition: int
+    windows: PartitionWindows
+    segments: SegmentTable
+    publication: Publication
+    executor: Executor
+    gauges: Gauges
+    on_failure: Callable[[BaseException], None]
+    """Called with an error that retrying cannot mend: the process must not go on past it."""
+    assigned: bool = True
+    """False once revoked: nothing of this object may be published or acked any more."""
+    next_offset: int = 0
+    _held: HeldFrames[faust.EventT] = field(default_factory=HeldFrames)
+    _in_order: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _late_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _version: int = 0
+
+    def add(self, event: faust.EventT, frame: Frame, headers: FrameHeaders) -> None:
+        """Take in a frame; what it closes is published in the background."""
+        self.next_offset = event.message.offset + 1
+        added = self.windows.add(frame, headers.ingested_at, event.message.offset)
+        held = self._held.hold(event, added.waits_until, late_pending=added.late is not None)
+        if added.late is not None:
+            late = self._send_late(added.late, headers, self.windows.closed_until)
+
+            async def confirm() -> None:
+                await late
+                self._held.late_confirmed(held)
+                self._ack()
+
+            self._spawn(confirm(), self._late_tasks)
+        elif added.waits_until == 0:
+            self._ack()
+        self.close_due()
+
+    def skip(self, event: faust.EventT) -> None:
+        """Pass over a record that is not a frame, in its turn."""
+        self.next_offset = event.message.offset + 1
+        self._held.hold(event, 0, late_pending=False)
+        self._ack()
+
+    def close_due(self) -> None:
+        """Publish the windows whose lateness has run out."""
+        closing = self.windows.due()
+        if closing is not None:
+            self._spawn(self._close(closing), self._tasks)
+
+    @property
+    def closings(self) -> int:
+        """How many closings wait or are under way."""
+        return len(self._tasks)
+
+    def revoke(self) -> None:
+        """Forget everything: the partition's next owner reads the unacked frames again."""
+        self.assigned = False
+        for task in self._tasks | self._late_tasks:
+            task.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()):
+                self.on_failure(error)
+
+        task.add_done_callback(done)
+
+    async def _send_late(self, late: Frame, headers: FrameHeaders, closed_until: int) -> None:
+        found = FrameHeaders(
+            headers.gateway, headers.epoch, headers.seq, len(late), headers.ingested_at
+        ).to_kafka()
+        found += [("kind", self.kind.name.encode()), ("closed_until", b"%d" % closed_until)]
+        value = frames.encode(late)
+        send = partial(self.publication.send, "late", None, value, self.partition, found)
+        await self._persist(send, f"{len(late)} late readings")
+
+    async def _persist(self, attempt: Callable[[], Awaitable[None]], what: str) -> None:
+        place = f"{self.topic}/{self.partition}: publishing {what}"
+        await self.publication.until_confirmed(attempt, place, lambda: self.assigned)
+
+    async def _close(self, closing: Closing) -> None:
+        async with self._in_order:
+            accepted = 0
+            for window in closing.windows:
+                result = await self._calculate(window)
+                accepted += len(result.readings)
+                self.gauges.unplaced_readings += result.unplaced_readings
+                send = partial(self.publication.send_results, result.records)
+                await self._persist(send, f"{len(result.records)} results")
+                self.gauges.results_published += len(result.records)
+                self.gauges.windows_closed += 1
+            # Readings reported late before this closing count as accounted for after it.
+            if self._late_tasks:
+                await asyncio.gather(*self._late_tasks)
+            progress = closing.progress(self.windows.progress, accepted)
+            record = self.publication.record_progress
+            await self._persist(partial(record, self.topic, self.partition, progress), "progress")
+            if self.assigned:
+                self.windows.confirmed(closing, progress)
+                self._ack()
+
+    def _ack(self) -> None:
+        if self.assigned:
+            for event in self._held.release(self.windows.progress.closed_until):
+                event.ack()
+
+    async def _calculate(self, window: Window, only_areas: set[int] | None = None) -> WindowResult:
+        """Return the final result, or the provisional one of ``only_areas``."""
+        final = only_areas is None
+        self._version += 1
+        work = partial(
+            calculate,
+            self.kind,
+            window,
+            self.windows.areas,
+            self.segments,
+            status="final" if final else "provisional",
+            now_ms=now_ms(),
+            only_areas=only_areas,
+            version=None if final else self._version,
+        )
+        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    async def publish_provisional(self) -> None:
+        """Publish the state of open windows whose areas changed since the last time."""
+        for window in self.windows.open_windows:
+            changed, window.changed_areas = window.changed_areas, set()
+            if not changed:
+                continue
+            result = await self._calculate(window, changed)
+            if not self.assigned or window.end <= self.windows.closed_until:
+                continue  # the final result is on its way; nothing may follow it
+            window.compact(result.chunks, result.readings)
+            await self.publication.send_results(result.records)
+            self.gauges.provisional_published += len(result.records)

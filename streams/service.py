@@ -1,0 +1,215 @@
+"""The worker process: Faust feeds partitions, timers drive what no frame triggers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import faust
+import msgspec
+
+from civicstream import frames
+from civicstream.city import City
+from civicstream.clock import now_ms
+from civicstream.cloudevents import cloud_headers
+from civicstream.errors import CorruptFrame
+from civicstream.events import Counts, LedgerReport
+from civicstream.frames import FrameHeaders
+from civicstream.geojson import read_city
+from civicstream.kafka_clients import create_topics, wait_for_kafka
+from civicstream.kinds import KINDS
+from civicstream.settings import Settings
+from civicstream.stopping import stop_on_signals
+from civicstream.topics import frames_topic, topic_name
+from streams.app import make_app, make_frames_topic, make_progress_table
+from streams.partitions import Gauges, PartitionStream
+from streams.publication import Publication
+from streams.traffic import SegmentTable
+from streams.windows import PartitionWindows, WindowConfig
+
+__all__ = ["Worker", "run"]
+
+log = logging.getLogger(__name__)
+
+# Closings of one partition that may wait before reading pauses: bounds memory when the
+# calculation or Kafka is slower than the frames.
+_MAX_CLOSINGS = 4
+
+_TICK_S = 0.1
+
+# Provisional results may take at most this share of the time; under heavy load they come less
+# often instead of slowing the final ones.
+_PROVISIONAL_SHARE = 0.2
+
+# Silence counts only while Kafka confirms our own reports: else frames may be waiting unread.
+_LINK_ALIVE_S = 3.0
+
+
+class Worker:
+    """Everything of one worker process; ``app`` is the Faust app to start."""
+
+    def __init__(self, settings: Settings, city: City) -> None:
+        self.settings = settings
+        self.epoch = now_ms()
+        self.gauges = Gauges()
+        self.app = make_app(settings)
+        self._segments = SegmentTable(city)
+        self._config = WindowConfig.from_settings(settings.windows)
+        self._table = make_progress_table(self.app, settings.kafka)
+        self._publication = Publication(self.app, self._table, settings.kafka)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._streams: dict[tuple[str, int], PartitionStream] = {}
+        self._kind_of = {
+            topic_name(settings.kafka.topic_prefix, frames_topic(name)): kind
+            for name, kind in KINDS.items()
+        }
+        self._kafka_confirmed_at = 0.0
+        topic = make_frames_topic(self.app, settings.kafka)
+        self.app.agent(topic, name="frames")(self._read)
+        self.app.on_partitions_revoked.connect(self._revoked)
+        for task in (self._tick, self._provisional, self._report):
+            self.app.task(task)
+
+    async def _read(self, stream: faust.StreamT) -> None:
+        async for event in stream.noack().events():
+            state = self._stream(event.message.topic, event.message.partition)
+            try:
+                headers = FrameHeaders.from_kafka(event.message.headers or ())
+                frame = frames.decode(event.value, state.kind.name)
+            except CorruptFrame as error:
+                # The sink keeps the bytes as a dead letter; here it must only not stop the rest.
+                self.gauges.corrupt_frames += 1
+                place = (event.message.topic, event.message.partition, event.message.offset)
+                log.warning("skipping %s/%s offset %s: %s", *place, error)
+                state.skip(event)
+                continue
+            self.gauges.frames += 1
+            state.add(event, frame, headers)
+            while state.assigned and state.closings > _MAX_CLOSINGS:
+                await asyncio.sleep(0.005)
+
+    def _stream(self, topic: str, partition: int) -> PartitionStream:
+        state = self._streams.get((topic, partition))
+        if state is None:
+            progress = self._publication.recorded_progress(topic, partition)
+            state = self._streams[topic, partition] = PartitionStream(
+                kind=self._kind_of[topic],
+                topic=topic,
+                partition=partition,
+                windows=PartitionWindows(self._config, progress),
+                segments=self._segments,
+                publication=self._publication,
+                executor=self._executor,
+                gauges=self.gauges,
+                on_failure=self._fail,
+            )
+        return state
+
+    def _fail(self, error: BaseException) -> None:
+        log.error("stopping, a window could not be published", exc_info=error)
+        self._crashing = asyncio.ensure_future(self.app.crash(error))
+
+    async def _revoked(self, _app: faust.App, revoked: set[faust.types.TP], **_: object) -> None:
+        for tp in revoked:
+            state = self._streams.pop((tp.topic, tp.partition), None)
+            if state is not None:
+                state.revoke()
+
+    async def _tick(self) -> None:
+        """Let the watermark of silent partitions go on with the clock."""
+        before = time.monotonic()
+        while not self.app.should_stop:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            elapsed_ms, before = round((now - before) * 1000), now
+            if now - self._kafka_confirmed_at > _LINK_ALIVE_S:
+                continue
+            for state in list(self._streams.values()):
+                if self._lag(state) == 0:
+                    state.windows.silent_for(elapsed_ms)
+                    state.close_due()
+
+    def _lag(self, state: PartitionStream) -> int | None:
+        """Return the records of a partition not yet read, None where Kafka has not said."""
+        tp = faust.types.TP(state.topic, state.partition)
+        if tp not in self.app.consumer.assignment():
+            return None
+        highwater = self.app.consumer.highwater(tp)
+        return None if highwater is None else max(0, highwater - state.next_offset)
+
+    async def _provisional(self) -> None:
+        every_s = self.settings.windows.provisional_every_s
+        pause_s = every_s
+        while not self.app.should_stop:
+            await asyncio.sleep(pause_s)
+            started = time.monotonic()
+            for state in list(self._streams.values()):
+                try:
+                    await state.publish_provisional()
+                except Exception as error:
+                    log.warning("a provisional result was not published: %r", error)
+            took_s = time.monotonic() - started
+            pause_s = max(every_s - took_s, took_s * (1 / _PROVISIONAL_SHARE - 1))
+
+    async def _report(self) -> None:
+        while not self.app.should_stop:
+            if self.app.consumer.assignment():
+                try:
+                    await self.publish_report()
+                    self._kafka_confirmed_at = time.monotonic()
+                except Exception as error:
+                    log.warning("the ledger report was not published: %r", error)
+            await asyncio.sleep(1.0)
+
+    async def publish_report(self) -> None:
+        """Publish this process's counts on the ledger topic."""
+        report = self.report()
+        headers = cloud_headers(
+            "ledger",
+            source="/civicstream/streams",
+            event_id=f"{report.key}/{report.at}",
+            time_ms=report.at,
+        )
+        value = msgspec.json.encode(report)
+        await self._publication.send("ledger", report.key.encode(), value, 0, headers)
+
+    def report(self) -> LedgerReport:
+        """Return the counts of the partitions that are assigned to this worker now."""
+        kinds: dict[str, Counts] = {}
+        lag = open_windows = 0
+        for state in self._streams.values():
+            total = kinds.setdefault(state.kind.name, Counts())
+            for name, value in msgspec.structs.asdict(state.windows.counts()).items():
+                setattr(total, name, getattr(total, name) + value)
+            lag += self._lag(state) or 0
+            open_windows += len(state.windows.open_windows)
+        gauges = {name: float(value) for name, value in vars(self.gauges).items()}
+        gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
+        return LedgerReport("worker", self.settings.worker.id, self.epoch, now_ms(), kinds, gauges)
+
+    async def main(self, stop: threading.Event) -> None:
+        """Run until ``stop`` is set; raise what made the app crash."""
+        self.app.finalize()
+        await self.app.start()
+        try:
+            while not stop.is_set() and not self.app.should_stop:
+                await asyncio.sleep(_TICK_S)
+        finally:
+            crashed = self.app.crash_reason
+            await self.app.stop()
+            self._executor.shutdown()
+        if crashed is not None:
+            raise crashed
+
+
+def run(settings: Settings, stop: threading.Event | None = None) -> None:
+    """Run the worker until ``stop`` is set (default: by SIGINT or SIGTERM)."""
+    stop = stop or stop_on_signals()
+    city = read_city(settings.city.file) if settings.city.file else City()
+    wait_for_kafka(settings.kafka)
+    create_topics(settings.kafka)
+    settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
+    asyncio.run(Worker(settings, city).main(stop))
