@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -104,6 +104,48 @@ app.command()(simulation.city)
 
 
 app.command()(up)
+
+
+@app.command()
+def tail(
+    topic: Annotated[str, typer.Argument(help="E.g. results.traffic, frames.air, deadletter.")],
+    start: Annotated[Literal["beginning", "end"], typer.Option("--from")] = "end",
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many lines.")] = None,
+    area: Annotated[str | None, typer.Option(help="Only this area.")] = None,
+    config: Config = None,
+) -> None:
+    """Print a Kafka topic as JSON lines, frames as one line per reading; Ctrl-C stops it."""
+    settings = _start("tail", config, verbose=False)
+    from civicstream.stopping import stop_on_signals
+    from civicstream.tail import tail as run
+
+    run(settings.kafka, topic, start=start, stop=stop_on_signals(), limit=limit, area=area)
+
+
+@app.command()
+def health(
+    part: Annotated[Literal["gateway", "worker", "sink"], typer.Argument()],
+    instance: Annotated[str | None, typer.Option(help="Its id; else the settings'.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for its report.")] = 10,
+    config: Config = None,
+) -> None:
+    """Exit with 0 when the part's next ledger report arrives in time, with 1 when not."""
+    settings = _start("health", config, verbose=False)
+    from civicstream.health import instance_of, wait_for_report
+
+    instance = instance or instance_of(settings, part)
+    wait_for_report(settings.kafka, part, instance, timeout_s=timeout)
+
+
+@app.command()
+def asyncapi(config: Config = None) -> None:
+    """Print the AsyncAPI 3.0 document of all MQTT and Kafka channels."""
+    settings = load_settings(config)
+    import msgspec
+
+    from civicstream.asyncapi import document
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(document(settings)), indent=2))
 
 
 @app.command()
