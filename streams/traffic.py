@@ -55,6 +55,8 @@ class SegmentTable:
         self.lanes = np.array([s.lanes for s in segments], np.float64)
         self.free_flow_kmh = np.array([s.free_flow_kmh for s in segments], np.float64)
         self.is_freeway = np.array([s.road_class == "freeway" for s in segments], bool)
+        self.segment_of_sensor = np.append(city.sensors.segment, -1)
+        """Index of each sensor's segment; the last, found by index -1, is that of unknown ones."""
         placed = (city.sensors.kind == _TRAFFIC) & (city.sensors.segment >= 0)
         self.expected_sensors = np.bincount(
             city.sensors.segment[placed], minlength=len(segments)
@@ -134,7 +136,7 @@ def segment_measures(readings: Columns, table: SegmentTable) -> SegmentMeasures:
     rounding of sums.
     """
     sensor = table.city.find_sensors(readings.sensor_key)
-    segment = np.where(sensor >= 0, table.city.sensors.segment[sensor], -1)
+    segment = table.segment_of_sensor[sensor]
     placed = segment >= 0
     unplaced = int(len(placed) - placed.sum())
     if unplaced:
@@ -202,6 +204,7 @@ def _flow_per_lane(
 
 
 def _density(per_lane: Floats, space_mean: Floats, occupancy: Floats) -> Floats:
-    from_flow = per_lane / space_mean
-    from_occupancy = np.nan_to_num(occupancy) * 1000 / _EFFECTIVE_VEHICLE_LENGTH_M
-    return np.where(np.isnan(from_flow) & (per_lane == 0), from_occupancy, from_flow)
+    """Return veh/km/lane from flow and speed, else from occupancy, else 0 on an empty road."""
+    from_occupancy = occupancy * 1000 / _EFFECTIVE_VEHICLE_LENGTH_M
+    without_speed = np.where(np.isnan(occupancy) & (per_lane == 0), 0.0, from_occupancy)
+    return np.where(np.isnan(space_mean), without_speed, per_lane / space_mean)
