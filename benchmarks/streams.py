@@ -1,0 +1,138 @@
+"""``streams``: one worker from frames to final results, beside other frameworks in the same run.
+
+All get the readings of the same 5,000 detectors, one every 20 s each, 1 in 100 sent twice. The
+worker reads them as frames of 1,000, leaves out the repeats and publishes flow, speeds, density,
+level of service and so on per segment; the peers read a JSON record per reading and mean the
+speed of each sensor, without leaving out repeats and without publishing. One after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.kafka_input import produce_frames, produce_json
+from benchmarks.stage import embedded_kafka, running
+from benchmarks.worker_run import WorkerRun, run_worker
+from benchmarks.workload import Load, traffic_city
+from civicstream.errors import ServerUnavailable
+from civicstream.geojson import write_city
+from civicstream.settings import KafkaSettings
+
+__all__ = ["PEERS", "Peer", "run"]
+
+log = logging.getLogger(__name__)
+
+SENSORS = 5_000
+FRAME_READINGS = 1_000  # a full frame of the gateway
+EXPECTED_PER_S = 800_000
+"""Only to choose how many readings make the asked-for time."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A framework; ``expected_per_s`` only chooses how many readings it gets."""
+
+    name: str
+    module: str
+    package: str
+    expected_per_s: int
+    counts_for_ratio: bool = True
+
+
+PEERS = (
+    Peer("bytewax", "bytewax_flow", "bytewax", 24_000),
+    Peer("quix_streams", "quix_app", "quixstreams", 26_000),
+    # Ours runs on Faust too; the comparison with it says what frames and windows bring.
+    Peer("naive_faust", "naive_faust", "faust", 3_500, counts_for_ratio=False),
+)
+
+
+class PeerFigures(msgspec.Struct):
+    """What a peer prints."""
+
+    readings: int
+    results: int
+    seconds: float
+    readings_per_s: float
+    cpu_s: float
+
+
+def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
+    """Measure us and the peers, a quarter of ``seconds`` each (or us with ``readings``)."""
+    share_s = seconds / (1 + len(PEERS))
+    load = Load(traffic_city(SENSORS))
+    with tempfile.TemporaryDirectory(prefix="civicstream-bench-") as name:
+        folder = Path(name)
+        ours = _measure_worker(load, readings or round(share_s * EXPECTED_PER_S), folder)
+        peers: dict[str, PeerFigures] = {}
+        with embedded_kafka(folder / "peers") as kafka:
+            for peer in PEERS:
+                if find_spec(peer.package) is None:
+                    log.warning("%s is not installed; pip install 'civicstream[bench]'", peer.name)
+                    continue
+                peers[peer.name] = _measure_peer(peer, kafka, load, share_s, folder)
+    return _result(ours, peers)
+
+
+def _measure_worker(load: Load, readings: int, folder: Path) -> WorkerRun:
+    city_file = folder / "city.geojson"
+    write_city(load.city, city_file)
+    with embedded_kafka(folder / "kafka") as kafka:
+        produced = produce_frames(kafka, load, readings, frame_size=FRAME_READINGS)
+        # A tenth of the goal is slow enough to call it stuck.
+        timeout_s = 60 + readings / 40_000
+        return run_worker(kafka, produced, city_file, folder, timeout_s=timeout_s)
+
+
+def _measure_peer(
+    peer: Peer, kafka: KafkaSettings, load: Load, seconds: float, folder: Path
+) -> PeerFigures:
+    topic = f"readings.{peer.name}"
+    # At least every sensor in two windows, or there would be nothing to mean.
+    wanted = max(round(seconds * peer.expected_per_s), 2 * SENSORS)
+    readings = produce_json(kafka, load, wanted, topic)
+    arguments = [
+        f"benchmarks.peers.{peer.module}",
+        *("--kafka", kafka.bootstrap, "--topic", topic, "--readings", str(readings)),
+        *("--partitions", str(kafka.partitions), "--folder", str(folder / peer.module)),
+    ]
+    with running(peer.module, arguments, folder) as child:
+        printed: list[str] = []
+
+        def has_reported() -> bool:
+            text = child.log_file.read_text(encoding="utf-8", errors="replace")
+            printed[:] = [line for line in text.splitlines() if line.startswith('{"readings"')]
+            return bool(printed)
+
+        child.wait_ready(has_reported, timeout_s=60 + 10 * seconds)
+    figures = msgspec.json.decode(printed[-1], type=PeerFigures)
+    if figures.readings != readings:
+        raise ServerUnavailable(f"{peer.name} read {figures.readings:,} of {readings:,} readings")
+    return figures
+
+
+def _result(ours: WorkerRun, peers: dict[str, PeerFigures]) -> dict[str, object]:
+    rated = [peers[p.name].readings_per_s for p in PEERS if p.counts_for_ratio and p.name in peers]
+    naive = peers.get("naive_faust")
+    return {
+        "readings_per_s": round(ours.readings_per_s),
+        "readings": ours.readings,
+        "seconds": round(ours.seconds, 2),
+        "cpu_s": round(ours.cpu_s, 2),
+        "readings_per_cpu_s": round(ours.readings / ours.cpu_s),
+        "results": ours.results,
+        "peers": {name: round(peer.readings_per_s) for name, peer in peers.items()},
+        "peers_readings_per_cpu_s": {
+            name: round(peer.readings / peer.cpu_s) for name, peer in peers.items()
+        },
+        "ratio_to_best_peer": round(ours.readings_per_s / max(rated), 2) if rated else None,
+        "ratio_to_naive_faust": (
+            round(ours.readings_per_s / naive.readings_per_s, 1) if naive else None
+        ),
+    }
