@@ -96,6 +96,10 @@ class GatewaySettings(_Section):
     max_frame_age_ms: int = Field(50, ge=1, le=10_000)
     max_in_flight: int = Field(20_000, ge=1, le=65_535)
     """Messages received and not yet acked; the broker holds the rest."""
+    max_in_flight_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
+    """Payload bytes received and not yet on Kafka; above it nothing more is read."""
+    session_expiry_s: int = Field(7 * 86_400, ge=60, le=0xFFFF_FFFE)
+    """How long an MQTT 5 broker keeps messages for a gateway that is away."""
     max_payload_bytes: int = Field(256 * 1024, ge=1024)
     max_future_skew_s: float = Field(30, ge=0)
     oldest_year: int = Field(2000, ge=1970, le=2100)
