@@ -1,0 +1,230 @@
+"""From one MQTT message to rows in open frames, dead letters and counts. No I/O.
+
+``service`` feeds messages in, sends what comes out, and reports back what Kafka confirmed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from civicstream.errors import RejectedReading
+from civicstream.events import DeadLetter
+from civicstream.kinds import KINDS
+from civicstream.settings import Settings
+from ingest.acks import AckWindow
+from ingest.channels import Channel, Channels, kind_of
+from ingest.lanes import Lane, OpenFrame, SealedFrame
+from ingest.ledger import Ledger
+from ingest.readings import BadMember, Decoded, ReadingDecoder
+from ingest.validation import Row
+
+__all__ = ["Intake", "PendingLetter"]
+
+# A dead letter keeps this much of an oversized payload: enough to recognise the device.
+_KEPT_OF_OVERSIZED = 4096
+# base64 makes four bytes of three, and Kafka refuses records over 1 MB by default.
+_MAX_KEPT = 512 * 1024
+_MEMBERS_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLetter:
+    """A dead letter on its way to Kafka and the message that waits for it."""
+
+    letter: DeadLetter
+    kind: str
+    receipt: int
+    payload_bytes: int
+
+
+class Intake:
+    """All state of a gateway between MQTT and Kafka."""
+
+    def __init__(
+        self, settings: Settings, epoch: int, known_keys: Container[int] | None = None
+    ) -> None:
+        gateway = settings.gateway
+        self._gateway, self._epoch = gateway.id, epoch
+        self._root = settings.mqtt.root
+        self._max_payload = gateway.max_payload_bytes
+        self._max_rows = gateway.max_frame_readings
+        self._max_age_s = gateway.max_frame_age_ms / 1000
+        oldest = np.datetime64(f"{gateway.oldest_year:04d}-01-01", "ms").astype(int)
+        self._decoders = {
+            name: ReadingDecoder(
+                kind,
+                oldest_ms=int(oldest),
+                max_future_skew_ms=round(gateway.max_future_skew_s * 1000),
+            )
+            for name, kind in KINDS.items()
+        }
+        self._channels = Channels(self._root, settings.kafka.partitions, known_keys)
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._filling: dict[Lane, None] = {}
+        """Lanes with an open frame, the oldest first."""
+        self.acks = AckWindow()
+        self.ledger = Ledger(gateway.id, epoch)
+        self.letters: deque[PendingLetter] = deque()
+        """Dead letters that have not been handed to Kafka yet."""
+        self.ready: deque[SealedFrame] = deque()
+        """Frames that have not been handed to Kafka yet, each the first of its lane."""
+        self.in_flight_bytes = 0
+
+    def receive(
+        self, topic: str, payload: bytes, packet_id: int, *, now_ms: int, now: float
+    ) -> None:
+        """Take one message: received at ``now_ms`` (epoch), ``now`` on the monotonic clock [s]."""
+        if len(payload) > self._max_payload:
+            self._reject_whole(topic, payload, packet_id, now_ms, self._oversized(payload))
+            return
+        try:
+            channel = self._channels.find(topic)
+        except RejectedReading as error:
+            bad = BadMember(0, error.reason, error.detail)
+            self._reject_whole(topic, payload, packet_id, now_ms, bad)
+            return
+        decoded = self._decoders[channel.kind].decode(payload, channel.sensor, now_ms)
+        rows, bad_members = decoded.rows, decoded.bad
+        self.ledger.received[channel.kind] += len(rows) + len(bad_members)
+        lane = self._lane(channel)
+        if not bad_members and len(rows) <= lane.max_rows:
+            receipt = self.acks.receive(packet_id)
+        else:
+            chunks = -(-len(rows) // lane.max_rows)
+            receipt = self.acks.receive(packet_id, chunks + bool(bad_members))
+        if bad_members:
+            self._queue_letter(channel.kind, topic, payload, receipt, now_ms, decoded)
+        for start in range(0, len(rows), lane.max_rows):
+            self._add(lane, channel, rows[start : start + lane.max_rows], receipt, now, now_ms)
+        if rows:
+            frame = lane.open
+            assert frame is not None  # noqa: S101 just added to
+            frame.payload_bytes += len(payload)
+            self.in_flight_bytes += len(payload)
+            if len(frame) >= lane.max_rows:
+                self._seal(lane, now_ms)
+
+    def _lane(self, channel: Channel) -> Lane:
+        lane = self._lanes.get((channel.kind, channel.partition))
+        if lane is None:
+            lane = Lane(KINDS[channel.kind], channel.partition, self._max_rows)
+            self._lanes[channel.kind, channel.partition] = lane
+        return lane
+
+    def _add(
+        self,
+        lane: Lane,
+        channel: Channel,
+        rows: list[Row],
+        receipt: int,
+        now: float,
+        now_ms: int,
+    ) -> None:
+        frame = lane.open
+        if frame is not None and len(frame) + len(rows) > lane.max_rows:
+            self._seal(lane, now_ms)
+            frame = None
+        if frame is None:
+            frame = lane.open = OpenFrame(now)
+            self._filling[lane] = None
+        for row in rows:
+            frame.values.extend(row)
+            frame.channels.append(channel)
+        frame.receipts.append(receipt)
+
+    def _oversized(self, payload: bytes) -> BadMember:
+        return BadMember(
+            0,
+            "payload_too_large",
+            f"payload of {len(payload)} bytes is over the limit of {self._max_payload}; send "
+            "fewer readings at once, or raise CIVICSTREAM_GATEWAY__MAX_PAYLOAD_BYTES",
+        )
+
+    def _reject_whole(
+        self, topic: str, payload: bytes, packet_id: int, now_ms: int, bad: BadMember
+    ) -> None:
+        kind = kind_of(topic, self._root)
+        self.ledger.received[kind] += 1
+        receipt = self.acks.receive(packet_id)
+        self._queue_letter(kind, topic, payload, receipt, now_ms, Decoded([], [bad]))
+
+    def _queue_letter(
+        self, kind: str, topic: str, payload: bytes, receipt: int, now_ms: int, decoded: Decoded
+    ) -> None:
+        bad = decoded.bad
+        total = len(bad) + len(decoded.rows)
+        whole = len(payload) <= min(self._max_payload, _MAX_KEPT)
+        kept = bytes(payload if whole else payload[:_KEPT_OF_OVERSIZED])
+        detail = bad[0].detail
+        if total > 1:
+            detail = f"{len(bad)} of {total} readings rejected; [{bad[0].index}] {detail}"
+        letter = DeadLetter(
+            stage="gateway",
+            reason=bad[0].reason,
+            detail=detail,
+            topic=topic,
+            received_at=now_ms,
+            payload=kept,
+            payload_bytes=len(payload),
+            kind=kind if kind in KINDS else None,
+            instance=self._gateway,
+            count=len(bad),
+            members=[(b.index, b.detail) for b in bad[:_MEMBERS_LISTED]] if total > 1 else [],
+        )
+        # A wholly rejected message is in memory once; of a mixed one the frame counts the bytes.
+        weight = len(kept) if not decoded.rows else 0
+        self.in_flight_bytes += weight
+        self.letters.append(PendingLetter(letter, kind, receipt, weight))
+
+    def seal_due(self, now: float, now_ms: int, *, everything: bool = False) -> None:
+        """Seal the open frames that are old enough and whose lane is free, or ``everything``."""
+        latest = now - self._max_age_s
+        for lane in list(self._filling):
+            assert lane.open is not None  # noqa: S101 it is filling
+            if everything or (lane.open.opened_at <= latest and not lane.sealed):
+                self._seal(lane, now_ms)
+
+    def next_due(self, now: float) -> float:
+        """Return when [s, monotonic] the next open frame should be sealed.
+
+        A lane that waits for Kafka is not counted: the confirmation wakes the loop.
+        """
+        opened = (lane.open.opened_at for lane in self._filling if lane.open and not lane.sealed)
+        return min(opened, default=now + 3600) + self._max_age_s
+
+    def _seal(self, lane: Lane, now_ms: int) -> None:
+        self._filling.pop(lane, None)
+        sealed = lane.seal(self._gateway, self._epoch, now_ms)
+        if len(lane.sealed) == 1:
+            self.ready.append(sealed)
+
+    def frame_confirmed(self, frame: SealedFrame) -> list[int]:
+        """Kafka has the frame: return the packet ids to acknowledge; its lane may go on."""
+        lane = frame.lane
+        lane.sealed.popleft()
+        if lane.sealed:
+            self.ready.append(lane.sealed[0])
+        self.in_flight_bytes -= frame.payload_bytes
+        self.ledger.accepted[lane.kind.name] += frame.headers.count
+        self.ledger.gauges["frames"] += 1
+        self.ledger.gauges["bytes"] += len(frame.value)
+        return self.acks.confirm(frame.receipts)
+
+    def letter_confirmed(self, pending: PendingLetter) -> list[int]:
+        """Kafka has the dead letter: return the packet ids to acknowledge."""
+        self.in_flight_bytes -= pending.payload_bytes
+        self.ledger.rejected[pending.kind] += pending.letter.count
+        self.ledger.gauges["dead_letters"] += 1
+        return self.acks.confirm((pending.receipt,))
+
+    def waiting_frames(self) -> Iterator[SealedFrame]:
+        """Yield the frame of each lane that is on its way to Kafka."""
+        return (lane.sealed[0] for lane in self._lanes.values() if lane.sealed)
+
+    def letter_id(self, pending: PendingLetter) -> str:
+        """Return the event id of a dead letter, the same when it is sent again."""
+        return f"{self._gateway}/{self._epoch}/{pending.receipt}"

@@ -1,0 +1,166 @@
+"""Payloads to rows: one reading, an array of readings, or a SenML pack.
+
+Good payloads take the fast way: a msgspec decoder built from the kind's declaration parses and
+checks types and ranges in one pass. Anything it does not accept goes to ``validation``, member
+by member, which accepts after all (SenML) or says what is wrong with each.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import attrgetter
+from typing import Annotated, Any
+
+import msgspec
+
+from civicstream.errors import RejectedReading
+from civicstream.kinds import Kind, Measure
+from ingest import senml
+from ingest.validation import AwareDatetime, Row, TimeLimits, check_reading, name_of, to_ms
+
+__all__ = ["BadMember", "Decoded", "ReadingDecoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class BadMember:
+    """A rejected reading and its index in the payload's array (0 for a single one)."""
+
+    index: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a payload held: the good rows and the bad members; one of the two is not empty."""
+
+    rows: list[Row]
+    bad: list[BadMember] = field(default_factory=list)
+
+
+class ReadingDecoder:
+    """Decodes the payloads of one kind."""
+
+    def __init__(self, kind: Kind, *, oldest_ms: int, max_future_skew_ms: int) -> None:
+        self.kind = kind
+        self._oldest_ms = oldest_ms
+        self._skew_ms = max_future_skew_ms
+        self._struct = _struct(kind, oldest_ms)
+        self._decoder = msgspec.json.Decoder(self._struct | list[self._struct])  # type: ignore[name-defined]
+        self._row = attrgetter("ts", *kind.measure_names)
+        self._nothing = None if kind.required else (None,) * len(kind.measures)
+
+    def decode(self, payload: bytes, sensor: str, received_ms: int) -> Decoded:
+        """Return the payload's rows and bad members; never raises on what a device sent."""
+        newest_ms = received_ms + self._skew_ms
+        try:
+            found = self._decoder.decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return self._judge(payload, sensor, received_ms)
+        if type(found) is self._struct:
+            row = self._accept(found, sensor, newest_ms)
+            if row is not None:
+                return Decoded([row])
+        elif found:
+            rows = [self._accept(member, sensor, newest_ms) for member in found]
+            if None not in rows:
+                return Decoded(rows)  # type: ignore[arg-type]
+        return self._judge(payload, sensor, received_ms)
+
+    def _accept(self, member: Any, sensor: str, newest_ms: int) -> Row | None:
+        """Return the row of a member that the decoder passed, None if it needs judging."""
+        row: Row = self._row(member)
+        ts = row[0]
+        if type(ts) is datetime:
+            ts = to_ms(ts)
+            if ts < self._oldest_ms:
+                return None
+            row = (ts, *row[1:])
+        if ts > newest_ms or (member.sensor is not None and member.sensor != sensor):
+            return None
+        if self._nothing is not None and row[1:] == self._nothing:
+            return None
+        return row
+
+    def _judge(self, payload: bytes, sensor: str, received_ms: int) -> Decoded:
+        try:
+            document = _parse(payload, sensor)
+            members = self._members(document, sensor, received_ms)
+        except RejectedReading as error:
+            return Decoded([], [BadMember(0, error.reason, error.detail)])
+        limits = TimeLimits(self._oldest_ms, received_ms + self._skew_ms)
+        rows: list[Row] = []
+        bad: list[BadMember] = []
+        for index, member in members:
+            try:
+                if isinstance(member, RejectedReading):
+                    raise member
+                rows.append(
+                    check_reading(self.kind, member, sensor, limits, received_ms=received_ms)
+                )
+            except RejectedReading as error:
+                bad.append(BadMember(index, error.reason, error.detail))
+        return Decoded(rows, bad)
+
+    def _members(
+        self, document: Any, sensor: str, received_ms: int
+    ) -> Iterable[tuple[int, object]]:
+        if isinstance(document, dict):
+            return [(0, document)]
+        if not isinstance(document, list):
+            raise RejectedReading(
+                "wrong_shape",
+                f"sensor {name_of(sensor)}: expected a reading, an array of readings or a SenML "
+                f"pack, found {name_of(document)}",
+            )
+        if not senml.is_pack(document):
+            members: list[tuple[int, object]] = list(enumerate(document))
+        else:
+            members = list(senml.readings(document, self.kind, sensor, received_ms=received_ms))
+        if not members:
+            raise RejectedReading(
+                "empty_payload", f"sensor {name_of(sensor)}: the array holds no reading"
+            )
+        return members
+
+
+def _struct(kind: Kind, oldest_ms: int) -> Any:
+    """Return the msgspec struct of a reading; kw_only, because required fields come mixed."""
+    fields: list[Any] = [
+        ("ts", Annotated[int, msgspec.Meta(ge=oldest_ms)] | AwareDatetime),
+        ("sensor", str | None, None),
+    ]
+    for measure in kind.measures:
+        value = _value_type(measure)
+        fields.append(
+            (measure.name, value) if measure.required else (measure.name, value | None, None)
+        )
+    return msgspec.defstruct(f"{kind.name.title()}Reading", fields, kw_only=True, gc=False)
+
+
+def _value_type(measure: Measure) -> Any:
+    base: type = int if measure.integer else float
+    limits = {"ge": measure.minimum, "le": measure.maximum}
+    finite = {name: base(limit) for name, limit in limits.items() if math.isfinite(limit)}
+    return Annotated[base, msgspec.Meta(**finite)] if finite else base
+
+
+def _parse(payload: bytes, sensor: str) -> Any:
+    """Return the JSON document; NaN and Infinity pass, so that their field can be named."""
+    who = f"sensor {name_of(sensor)}: the payload"
+    if not payload:
+        raise RejectedReading("empty_payload", f"{who} is empty")
+    try:
+        return json.loads(payload.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RejectedReading(
+            "invalid_utf8", f"{who} is not UTF-8 at byte {error.start} ({error.reason})"
+        ) from None
+    except RecursionError:
+        raise RejectedReading("not_json", f"{who} is nested too deeply") from None
+    except ValueError as error:
+        raise RejectedReading("not_json", f"{who} is not JSON: {error}") from None

@@ -1,0 +1,298 @@
+"""The gateway process: one thread, one loop, around ``Intake``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import threading
+import time
+
+import msgspec
+
+from civicstream.clock import now_ms
+from civicstream.cloudevents import cloud_headers
+from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.geojson import read_city
+from civicstream.settings import Settings
+from civicstream.stopping import stop_on_signals
+from civicstream.topics import frames_topic
+from ingest.buffered_socket import BufferedSocket
+from ingest.intake import Intake, PendingLetter
+from ingest.kafka_output import KafkaOutput
+from ingest.lanes import SealedFrame
+from ingest.mqtt import MqttInput
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+# Between looks at deadlines and confirmations; some 10 ms of work.
+_PACKETS_A_TURN = 500
+# A stop signal, or anything else that does not wake the loop, waits this long at most.
+_LONGEST_WAIT_S = 0.2
+_REPORT_EVERY_S = 1.0
+# An orderly end waits so long for Kafka; what it then has not confirmed the broker sends again.
+_FAREWELL_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_SAY_AGAIN_S = 10.0
+
+
+class _Report:
+    """Marks a ledger report among the records sent."""
+
+
+Item = SealedFrame | PendingLetter | _Report
+
+
+def run(settings: Settings, stop: threading.Event | None = None) -> None:
+    """Run the gateway until ``stop`` is set (default: SIGINT or SIGTERM)."""
+    stop = stop or stop_on_signals()
+    gateway = _Gateway(settings)
+    try:
+        gateway.serve(stop)
+    finally:
+        gateway.close()
+
+
+class _Gateway:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._epoch = now_ms()
+        self._bell = _Bell()
+        self._intake = Intake(settings, self._epoch, _known_keys(settings))
+        self._kafka: KafkaOutput[Item] = KafkaOutput(settings.kafka, self._bell.ring)
+        self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
+        self._letters_out: dict[int, PendingLetter] = {}
+        self._now, self._now_ms = time.monotonic(), now_ms()
+        self._kafka_seen = False
+        self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
+        self._complained_at = -_SAY_AGAIN_S
+        self._reported_at, self._report_out = 0.0, False
+        self._paused = False
+
+    def serve(self, stop: threading.Event) -> None:
+        """Work until ``stop``, then see everything that is in flight through."""
+        log.info("gateway %s, epoch %d", self._settings.gateway.id, self._epoch)
+        while not stop.is_set():
+            self._turn(reading=True)
+        deadline = time.monotonic() + _FAREWELL_S
+        while len(self._intake.acks) and time.monotonic() < deadline:
+            self._turn(reading=False)
+        if len(self._intake.acks):
+            log.warning(
+                "ending with %d messages that Kafka has not confirmed; the MQTT broker will "
+                "send them again",
+                len(self._intake.acks),
+            )
+        if self._kafka.connected:
+            self._send_report()
+
+    def close(self) -> None:
+        self._mqtt.flush()
+        self._mqtt.close()
+        self._kafka.close(timeout_s=2)
+        self._bell.close()
+
+    def _turn(self, *, reading: bool) -> None:
+        """One turn of the loop: wait, confirm, read, seal, send, acknowledge, report."""
+        self._wait(reading)
+        self._now, self._now_ms = time.monotonic(), now_ms()
+        if not self._kafka.connected:
+            self._connect_kafka()
+        self._take_outcomes()
+        if self._kafka_seen:  # before that, messages are better off at the broker
+            self._tend_mqtt(reading)
+        self._intake.seal_due(self._now, self._now_ms, everything=not reading)
+        self._send_out()
+        self._mqtt.flush()
+        if self._now - self._reported_at >= _REPORT_EVERY_S and self._mqtt.ready:
+            self._send_report()
+
+    def _wait(self, reading: bool) -> None:
+        due = self._intake.next_due(self._now)
+        timeout_s = min(max(due - time.monotonic(), 0.0), _LONGEST_WAIT_S)
+        link = self._mqtt.socket
+        readers: list[_Bell | BufferedSocket] = [self._bell]
+        writers: list[BufferedSocket] = []
+        if link is not None:
+            if reading and not self._paused:
+                readers.append(link)
+                if link.pending():
+                    timeout_s = 0.0
+            if not self._mqtt.flush():
+                writers.append(link)
+        with contextlib.suppress(ValueError):  # the connection was closed just now
+            select.select(readers, writers, [], timeout_s)
+        self._bell.silence()
+
+    def _tend_mqtt(self, reading: bool) -> None:
+        self._pause_or_resume()
+        if self._paused or not reading:
+            self._mqtt.keep_alive_unread(self._now)
+            return
+        self._mqtt.read(_PACKETS_A_TURN, self._now)
+        self._mqtt.maintain(self._now)
+
+    def _pause_or_resume(self) -> None:
+        """Stop reading while more is in flight than allowed.
+
+        At QoS 1 MQTT 5 brokers stop by themselves (Receive Maximum); this bounds the rest.
+        """
+        gateway = self._settings.gateway
+        full = (
+            len(self._intake.acks) > gateway.max_in_flight
+            or self._intake.in_flight_bytes > gateway.max_in_flight_bytes
+        )
+        if full and not self._paused:
+            log.warning(
+                "%d messages (%d bytes) wait for Kafka at %s; not reading from MQTT until it "
+                "confirms some",
+                len(self._intake.acks),
+                self._intake.in_flight_bytes,
+                self._settings.kafka.bootstrap,
+            )
+        self._paused = full
+
+    def _receive(self, topic: str, payload: bytes, packet_id: int) -> None:
+        self._intake.receive(topic, payload, packet_id, now_ms=self._now_ms, now=self._now)
+
+    def _connect_kafka(self) -> None:
+        if self._now < self._kafka_at:
+            return
+        try:
+            self._kafka.connect()
+        except ServerUnavailable as error:
+            if self._now - self._complained_at >= _SAY_AGAIN_S:
+                log.warning("waiting: %s", error)
+                self._complained_at = self._now
+            self._kafka_at = time.monotonic() + self._kafka_pause_s
+            self._kafka_pause_s = min(self._kafka_pause_s * 2, _LONGEST_PAUSE_S)
+            return
+        log.info("connected to Kafka at %s", self._settings.kafka.bootstrap)
+        self._kafka_seen = True
+        self._complained_at, self._report_out = -_SAY_AGAIN_S, False
+        for frame in list(self._intake.waiting_frames()):
+            self._send_frame(frame)
+        self._intake.ready.clear()  # they are among the waiting ones
+        for letter in list(self._letters_out.values()):
+            self._send_letter(letter)
+
+    def _take_outcomes(self) -> None:
+        for item, error in self._kafka.outcomes():
+            if isinstance(item, _Report):
+                self._report_out = False
+            elif error is not None:
+                log.error(
+                    "Kafka at %s did not take a record (%s: %s); sending it again",
+                    self._settings.kafka.bootstrap,
+                    type(error).__name__,
+                    error,
+                )
+                self._kafka.drop_producer()
+                self._kafka_at = time.monotonic() + self._kafka_pause_s
+                return
+            elif isinstance(item, SealedFrame):
+                self._kafka_pause_s = _FIRST_PAUSE_S
+                self._mqtt.ack(self._intake.frame_confirmed(item))
+            else:
+                self._kafka_pause_s = _FIRST_PAUSE_S
+                del self._letters_out[item.receipt]
+                self._mqtt.ack(self._intake.letter_confirmed(item))
+
+    def _send_out(self) -> None:
+        if not self._kafka.connected:
+            return
+        while self._intake.ready:
+            self._send_frame(self._intake.ready.popleft())
+        while self._intake.letters:
+            letter = self._intake.letters.popleft()
+            self._letters_out[letter.receipt] = letter
+            self._send_letter(letter)
+
+    def _send_frame(self, frame: SealedFrame) -> None:
+        self._kafka.send(
+            frames_topic(frame.lane.kind.name),
+            frame.value,
+            frame,
+            headers=frame.headers.to_kafka(),
+            partition=frame.lane.partition,
+        )
+
+    def _send_letter(self, pending: PendingLetter) -> None:
+        letter = pending.letter
+        self._kafka.send(
+            "deadletter",
+            msgspec.json.encode(letter),
+            pending,
+            key=letter.topic.encode(),
+            headers=cloud_headers(
+                "deadletter",
+                source=f"gateway/{letter.instance}",
+                event_id=self._intake.letter_id(pending),
+                time_ms=letter.received_at,
+            ),
+        )
+
+    def _send_report(self) -> None:
+        """Publish the ledger, unless the last one still waits: no pile while Kafka is away."""
+        self._reported_at = self._now
+        if self._report_out or not self._kafka.connected:
+            return
+        self._report_out = True
+        report = self._intake.ledger.report(
+            now_ms(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
+        )
+        self._kafka.send(
+            "ledger",
+            msgspec.json.encode(report),
+            _Report(),
+            key=report.key.encode(),
+            headers=cloud_headers(
+                "ledger",
+                source=f"gateway/{report.instance}",
+                event_id=f"{report.key}/{report.at}",
+                time_ms=report.at,
+            ),
+        )
+
+
+class _Bell:
+    """Wakes the loop's select from the producer's thread."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+        self._rung = False
+
+    def fileno(self) -> int:
+        return self._near.fileno()
+
+    def ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            with contextlib.suppress(OSError):  # full: it rings already; closed: nobody listens
+                self._far.send(b"!")
+
+    def silence(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._near.recv(64):
+                pass
+        # Last: a ring in between is either still to be read, or its cause is looked at next.
+        self._rung = False
+
+    def close(self) -> None:
+        self._near.close()
+        self._far.close()
+
+
+def _known_keys(settings: Settings) -> frozenset[int] | None:
+    if not settings.gateway.strict_sensors:
+        return None
+    if settings.city.file is None:
+        raise ConfigurationError(
+            "CIVICSTREAM_GATEWAY__STRICT_SENSORS needs a city model; set CIVICSTREAM_CITY__FILE"
+        )
+    return frozenset(read_city(settings.city.file).sensor_keys.tolist())
