@@ -1,0 +1,84 @@
+"""The AsyncAPI document is complete, consistent, and agrees with real readings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from civicstream.asyncapi import document
+from civicstream.kinds import KINDS
+from civicstream.settings import Settings
+from civicstream.topics import TOPICS, parse_mqtt_topic
+
+DOCUMENT = msgspec.json.decode(msgspec.json.encode(document(Settings())))
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                yield value
+            yield from _references(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+
+
+def _resolve(reference: str) -> Any:
+    assert reference.startswith("#/")
+    node = DOCUMENT
+    for step in reference[2:].split("/"):
+        node = node[step.replace("~1", "/").replace("~0", "~")]
+    return node
+
+
+def test_every_reference_resolves() -> None:
+    references = set(_references(DOCUMENT))
+    assert len(references) > len(KINDS)
+    for reference in references:
+        assert isinstance(_resolve(reference), dict), reference
+
+
+def test_the_document_has_what_asyncapi_3_requires() -> None:
+    assert DOCUMENT["asyncapi"] == "3.0.0"
+    assert {"title", "version"} <= set(DOCUMENT["info"])
+    for server in DOCUMENT["servers"].values():
+        assert {"host", "protocol"} <= set(server)
+    for operation in DOCUMENT["operations"].values():
+        assert operation["action"] in {"send", "receive"}
+        assert set(_resolve(operation["channel"]["$ref"])) >= {"address", "messages"}
+
+
+def test_every_channel_has_an_operation() -> None:
+    used = {operation["channel"]["$ref"] for operation in DOCUMENT["operations"].values()}
+    assert used == {f"#/channels/{name}" for name in DOCUMENT["channels"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kinds_channel_is_the_topic_that_the_gateway_takes_apart(kind: str) -> None:
+    channel = DOCUMENT["channels"][f"mqtt.{kind}"]
+    topic = channel["address"].format(area="centre", sensor="A7")
+    parsed = parse_mqtt_topic(topic, "city/v1")
+    assert parsed is not None
+    assert (parsed.kind, parsed.area, parsed.sensor) == (kind, "centre", "A7")
+    assert set(channel["parameters"]) == {"area", "sensor"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_readings_schema_has_every_measure_with_unit_and_range(kind: str) -> None:
+    schema = DOCUMENT["components"]["schemas"][f"reading.{kind}"]
+    for measure in KINDS[kind].measures:
+        declared = schema["properties"][measure.name]
+        assert declared["x-unit"] == measure.unit
+        assert declared["minimum"] == measure.minimum
+        assert declared["maximum"] == measure.maximum
+        assert (measure.name in schema["required"]) == measure.required
+
+
+def test_kafka_addresses_are_declared_topics() -> None:
+    addresses = {c["address"] for n, c in DOCUMENT["channels"].items() if n.startswith("kafka.")}
+    assert addresses <= {f"city.{name}" for name in TOPICS}
+    assert {f"city.frames.{kind}" for kind in KINDS} <= addresses

@@ -1,0 +1,104 @@
+"""Rates and totals from ledger reports, and the lines made of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from civicstream.embedded.figures import LedgerHistory
+from civicstream.embedded.processes import Child
+from civicstream.embedded.status import plain_line, status_rows
+from civicstream.embedded.supervisor import Part, PartState, Supervised
+from civicstream.events import Counts, LedgerReport
+
+START = 1_000_000
+
+
+def _report(
+    at: int, received: int, *, stage: str = "gateway", epoch: int = START, **gauges: float
+) -> LedgerReport:
+    kinds = {"air": Counts(received=received, accepted=received)}
+    return LedgerReport(stage, "a", epoch, at, kinds, gauges)  # type: ignore[arg-type]
+
+
+def _history(*reports: LedgerReport) -> LedgerHistory:
+    history = LedgerHistory(START)
+    for report in reports:
+        history.add(report)
+    return history
+
+
+def test_the_rate_is_the_growth_over_the_last_five_seconds() -> None:
+    # 1,000 in the first second, then 100 a second: the burst is out of sight after five seconds
+    reports = [_report(START + 1000 * s, 1000 + 100 * s) for s in range(1, 9)]
+    figures = _history(_report(START, 0), *reports).figures("gateway", START + 8000)
+    assert figures.rate == pytest.approx(100)
+    assert figures.received == 1800
+
+
+def test_a_restarted_process_adds_to_the_total_and_its_rate_starts_anew() -> None:
+    history = _history(
+        _report(START + 1000, 100, lag_records=7, windows_closed=3, stage="worker"),
+        _report(START + 2000, 200, lag_records=7, windows_closed=4, stage="worker"),
+        _report(START + 9000, 0, epoch=START + 8500, lag_records=1, stage="worker"),
+        _report(
+            START + 10_000, 50, epoch=START + 8500, lag_records=2, windows_closed=2, stage="worker"
+        ),
+    )
+    figures = history.figures("worker", START + 10_000)
+    assert figures.received == 250
+    assert figures.rate == pytest.approx(50)
+    assert figures.gauges == {"lag_records": 2, "windows_closed": 6}
+
+
+def test_a_silent_process_has_no_rate() -> None:
+    history = _history(_report(START, 0), _report(START + 1000, 100))
+    assert history.figures("gateway", START + 2000).rate == 100
+    assert history.figures("gateway", START + 7000).rate == 0
+
+
+def test_reports_of_earlier_runs_do_not_count() -> None:
+    history = _history(_report(START + 1000, 100, epoch=START - 1))
+    assert history.figures("gateway", START + 1000).received == 0
+    assert not history.ready("gateway", START)
+
+
+def test_a_process_is_ready_with_its_own_report_not_with_its_predecessors() -> None:
+    history = _history(_report(START + 1000, 0))
+    assert history.ready("gateway", START)
+    assert not history.ready("gateway", START + 500)
+    assert not history.ready("worker", START)
+
+
+def test_a_stage_is_idle_when_a_later_report_shows_no_lag() -> None:
+    history = _history(_report(START + 1000, 9, lag_records=0, stage="sink"))
+    assert history.idle("sink", START + 999)
+    assert not history.idle("sink", START + 1000)
+    history.add(_report(START + 2000, 9, lag_records=1, stage="sink"))
+    assert not history.idle("sink", START + 1000)
+    assert not history.idle("worker", START)
+
+
+def test_the_plain_line_names_figures_and_what_is_not_ready() -> None:
+    def launch() -> Child:
+        raise AssertionError
+
+    parts = {
+        name: Supervised(Part(name, launch), state)
+        for name, state in (
+            ("kafka", PartState.READY),
+            ("gateway", PartState.READY),
+            ("sink", PartState.READY),
+            ("worker", PartState.STARTING),
+        )
+    }
+    history = _history(
+        _report(START, 0),
+        _report(START + 1000, 1500, in_flight_messages=3, dead_letters=2),
+        _report(START, 0, stage="sink", rows_written=0),
+        _report(START + 1000, 0, stage="sink", rows_written=1200, results_written=5, lag_records=4),
+    )
+    line = plain_line(status_rows(parts, history, START + 1000))
+    assert line == (
+        "gateway 1,500 readings/s (1,500 received, 3 in flight, 2 dead letters) | "
+        "sink 1,200 rows/s (1,200 rows, 5 results, lag 4) | starting: worker | restarts 0"
+    )

@@ -1,0 +1,116 @@
+"""Addresses and settings that `civicstream up` derives from its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from civicstream.embedded.data_folder import DataFolder
+from civicstream.embedded.part_settings import (
+    connection_sections,
+    kafka_settings,
+    part_environment,
+    stack_sections,
+)
+from civicstream.embedded.stack import Stack
+from civicstream.embedded.stack_options import StackOptions, choose_addresses
+from civicstream.errors import ConfigurationError
+from civicstream.settings import load_settings
+
+DATA = Path("/data")
+
+
+def test_ports_are_free_ones_or_the_given_and_addresses_win() -> None:
+    options = StackOptions(DATA, kafka_port=9999, mqtt="broker.city:8883")
+    addresses = choose_addresses(options)
+    assert (addresses.mqtt_host, addresses.mqtt_port) == ("broker.city", 8883)
+    assert addresses.kafka == "127.0.0.1:9999"
+    assert addresses.database is None
+    assert addresses.database_port not in (0, 9999)
+
+
+@pytest.mark.parametrize("address", ["broker", ":1883", "broker:", "broker:mqtt", "broker:70000"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected HOST:PORT"):
+        choose_addresses(StackOptions(DATA, mqtt=address))
+
+
+def test_a_database_that_is_no_url_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        choose_addresses(StackOptions(DATA, database="host=db password=hunter2"))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_two_servers_on_one_port_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="each server needs its own"):
+        choose_addresses(StackOptions(DATA, kafka_port=5000, mqtt_port=5000))
+
+
+def test_parts_are_told_the_stacks_servers_over_the_callers_own() -> None:
+    options = StackOptions(DATA, config=Path("my.toml"))
+    addresses = choose_addresses(options)
+    sections = stack_sections(options, addresses, "postgresql://w@h/d", DATA, DATA / "c.geojson")
+    own = {
+        "PATH": "/bin",
+        "CIVICSTREAM_KAFKA__BOOTSTRAP": "elsewhere:9092",
+        "CIVICSTREAM_MQTT__TLS": "true",
+        "CIVICSTREAM_WINDOWS__SIZE_S": "10",
+    }
+    environment = part_environment(sections, None, own)
+    settings = load_settings(None, environment)
+    assert settings.kafka.bootstrap == addresses.kafka
+    assert settings.mqtt.port == addresses.mqtt_port
+    assert settings.mqtt.tls is False
+    assert settings.windows.size_s == 10
+    assert settings.database.url.get_secret_value() == "postgresql://w@h/d"
+    assert environment["PATH"] == "/bin"
+
+
+def test_an_external_kafka_keeps_the_callers_security() -> None:
+    own = load_settings(None, {"CIVICSTREAM_KAFKA__SECURITY_PROTOCOL": "SSL"})
+    options = StackOptions(DATA, kafka="kafka.city:9093")
+    sections = stack_sections(options, choose_addresses(options), "u", DATA, DATA)
+    kafka = kafka_settings(own, sections)
+    assert (kafka.bootstrap, kafka.security_protocol) == ("kafka.city:9093", "SSL")
+
+
+def test_the_connection_file_carries_the_callers_own_settings_too() -> None:
+    own = load_settings(
+        None,
+        {
+            "CIVICSTREAM_KAFKA__TOPIC_PREFIX": "town",
+            "CIVICSTREAM_MQTT__PASSWORD": "hunter2",
+            "CIVICSTREAM_WINDOWS__LATENESS_S": "2.5",
+        },
+    )
+    options = StackOptions(DATA)
+    sections = stack_sections(options, choose_addresses(options), "u", DATA, DATA)
+    merged = connection_sections(own, sections)
+    assert merged["kafka"]["topic_prefix"] == "town"
+    assert merged["kafka"]["bootstrap"] == sections["kafka"]["bootstrap"]
+    assert merged["mqtt"]["password"] == "hunter2"
+    assert merged["windows"] == {"lateness_s": 2.5}
+
+
+def _part_names(folder: Path, **options: object) -> list[str]:
+    with DataFolder(folder / "data") as data:
+        asked = StackOptions(data.path, **options)  # type: ignore[arg-type]
+        stack = Stack(asked, load_settings(None, {}), choose_addresses(asked), data)
+        return [part.name for part in stack.parts()]
+
+
+def test_servers_start_first_and_the_simulator_last(tmp_path: Path) -> None:
+    names = ["database", "kafka", "mqtt", "city", "init", "sink", "worker", "gateway", "simulator"]
+    assert _part_names(tmp_path) == names
+
+
+def test_a_server_given_as_an_address_is_not_started(tmp_path: Path) -> None:
+    names = _part_names(
+        tmp_path,
+        mqtt="m:1883",
+        kafka="k:9092",
+        database="postgresql://u@d/n",
+        simulator=False,
+    )
+    assert names == ["city", "init", "sink", "worker", "gateway"]
