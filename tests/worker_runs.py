@@ -1,0 +1,230 @@
+"""Run real workers on a real broker, feed them frames, and read what they published."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import msgspec
+from kafka import TopicPartition
+
+from civicstream import frames, kafka_clients
+from civicstream.city import Area, City, Segment, Sensors
+from civicstream.clock import now_ms
+from civicstream.embedded.processes import Child, wait_until
+from civicstream.events import LedgerReport, TrafficResult
+from civicstream.frames import FrameHeaders
+from civicstream.geojson import write_city
+from civicstream.partitioning import partition_of
+from civicstream.settings import KafkaSettings
+from civicstream.topics import frames_topic, topic_name
+from tests.unit.frame_making import make_frame
+from tests.unit.window_oracle import Reading, traffic_of, windows_of
+
+AREAS = ("north", "south", "east", "west")
+WINDOW_MS = 2000
+_RING = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0))
+_LINE = ((0.0, 0.0), (0.0, 1.0))
+
+
+def small_city() -> City:
+    """Four areas of three segments with two detectors each."""
+    areas = tuple(Area(a, a.title(), _RING) for a in AREAS)
+    segments = tuple(
+        Segment(f"{a}-{i}", a, a, i, "freeway" if i else "street", 2, 400.0, 80.0, _LINE)
+        for a in AREAS
+        for i in range(3)
+    )
+    rows = [
+        (f"{s.id}-{n}", 0, AREAS.index(s.area), i, n, 1.0, 0.0, 0.0)
+        for i, s in enumerate(segments)
+        for n in range(2)
+    ]
+    return City(areas, segments, Sensors.from_rows(rows))
+
+
+def worker_environment(kafka: KafkaSettings, folder: Path, city: City) -> dict[str, str]:
+    """Return the environment of a worker with short windows."""
+    city_file = folder / "city.geojson"
+    write_city(city, city_file)
+    return os.environ | {
+        "CIVICSTREAM_KAFKA__BOOTSTRAP": kafka.bootstrap,
+        "CIVICSTREAM_KAFKA__PARTITIONS": str(kafka.partitions),
+        "CIVICSTREAM_KAFKA__SESSION_TIMEOUT_MS": "6000",
+        "CIVICSTREAM_WINDOWS__SIZE_S": str(WINDOW_MS // 1000),
+        "CIVICSTREAM_WINDOWS__LATENESS_S": "1",
+        "CIVICSTREAM_WINDOWS__OUT_OF_ORDERNESS_S": "0.5",
+        "CIVICSTREAM_WINDOWS__IDLE_S": "2",
+        "CIVICSTREAM_WINDOWS__PROVISIONAL_EVERY_S": "0.5",
+        "CIVICSTREAM_CITY__FILE": str(city_file),
+    }
+
+
+def start_worker(environment: dict[str, str], folder: Path, name: str) -> Child:
+    """Start a worker process; it is not waited for."""
+    own = environment | {
+        "CIVICSTREAM_WORKER__ID": name,
+        "CIVICSTREAM_WORKER__DATA_DIR": str(folder / name),
+    }
+    command = [sys.executable, "-m", "civicstream.cli", "worker"]
+    return Child(name, command, folder / f"{name}.log", own)
+
+
+class FrameSource:
+    """A gateway's place taken: frames of random readings with the wall clock's event time.
+
+    Every reading goes to ``readings``; some are sent twice and some frames come out of order,
+    within the allowed lateness, so the final windows are a function of ``readings`` alone.
+    """
+
+    def __init__(self, kafka: KafkaSettings, city: City, seed: int) -> None:
+        self.readings: list[Reading] = []
+        self._kafka = kafka
+        self._city = city
+        self._random = random.Random(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._topic = topic_name(kafka.topic_prefix, frames_topic("traffic"))
+
+    def __enter__(self) -> FrameSource:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Stop; every frame sent is confirmed on return."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        producer = kafka_clients.producer(self._kafka)
+        try:
+            seq = 0
+            while not self._stop.wait(0.04):
+                area = self._random.choice(AREAS)
+                rows = self._rows(area)
+                for _ in range(1 + (self._random.random() < 0.2)):
+                    self._send(producer, area, rows, seq)
+                    seq += 1
+        finally:
+            producer.flush()
+            producer.close()
+
+    def _rows(self, area: str) -> list[Reading]:
+        now, pick = now_ms(), self._random
+        sensors = [i for i in self._city.sensors.ids if i.startswith(area)]
+        return [
+            (
+                area,
+                pick.choice(sensors),
+                now - pick.randrange(0, 900),
+                {
+                    "intensity": float(pick.randrange(0, 6)),
+                    "averageVehicleSpeed": float(pick.randrange(1, 120)),
+                    "occupancy": pick.random(),
+                    "period": 1.0,
+                },
+                now,
+            )
+            for _ in range(pick.randrange(1, 20))
+        ]
+
+    def _send(self, producer, area: str, rows: list[Reading], seq: int) -> None:  # type: ignore[no-untyped-def]
+        value = frames.encode(make_frame("traffic", [r[:4] for r in rows]))
+        headers = FrameHeaders("test", 1, seq, len(rows), rows[0][4])
+        partition = partition_of(area, self._kafka.partitions)
+        future = producer.send(self._topic, value, partition=partition, headers=headers.to_kafka())
+        self.readings += rows
+        future.get(30)
+
+
+def read_topic(kafka: KafkaSettings, name: str) -> list[object]:
+    """Return all records of a topic up to its end now."""
+    topic = topic_name(kafka.topic_prefix, name)
+    consumer = kafka_clients.consumer(kafka, group_id=None)
+    try:
+        consumer.assign([TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
+        records: list[object] = []
+        empty = 0
+        while empty < 3:
+            batch = [r for rs in consumer.poll(300).values() for r in rs]
+            empty = 0 if batch else empty + 1
+            records += batch
+        return records
+    finally:
+        consumer.close()
+
+
+def final_results(kafka: KafkaSettings) -> dict[tuple[str, int], list[TrafficResult]]:
+    """Return all final traffic results by (area, window start), in order of publication."""
+    found = defaultdict(list)
+    for record in read_topic(kafka, "results.traffic"):
+        result = msgspec.json.decode(record.value, type=TrafficResult)  # type: ignore[attr-defined]
+        if result.status == "final":
+            found[result.area, result.window_start].append(result)
+    return found
+
+
+def worker_reports(kafka: KafkaSettings) -> dict[str, LedgerReport]:
+    """Return the newest ledger report of every worker by its name."""
+    reports = {}
+    for record in read_topic(kafka, "ledger"):
+        report = msgspec.json.decode(record.value, type=LedgerReport)  # type: ignore[attr-defined]
+        if report.stage == "worker":
+            reports[report.instance] = report
+    return reports
+
+
+def wait_until_all_published(
+    kafka: KafkaSettings, readings: list[Reading], timeout_s: float = 60
+) -> None:
+    """Return when a final result of every area and window of ``readings`` is on Kafka."""
+    wanted = {(area, ts // WINDOW_MS * WINDOW_MS) for area, _, ts, _, _ in readings}
+
+    def complete() -> bool:
+        return wanted <= final_results(kafka).keys()
+
+    wait_until(complete, "all windows published", timeout_s=timeout_s, every_s=0.5)
+
+
+def assert_results_equal_oracle(kafka: KafkaSettings, readings: list[Reading], city: City) -> None:
+    """Fail unless every final result, also one published twice, is the oracle's."""
+    published = final_results(kafka)
+    kept = windows_of(readings, WINDOW_MS)
+    expected_windows = {(r[0], start) for start, window in kept.items() for r in window.values()}
+    assert published.keys() == expected_windows
+    for (area, start), results in published.items():
+        of_area = [r for r in kept[start].values() if r[0] == area]
+        expected = traffic_of(of_area, city)
+        for result in results:
+            assert {row.segment for row in result.segments} == expected.keys()
+            for row in result.segments:
+                for name, value in expected[row.segment].items():
+                    got = getattr(row, name)
+                    place = (area, start, row.segment, name)
+                    if value is None:
+                        assert got is None, place
+                    else:
+                        assert abs(got - value) <= 1e-5 + 1e-6 * abs(value), (place, got, value)
+
+
+def wait_for_report(kafka: KafkaSettings, name: str, after_ms: int, timeout_s: float = 60) -> None:
+    """Return when worker ``name`` has reported, as it does once it has partitions."""
+
+    def reported() -> bool:
+        report = worker_reports(kafka).get(name)
+        return report is not None and report.at >= after_ms
+
+    wait_until(reported, f"a report of {name}", timeout_s=timeout_s, every_s=0.3)
+
+
+def pause(seconds: float) -> None:
+    """Let load run for a while: the length of the load, not a wait for a condition."""
+    time.sleep(seconds)
