@@ -169,6 +169,10 @@ def decode(value: bytes, kind_name: str) -> Frame:
 def _dictionary(column: pa.DictionaryArray) -> Dictionary:
     codes = column.indices.to_numpy()
     values = column.dictionary
+    try:
+        values.validate(full=True)  # offsets inside the buffer, UTF-8
+    except pa.ArrowInvalid as error:
+        raise CorruptFrame("not_a_frame", f"a dictionary is not valid: {error}") from error
     if len(codes) and (codes.min() < 0 or codes.max() >= len(values)):
         raise CorruptFrame("not_a_frame", "a dictionary code points past its dictionary")
     return Dictionary(codes, LazyStrings(values))
