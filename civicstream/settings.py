@@ -134,6 +134,10 @@ class SinkSettings(_Section):
     id: Name = Field(default_factory=lambda: f"sink-{socket.gethostname()}"[:80])
     max_batch_rows: int = Field(50_000, ge=1)
     max_batch_age_ms: int = Field(250, ge=1)
+    static_member: bool = True
+    """Keep the partitions over a restart (Kafka static membership by ``id``): no rebalance."""
+    maintenance_every_s: float = Field(3600, gt=0)
+    """How often rows past their retention are removed."""
 
 
 class CitySettings(_Section):
