@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from civicstream.events import EnvironmentRow
 from civicstream.kinds import Kind
-from streams.grouping import GroupStatistics, group_statistics
+from streams.grouping import GroupStatistics, group_statistics, present_groups
 from streams.windows import Columns
 
 __all__ = ["AreaStatistics", "area_statistics"]
@@ -32,7 +32,7 @@ def area_statistics(readings: Columns, kind: Kind) -> list[AreaStatistics]:
 
     A measure that no sensor of the area reported has no row.
     """
-    areas, group = np.unique(readings.area, return_inverse=True)
+    areas, group = present_groups(readings.area, int(readings.area.max()) + 1)
     n = len(areas)
     total = np.bincount(group, minlength=n)
     sensors = _distinct_sensors(group, readings.sensor_key, n)

