@@ -101,6 +101,7 @@ def bench(
 
 
 app.command()(simulation.city)
+app.command()(simulation.simulate)
 
 
 app.command()(up)

@@ -66,7 +66,7 @@ def plan_city(sensors: int, seed: int) -> City:
 
 
 def _areas(sensors: int) -> int:
-    return max(4, round(0.25 * sensors**_AREAS_EXPONENT))
+    return max(4, round(0.25 * math.pow(sensors, _AREAS_EXPONENT)))
 
 
 def _detectors(segments: list[Segment], districts: Districts, budget: Budget) -> Sensors:

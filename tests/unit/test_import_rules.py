@@ -19,7 +19,7 @@ RUNTIME_MODULES = {
         *("init", "migrate", "roles", "reference", "ledger", "maintenance", "transaction"),
     },
     "feeds": set(),
-    "sensors_sim": {"service", "publisher", "replay"},
+    "sensors_sim": {"mqtt_link"},
 }
 
 

@@ -1,0 +1,53 @@
+"""How much a city wants to move, hour by hour, as a share of its busiest hour."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DAY_MS", "hour_of_day", "is_weekend", "travel_demand"]
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+
+
+def hour_of_day(ts_ms: Times) -> Floats:
+    """Return the hour 0..24, in UTC: the simulated city keeps universal time."""
+    hour: Floats = (ts_ms % DAY_MS) / _HOUR_MS
+    return hour
+
+
+def is_weekend(ts_ms: Times) -> NDArray[np.bool_]:
+    # 1 January 1970 was a Thursday, so day 0 is weekday 3 counted from Monday.
+    weekend: NDArray[np.bool_] = (ts_ms // DAY_MS + 3) % 7 >= 5
+    return weekend
+
+
+def travel_demand(ts_ms: Times, morning: Floats | float = 1.0) -> Floats:
+    """Return travel demand as a share of the yearly peak, 0..1.
+
+    Weekdays have a morning peak at 8:00 and a broader evening one at 17:15, weekends one broad
+    afternoon. ``morning`` 0..1 is the weight of the morning peak; the evening peak has
+    1.7 - ``morning``, at most 1: who drives in in the morning drives out in the evening.
+    """
+    hour = hour_of_day(ts_ms)
+    evening = np.minimum(1.0, 1.7 - np.asarray(morning))
+    weekday = (
+        0.05
+        + 0.78 * morning * _bell(hour, 8.0, 1.1)
+        + 0.82 * evening * _bell(hour, 17.25, 1.5)
+        + 0.42 * _bell(hour, 12.75, 3.2)
+        + 0.12 * _bell(hour, 21.0, 1.8)
+    )
+    weekend = 0.06 + 0.55 * _bell(hour, 14.5, 3.6) + 0.10 * _bell(hour, 21.0, 2.0)
+    demand: Floats = np.minimum(np.where(is_weekend(ts_ms), weekend, weekday), 1.0)
+    return demand
+
+
+def _bell(hour: Floats, centre: float, width_h: float) -> Floats:
+    away = np.abs(hour - centre)
+    bell: Floats = np.exp(-0.5 * (np.minimum(away, 24 - away) / width_h) ** 2)
+    return bell

@@ -1,0 +1,139 @@
+"""``civicstream simulate``: a simulated city that publishes over MQTT."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from civicstream.city import City
+from civicstream.clock import now_ms, rfc3339
+from civicstream.settings import Settings
+from civicstream.stopping import stop_on_signals
+from sensors_sim.broadcast import Broadcast
+from sensors_sim.incidents import Incident
+from sensors_sim.messages import Block
+from sensors_sim.pacing import Pace, start_of_events
+from sensors_sim.progress import show_progress
+from sensors_sim.publisher import Publisher
+from sensors_sim.simulation import Simulation, SimulationPlan
+from sensors_sim.truth import Truth
+
+__all__ = ["Run", "publish_blocks", "simulate"]
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 10.0
+"""How long the end waits for missing acks; what is not acked by then is unacked in the truth."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How to publish, whatever it is."""
+
+    connections: int = 2
+    duration_s: float | None = None
+    truth: Path | None = None
+
+
+def simulate(
+    settings: Settings,
+    city: City,
+    plan: SimulationPlan,
+    run: Run,
+    start_ms: int | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    """Publish the city of ``plan`` until ``run.duration_s`` is over or ``stop`` is set.
+
+    ``start_ms``: event time at the start, by default so that it ends at the present. Returns the
+    counts that the truth folder's counts.json holds.
+    """
+    stop = stop or stop_on_signals()
+    with _connected(settings, run, stop) as publisher:
+        wall_ms = now_ms()
+        event_ms = start_ms
+        if event_ms is None:
+            event_ms = start_of_events(wall_ms, plan.speed, run.duration_s)
+        simulation = Simulation(city, plan, event_ms)
+        log.info(
+            "%d sensors, %d segments, event time from %s at %g x, %.0f readings/s, seed %d",
+            len(city.sensors),
+            len(city.segments),
+            rfc3339(event_ms),
+            plan.speed,
+            simulation.readings_per_event_s * plan.speed,
+            plan.seed,
+        )
+        return publish_blocks(
+            settings,
+            city,
+            run,
+            publisher,
+            simulation.blocks(),
+            Pace(wall_ms, event_ms, plan.speed),
+            stop,
+            finish=lambda: (simulation.incidents, {"withheld": simulation.withheld}),
+            batch=plan.batch,
+        )
+
+
+@contextlib.contextmanager
+def _connected(settings: Settings, run: Run, stop: threading.Event) -> Iterator[Publisher]:
+    publisher = Publisher(settings.mqtt, run.connections)
+    try:
+        publisher.connect(stop)
+        yield publisher
+    finally:
+        publisher.disconnect()
+
+
+def publish_blocks(
+    settings: Settings,
+    city: City,
+    run: Run,
+    publisher: Publisher,
+    blocks: Iterable[Block],
+    pace: Pace,
+    stop: threading.Event,
+    finish: Callable[[], tuple[list[Incident], dict[str, Any]]],
+    batch: int,
+) -> dict[str, Any]:
+    """Publish the blocks, wait for the acks, write the truth, return its counts.
+
+    ``run.duration_s`` counts from the start of ``pace``: the same messages go out however long
+    preparing them took.
+    """
+    truth = Truth(city, run.truth)
+    started, since = now_ms(), time.monotonic()
+
+    def wall_ms() -> float:
+        # Steps of the system clock must not burst or stall the publication.
+        return started + (time.monotonic() - since) * 1000
+
+    def counts() -> tuple[int, int]:
+        return broadcast.published * batch, publisher.acked * batch
+
+    with show_progress(counts) as progress:
+        broadcast = Broadcast(
+            city, settings.mqtt.root, publisher, truth, wall_ms, stop, progress.tick
+        )
+        until = np.inf if run.duration_s is None else pace.wall_ms + run.duration_s * 1000
+        try:
+            broadcast.run(blocks, pace, until)
+            missing = publisher.drain(_DRAIN_S)
+        finally:
+            incidents, about = finish()
+            span = {"started_at": started, "ended_at": int(wall_ms())}
+            totals = truth.close(incidents, about | span)
+    if missing:
+        log.warning("%d messages were not acked within %g s of the end", missing, _DRAIN_S)
+    log.info("published %d readings, %d acked", totals["published"], totals["acked"])
+    return totals
