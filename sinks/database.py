@@ -32,6 +32,9 @@ _LIVELY = {
     "tcp_user_timeout": 10_000,
 }
 
+# CREATE … IF NOT EXISTS would send a notice for each temporary table of each transaction.
+_SESSION = "-c timezone=UTC -c client_min_messages=warning"
+
 # Wrong name or password, no such database: waiting does not help.
 _SETTING_WRONG = (
     errors.InvalidAuthorizationSpecification,
@@ -43,11 +46,10 @@ _SETTING_WRONG = (
 def connect(url: SecretStr, application: str) -> Connection:
     """Return a new connection with time zone UTC; raise as ``translated`` says."""
     with translated():
-        options = {"application_name": application, "options": "-c timezone=UTC"}
         given = psycopg.conninfo.conninfo_to_dict(url.get_secret_value())
-        if given.get("options"):
-            options["options"] = f"{given['options']} -c timezone=UTC"
-        return psycopg.connect(url.get_secret_value(), **_LIVELY | options)  # type: ignore[arg-type]
+        options = f"{given.get('options') or ''} {_SESSION}".strip()
+        overrides = {"application_name": application, "options": options}
+        return psycopg.connect(url.get_secret_value(), **_LIVELY | overrides)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -75,6 +77,8 @@ def translated() -> Iterator[None]:
                 f"CIVICSTREAM_DATABASE__URL is not a PostgreSQL URL: {error}"
             ) from None
         raise
+    except errors.ReadOnlySqlTransaction as error:
+        raise ServerUnavailable("the database is read-only now (a standby?)") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         if _will_stay_wrong(error):
             raise ConfigurationError(

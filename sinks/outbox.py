@@ -1,0 +1,153 @@
+"""What the sink publishes: dead letters and gap alerts, confirmed; ledger reports, when it can."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from kafka.errors import KafkaError
+
+from civicstream.clock import now_ms
+from civicstream.cloudevents import cloud_headers
+from civicstream.errors import ServerUnavailable
+from civicstream.events import DeadLetter, LedgerReport
+from civicstream.kafka_clients import producer
+from civicstream.settings import Settings
+from civicstream.topics import topic_name
+from sinks.letters import letter_id
+from sinks.sequences import Gap
+
+__all__ = ["FrameGap", "Outbox"]
+
+log = logging.getLogger(__name__)
+
+_CONFIRM_S = 15
+"""How long to wait for Kafka's confirmation before the transaction is given up and tried again."""
+
+
+class FrameGap(msgspec.Struct, frozen=True):
+    """Alert: frames of a gateway never came. ``missing`` frames from number ``first`` on."""
+
+    gateway: str
+    epoch: int
+    topic: str
+    partition: int
+    first: int
+    missing: int
+    at: int
+    alert: str = "frame_gap"
+    severity: str = "critical"
+
+
+class Outbox:
+    """A producer for the few records the sink writes itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        prefix = settings.kafka.topic_prefix
+        self._source = f"sink/{settings.sink.id}"
+        self._letters = topic_name(prefix, "deadletter")
+        self._alerts = topic_name(prefix, "alerts")
+        self._ledger = topic_name(prefix, "ledger")
+        # A short block: while Kafka is away the loop must go on polling and stay in its group.
+        self._producer = producer(
+            settings.kafka,
+            max_block_ms=2_000,
+            delivery_timeout_ms=_CONFIRM_S * 1000,
+            request_timeout_ms=_CONFIRM_S * 1000 - 1000,
+        )
+        self._report: Any = None
+
+    def announce(self, letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
+        """Publish and return when all are confirmed; raise ServerUnavailable if they are not.
+
+        Called again after a failure: the ids are the same, so consumers can tell.
+        """
+        try:
+            futures = [self._send_letter(letter) for letter in letters]
+            futures += [self._send_gap(gap) for gap in gaps]
+            for future in futures:
+                future.get(timeout=_CONFIRM_S)
+        except KafkaError as error:
+            raise ServerUnavailable(
+                f"Kafka did not confirm {len(letters)} dead letters and {len(gaps)} alerts: "
+                f"{error!r}"
+            ) from error
+        for letter in letters[:3]:
+            log.warning("dead letter: %s (%s)", letter.detail, letter.reason)
+        if len(letters) > 3:
+            log.warning("and %d more dead letters", len(letters) - 3)
+
+    def _send_letter(self, letter: DeadLetter) -> Any:
+        headers = cloud_headers(
+            "deadletter",
+            source=self._source,
+            event_id=letter_id(letter),
+            time_ms=letter.received_at,
+            subject=letter.topic,
+        )
+        return self._producer.send(
+            self._letters,
+            key=letter.topic.encode(),
+            value=msgspec.json.encode(letter),
+            headers=headers,
+        )
+
+    def _send_gap(self, gap: Gap) -> Any:
+        stream = gap.stream
+        log.error(
+            "gap: %d frames of gateway %s (started %d) never came on %s partition %d, from %d on",
+            *(gap.missing, stream.gateway, stream.epoch, stream.topic, stream.partition),
+            gap.first,
+        )
+        at = now_ms()
+        alert = FrameGap(
+            *(stream.gateway, stream.epoch, stream.topic, stream.partition),
+            first=gap.first,
+            missing=gap.missing,
+            at=at,
+        )
+        place = f"{stream.gateway}/{stream.epoch}/{stream.topic}/{stream.partition}"
+        headers = cloud_headers(
+            "alert",
+            source=self._source,
+            event_id=f"frame_gap/{place}/{gap.first}",
+            time_ms=at,
+            subject=stream.gateway,
+        )
+        return self._producer.send(
+            self._alerts,
+            key=stream.gateway.encode(),
+            value=msgspec.json.encode(alert),
+            headers=headers,
+        )
+
+    def report(self, report: LedgerReport) -> None:
+        """Publish a ledger report unless the one before still waits for Kafka; the next will do."""
+        if self._report is not None and not self._report.is_done:
+            return
+        headers = cloud_headers(
+            "ledger",
+            source=self._source,
+            event_id=f"{report.key}/{report.at}",
+            time_ms=report.at,
+        )
+        try:
+            self._report = self._producer.send(
+                self._ledger,
+                key=report.key.encode(),
+                value=msgspec.json.encode(report),
+                headers=headers,
+                partition=0,
+            )
+        except KafkaError as error:
+            log.warning("ledger report not sent, Kafka is away: %r", error)
+
+    def close(self) -> None:
+        """Send what waits and close."""
+        try:
+            self._producer.flush(timeout=5)
+        except KafkaError as error:
+            log.warning("last ledger report not confirmed: %r", error)
+        self._producer.close(timeout=5)

@@ -1,0 +1,58 @@
+"""The sink's page of the ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from civicstream.events import Counts, LedgerReport
+from sinks.transaction import Written
+
+__all__ = ["Book"]
+
+
+class Book:
+    """Cumulative counts of one sink since its start ``epoch`` [ms]."""
+
+    def __init__(self, instance: str, epoch: int) -> None:
+        self._instance = instance
+        self._epoch = epoch
+        self._kinds: dict[str, Counts] = defaultdict(Counts)
+        self._result_rows = 0
+        self._transactions = 0
+
+    def add(self, written: Written) -> None:
+        """Count a committed transaction."""
+        for kind, counts in written.kinds.items():
+            total = self._kinds[kind]
+            total.received += counts.received
+            total.accepted += counts.accepted
+            total.rejected += counts.rejected
+            total.duplicate += counts.duplicate
+        self._result_rows += written.result_rows
+        self._transactions += 1
+
+    def report(self, at: int, *, pending: dict[str, int], lag: int) -> LedgerReport:
+        """Return the report; ``pending`` readings per kind are received and not yet committed."""
+        kinds = {}
+        for kind in sorted({*self._kinds, *pending}):
+            c, waiting = self._kinds[kind], pending.get(kind, 0)
+            kinds[kind] = Counts(
+                received=c.received + waiting,
+                accepted=c.accepted,
+                rejected=c.rejected,
+                duplicate=c.duplicate,
+                in_flight=waiting,
+            )
+        return LedgerReport(
+            stage="sink",
+            instance=self._instance,
+            epoch=self._epoch,
+            at=at,
+            kinds=kinds,
+            gauges={
+                "rows_written": sum(c.accepted for c in self._kinds.values()),
+                "results_written": self._result_rows,
+                "lag_records": lag,
+                "transactions": self._transactions,
+            },
+        )

@@ -1,0 +1,134 @@
+"""The readings of several frames of one kind as columns, checked for what a table can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from civicstream.clock import rfc3339
+from civicstream.events import DeadLetter
+from civicstream.kinds import KINDS, Kind
+from sinks.batching import RawFrame
+from sinks.copy_binary import representable
+
+__all__ = ["Rows", "collect", "reading_letter", "sensor_names", "unfit"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n readings of one kind; ``frame`` is the index of each one's frame in ``frames``."""
+
+    kind: Kind
+    frames: Sequence[RawFrame]
+    key: NDArray[np.int64]
+    ts: NDArray[np.int64]
+    ingested_at: NDArray[np.int64]
+    measures: tuple[NDArray[np.float64], ...]
+    frame: NDArray[np.int32]
+    row: NDArray[np.int32]
+    """Index of each reading in its frame."""
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, index: NDArray[Any] | slice) -> Rows:
+        """Return the rows of ``index`` (numbers, mask or slice)."""
+        return Rows(
+            self.kind,
+            self.frames,
+            self.key[index],
+            self.ts[index],
+            self.ingested_at[index],
+            tuple(m[index] for m in self.measures),
+            self.frame[index],
+            self.row[index],
+        )
+
+    @property
+    def columns(self) -> list[NDArray[Any]]:
+        """In the order of ``schema.reading_columns``."""
+        return [self.key, self.ts, *self.measures, self.ingested_at]
+
+
+def collect(kind_name: str, frames: Sequence[RawFrame]) -> Rows:
+    """Return the readings of the frames, in order of arrival."""
+    kind = KINDS[kind_name]
+    counts = [len(f.frame) for f in frames]
+    return Rows(
+        kind,
+        frames,
+        np.concatenate([f.frame.sensor_key for f in frames]),
+        np.concatenate([f.frame.ts for f in frames]),
+        np.repeat(np.array([f.headers.ingested_at for f in frames], np.int64), counts),
+        tuple(
+            np.concatenate([f.frame.measures[name] for f in frames]) for name in kind.measure_names
+        ),
+        np.repeat(np.arange(len(frames), dtype=np.int32), counts),
+        np.concatenate([np.arange(n, dtype=np.int32) for n in counts]),
+    )
+
+
+def unfit(rows: Rows) -> NDArray[np.bool_]:
+    """Return bool[n]: readings that no row can hold.
+
+    A required measure is missing, an integer is not whole or too large, or a time is beyond the
+    years a timestamp has.
+    """
+    bad = ~representable("timestamptz", rows.ts) | ~representable("timestamptz", rows.ingested_at)
+    for measure, values in zip(rows.kind.measures, rows.measures, strict=True):
+        if measure.required:
+            bad |= np.isnan(values)
+        if measure.integer:
+            bad |= ~representable("int4", values)
+    return bad
+
+
+def sensor_names(rows: Rows, index: int) -> tuple[str, str]:
+    """Return area and sensor of one reading."""
+    frame, row = rows.frames[rows.frame[index]].frame, rows.row[index]
+    return (
+        frame.area.values[frame.area.codes[row]],
+        frame.sensor.values[frame.sensor.codes[row]],
+    )
+
+
+def reading_letter(
+    rows: Rows, index: int, reason: str, detail: str, instance: str, now_ms: int
+) -> DeadLetter:
+    """Return the dead letter for one reading; its payload is the reading as JSON."""
+    raw = rows.frames[rows.frame[index]]
+    area, sensor = sensor_names(rows, index)
+    ts = int(rows.ts[index])
+    values = {
+        m.name: float(column[index])
+        for m, column in zip(rows.kind.measures, rows.measures, strict=True)
+        if not np.isnan(column[index])
+    }
+    reading = {"sensor": sensor, "area": area, "ts": ts, **values}
+    payload = msgspec.json.encode(reading)
+    return DeadLetter(
+        stage="sink",
+        instance=instance,
+        reason=reason,
+        detail=f"sensor {sensor!r} at {_time(ts)}: {detail}",
+        topic=raw.place.topic,
+        partition=raw.place.partition,
+        offset=raw.offset,
+        received_at=now_ms,
+        payload=payload,
+        payload_bytes=len(payload),
+        kind=rows.kind.name,
+        members=[(int(rows.row[index]), detail)],
+    )
+
+
+def _time(ts: int) -> str:
+    try:
+        return rfc3339(ts)
+    except (ValueError, OverflowError, OSError):
+        return f"{ts} ms"

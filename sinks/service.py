@@ -1,0 +1,317 @@
+"""The sink's process: Kafka to PostgreSQL, one transaction per batch, for ever.
+
+::
+
+    connect ─ check rights ─ subscribe ─┐
+        ┌───────────────────────────────┘
+        ├─ partitions changed?   drop the batch, ask the database where to go on
+        ├─ poll, decode, collect
+        └─ batch full or old?    write it; database away: wait, keep polling, write it again
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from civicstream.clock import now_ms
+from civicstream.errors import OwnershipLost, ServerUnavailable
+from civicstream.kafka_clients import wait_for_kafka
+from civicstream.settings import Settings
+from civicstream.stopping import stop_on_signals
+from sinks import offsets
+from sinks.batching import Batch, Routes
+from sinks.consumer import Intake
+from sinks.database import Connection, connect, translated
+from sinks.maintenance import Maintenance
+from sinks.offsets import Position
+from sinks.outbox import Outbox
+from sinks.records import KafkaRecord, Place
+from sinks.reporting import Book
+from sinks.rights import check_rights
+from sinks.transaction import BatchWriter, Written
+from sinks.writer import NOT_STORABLE
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+_POLL_MS = 100
+_REPORT_S = 1.0
+_LONGEST_PAUSE_S = 5.0
+
+
+def run(settings: Settings, stop: threading.Event | None = None) -> None:
+    """Write until ``stop`` is set (default: SIGINT, SIGTERM).
+
+    Raise ConfigurationError when a right, a table or a setting is wrong; wait for servers that
+    are away.
+    """
+    stop = stop or stop_on_signals()
+    if not _wait(stop, lambda: wait_for_kafka(settings.kafka, timeout_s=0)):
+        return
+    connection = _open(settings, stop)
+    if connection is None:
+        return
+    sink = _Sink(settings, stop, connection)
+    maintenance = Maintenance(settings.database.url, settings.sink.maintenance_every_s)
+    maintenance.start()
+    try:
+        sink.run()
+    finally:
+        maintenance.stop()
+        sink.close()
+
+
+def _wait(stop: threading.Event, attempt: Callable[[], object]) -> bool:
+    """Repeat ``attempt`` until it does not raise ServerUnavailable; False if stopped before."""
+    pause_s = 0.25
+    while not stop.is_set():
+        try:
+            attempt()
+        except ServerUnavailable as error:
+            log.warning("waiting: %s", error)
+            stop.wait(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        else:
+            return True
+    return False
+
+
+def _open(settings: Settings, stop: threading.Event) -> Connection | None:
+    """Return a connection whose rights and schema are as they must be; None if stopped."""
+    opened: list[Connection] = []
+
+    def attempt() -> None:
+        connection = connect(settings.database.url, f"civicstream-sink {settings.sink.id}")
+        try:
+            check_rights(connection)
+        except BaseException:
+            connection.close()
+            raise
+        opened.append(connection)
+
+    return opened[0] if _wait(stop, attempt) else None
+
+
+class _Sink:
+    """The loop and what it holds."""
+
+    def __init__(self, settings: Settings, stop: threading.Event, connection: Connection) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._connection = connection
+        self._routes = Routes(settings.kafka.topic_prefix)
+        self._outbox = Outbox(settings)
+        self._writer = self._new_writer()
+        self._intake = Intake(settings, self._routes.topics)
+        self._positions: dict[Place, Position] = {}
+        self._placed = False
+        self._ownership = 0
+        """Counts how often we started over: work begun under another count is void."""
+        self._batch = self._new_batch()
+        self._batch_since = 0.0
+        self._book = Book(settings.sink.id, now_ms())
+        self._next_report = 0.0
+
+    def _new_writer(self) -> BatchWriter:
+        return BatchWriter(self._connection, self._settings.sink.id, self._outbox.announce)
+
+    def _new_batch(self) -> Batch:
+        return Batch(self._routes, self._settings.sink.id)
+
+    def run(self) -> None:
+        while not self._stop.is_set():
+            self._turn()
+        if self._batch.records:
+            self._write(patient=False)
+
+    def _turn(self) -> None:
+        self._receive(_POLL_MS)
+        if not self._placed and self._intake.assigned():
+            self._place()
+        if self._batch.records and self._due():
+            self._write()
+        self._report()
+
+    def _due(self) -> bool:
+        limits = self._settings.sink
+        age_ms = (time.monotonic() - self._batch_since) * 1000
+        return self._batch.rows >= limits.max_batch_rows or age_ms >= limits.max_batch_age_ms
+
+    def _receive(self, timeout_ms: int) -> None:
+        """Poll; keep what came unless the partitions changed under it."""
+        if self._batch.records:
+            left_ms = self._settings.sink.max_batch_age_ms - 1000 * (
+                time.monotonic() - self._batch_since
+            )
+            timeout_ms = max(0, min(timeout_ms, int(left_ms)))
+        try:
+            records = self._intake.poll(timeout_ms)
+        except ServerUnavailable as error:
+            log.warning("%s", error)
+            self._stop.wait(0.5)
+            return
+        if self._intake.take_rebalanced():
+            log.info("partitions changed: %d assigned now", len(self._intake.assigned()))
+            self._start_over()
+        elif self._placed and records:
+            self._keep(records)
+
+    def _start_over(self) -> None:
+        """Drop what is not committed; the database says where to go on."""
+        self._ownership += 1
+        self._intake.pause()
+        self._batch = self._new_batch()
+        self._positions.clear()
+        self._placed = False
+        self._writer.forget()
+
+    def _keep(self, records: list[KafkaRecord]) -> None:
+        for record in records:
+            known = self._positions.get(record.place)
+            following = self._batch.next.get(record.place, known.next_offset if known else None)
+            if following is None or record.offset < following:
+                log.warning(
+                    "%s partition %d went back to offset %d, expected %s: was the topic made anew?",
+                    *(record.place.topic, record.place.partition, record.offset, following),
+                )
+                self._start_over()
+                return
+        if not self._batch.records:
+            self._batch_since = time.monotonic()
+        self._batch.add(records, now_ms())
+
+    def _place(self) -> None:
+        """Ask the database where to go on with the assigned partitions."""
+        places = sorted(self._intake.assigned(), key=lambda p: (p.topic, p.partition))
+
+        def attempt() -> None:
+            topic_ids = self._intake.topic_ids()
+            with translated():
+                self._positions = offsets.place(self._connection, topic_ids, places)
+
+        if self._persist(attempt):
+            self._intake.go_on_from({p: at.next_offset for p, at in self._positions.items()})
+            self._placed = True
+
+    def _write(self, *, patient: bool = True) -> None:
+        """Write the batch; start over if it is no longer ours."""
+        written: list[Written] = []
+
+        def attempt() -> None:
+            written[:] = [self._write_once()]
+
+        try:
+            if patient:
+                if not self._persist(attempt):
+                    return
+            else:
+                attempt()
+        except OwnershipLost as error:
+            log.warning("%s", error)
+            self._start_over()
+            return
+        except ServerUnavailable as error:
+            log.warning("not written before the end, the next start reads it again: %s", error)
+            return
+        for place, following in self._batch.next.items():
+            self._positions[place] = Position(self._positions[place].topic_id, following)
+        self._book.add(written[0])
+        self._batch = self._new_batch()
+
+    def _write_once(self) -> Written:
+        with translated():
+            try:
+                return self._writer.write(self._batch, self._positions)
+            except NOT_STORABLE as error:
+                log.warning(
+                    "a batch has rows the database does not take, writing around: %s", error
+                )
+                return self._writer.write(self._batch, self._positions, careful=True)
+
+    def _persist(self, attempt: Callable[[], None]) -> bool:
+        """Repeat ``attempt`` while a server is away, staying in the consumer group meanwhile.
+
+        Return False when stopped or when the partitions changed: the work is void then.
+        """
+        pause_s = 0.1
+        while True:
+            try:
+                attempt()
+            except ServerUnavailable as error:
+                log.warning("%s; nothing is lost, trying again in %g s", error, pause_s)
+            else:
+                return True
+            self._intake.pause()
+            if not self._idle(pause_s):
+                return False
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            if self._reconnect():
+                self._intake_resume()
+
+    def _intake_resume(self) -> None:
+        if self._placed:
+            self._intake.resume()
+
+    def _idle(self, pause_s: float) -> bool:
+        """Poll the paused consumer for a while; False when stopped or partitions changed."""
+        until = time.monotonic() + pause_s
+        while time.monotonic() < until:
+            if self._stop.is_set():
+                return False
+            ownership = self._ownership
+            self._receive_nothing()
+            if ownership != self._ownership:
+                return False
+            self._report()
+        return True
+
+    def _receive_nothing(self) -> None:
+        try:
+            self._intake.poll(_POLL_MS)
+        except ServerUnavailable as error:
+            log.warning("%s", error)
+            self._stop.wait(0.1)
+        if self._intake.take_rebalanced():
+            self._start_over()
+
+    def _reconnect(self) -> bool:
+        """Replace a broken connection; False if the database is still away."""
+        if not self._connection.closed and not self._connection.broken:
+            return True
+        self._connection.close()
+        try:
+            self._connection = connect(
+                self._settings.database.url, f"civicstream-sink {self._settings.sink.id}"
+            )
+        except ServerUnavailable as error:
+            log.warning("%s", error)
+            return False
+        self._writer = self._new_writer()
+        log.info("the database is back")
+        return True
+
+    def _report(self) -> None:
+        if not self._placed or time.monotonic() < self._next_report:
+            return
+        self._next_report = time.monotonic() + _REPORT_S
+        self._send_report()
+
+    def _send_report(self) -> None:
+        following = {place: at.next_offset for place, at in self._positions.items()}
+        pending = {
+            kind: sum(len(raw.frame) for raw in raws) for kind, raws in self._batch.frames.items()
+        }
+        lag = self._intake.lag(following)
+        self._outbox.report(self._book.report(now_ms(), pending=pending, lag=lag))
+
+    def close(self) -> None:
+        """Send a last report and close everything."""
+        if self._placed:
+            self._send_report()
+        self._outbox.close()
+        self._intake.close()
+        self._connection.close()

@@ -1,0 +1,158 @@
+"""The tables the sink writes in bulk, and the SQL of the two ways in: COPY, or staged upsert.
+
+Staging: rows that may already be there are copied into a temporary table and inserted from it
+with ON CONFLICT, which tells new rows from those that were there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from civicstream.kinds import KINDS
+from sinks.copy_binary import ColumnType
+from sinks.schema import reading_columns
+
+__all__ = [
+    "LATE",
+    "RESULTS_ENVIRONMENT",
+    "RESULTS_TRAFFIC",
+    "BulkTable",
+    "latest_table",
+    "readings_table",
+]
+
+
+@dataclass(frozen=True)
+class BulkTable:
+    """A table, its columns in the order they are copied, and what happens on a conflict."""
+
+    name: str
+    columns: tuple[str, ...]
+    types: tuple[ColumnType, ...]
+    key: tuple[str, ...]
+    on_conflict: str
+    """What follows ON CONFLICT (key)."""
+
+    @cached_property
+    def copy(self) -> bytes:
+        """COPY straight into the table; fails if a row is there."""
+        return f"COPY {self.name} ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)".encode()
+
+    @cached_property
+    def create_stage(self) -> bytes:
+        return (
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS incoming_{self.name} "
+            f"(LIKE {self.name} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+        ).encode()
+
+    @cached_property
+    def copy_stage(self) -> bytes:
+        listed = ", ".join(self.columns)
+        return f"COPY incoming_{self.name} ({listed}) FROM STDIN (FORMAT BINARY)".encode()
+
+    @cached_property
+    def empty_stage(self) -> bytes:
+        return f"TRUNCATE incoming_{self.name}".encode()
+
+    @cached_property
+    def merge(self) -> bytes:
+        """Move the staged rows into the table; answers (new rows, rows changed).
+
+        A row version made by ON CONFLICT DO UPDATE has xmax set by its own row lock, a new one
+        has none.
+        """
+        listed = ", ".join(self.columns)
+        return (
+            f"WITH written AS (INSERT INTO {self.name} ({listed}) "  # noqa: S608 names from declarations
+            f"SELECT {listed} FROM incoming_{self.name} "
+            f"ON CONFLICT ({', '.join(self.key)}) {self.on_conflict} RETURNING (xmax = 0) AS new) "
+            "SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE NOT new) FROM written"
+        ).encode()
+
+
+def _set_clause(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"{c} = excluded.{c}" for c in columns)
+
+
+@lru_cache
+def readings_table(kind_name: str) -> BulkTable:
+    """History of a kind. Of two readings of a sensor and time, the one ingested later wins."""
+    kind = KINDS[kind_name]
+    columns = reading_columns(kind)
+    name = f"readings_{kind_name}"
+    values = columns[2:-1]
+    old = ", ".join(f"{name}.{c}" for c in values)
+    new = ", ".join(f"excluded.{c}" for c in values)
+    return BulkTable(
+        name,
+        columns,
+        _reading_types(kind_name),
+        ("sensor_key", "ts"),
+        f"DO UPDATE SET {_set_clause(columns[2:])} "
+        f"WHERE excluded.ingested_at > {name}.ingested_at "
+        f"AND ROW({old}) IS DISTINCT FROM ROW({new})",
+    )
+
+
+@lru_cache
+def latest_table(kind_name: str) -> BulkTable:
+    """Newest reading of each sensor; a late one never sets it back."""
+    columns = reading_columns(KINDS[kind_name])
+    name = f"latest_{kind_name}"
+    return BulkTable(
+        name,
+        columns,
+        _reading_types(kind_name),
+        ("sensor_key",),
+        f"DO UPDATE SET {_set_clause(columns[1:])} WHERE (excluded.ts, excluded.ingested_at) "
+        f"> ({name}.ts, {name}.ingested_at)",
+    )
+
+
+def _reading_types(kind_name: str) -> tuple[ColumnType, ...]:
+    measures: list[ColumnType] = [
+        "int4" if m.integer else "float8" for m in KINDS[kind_name].measures
+    ]
+    return ("int8", "timestamptz", *measures, "timestamptz")
+
+
+# Of two final results for a window the first one stays: it is what alerts and people acted on.
+RESULTS_TRAFFIC = BulkTable(
+    "results_traffic",
+    (
+        *("area", "segment", "window_start", "window_end", "readings", "vehicles", "flow_veh_h"),
+        *("time_mean_speed_kmh", "space_mean_speed_kmh", "p85_speed_kmh", "occupancy"),
+        *("density_veh_km_lane", "level_of_service", "travel_time_index", "coverage"),
+        "computed_at",
+    ),
+    (
+        *("text", "text", "timestamptz", "timestamptz", "int4", "float8", "float8"),
+        *("float8", "float8", "float8", "float8", "float8", "text", "float8", "float8"),
+        "timestamptz",
+    ),
+    ("segment", "window_start"),
+    "DO NOTHING",
+)
+
+RESULTS_ENVIRONMENT = BulkTable(
+    "results_environment",
+    (
+        *("area", "kind", "measure", "window_start", "window_end", "window_readings"),
+        *("window_sensors", "readings", "sensors", "mean", "min", "max", "p95", "computed_at"),
+    ),
+    (
+        *("text", "text", "text", "timestamptz", "timestamptz", "int4", "int4", "int4", "int4"),
+        *("float8", "float8", "float8", "float8", "timestamptz"),
+    ),
+    ("area", "kind", "measure", "window_start"),
+    "DO NOTHING",
+)
+
+LATE = BulkTable(
+    "late_readings",
+    ("sensor_key", "ts", "kind", "ingested_at", "closed_until"),
+    ("int8", "timestamptz", "text", "timestamptz", "timestamptz"),
+    ("sensor_key", "ts"),
+    "DO NOTHING",
+)

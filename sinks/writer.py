@@ -1,0 +1,77 @@
+"""Bulk rows into PostgreSQL: straight COPY, or staged merge, around bad rows if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from sinks.bisecting import write_around_bad_rows
+from sinks.copy_binary import copy_buffer
+from sinks.database import BAD_DATA, Connection
+from sinks.tables import BulkTable
+
+__all__ = ["NOT_STORABLE", "Merged", "copy_rows", "merge_rows", "merge_what_fits", "sentence"]
+
+NOT_STORABLE = (*BAD_DATA, OverflowError, UnicodeError)
+"""Errors of values: PostgreSQL's, and those of encoding them."""
+
+Columns = Sequence[Any]
+
+
+@dataclass
+class Merged:
+    """What became of staged rows: new in the table, or changed there; ``bad`` by row number."""
+
+    new: int = 0
+    changed: int = 0
+    bad: list[tuple[int, Exception]] = field(default_factory=list)
+
+
+def copy_rows(connection: Connection, table: BulkTable, columns: Columns) -> None:
+    """COPY rows that must be new straight into the table."""
+    with connection.cursor() as cursor, cursor.copy(table.copy) as copy:
+        copy.write(copy_buffer(table.types, columns))
+
+
+def merge_rows(connection: Connection, table: BulkTable, columns: Columns) -> Merged:
+    """Stage the rows and insert them, resolving conflicts as the table says.
+
+    No two rows may have the same key where the table updates on conflict.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(table.create_stage)
+        with cursor.copy(table.copy_stage) as copy:
+            copy.write(copy_buffer(table.types, columns))
+        new, changed = cursor.execute(table.merge).fetchone() or (0, 0)
+        return Merged(new, changed)
+
+
+def merge_what_fits(connection: Connection, table: BulkTable, columns: Columns) -> Merged:
+    """Merge all rows but those the database does not take; each attempt in a savepoint."""
+    total = Merged()
+
+    def attempt(start: int, stop: int) -> Exception | None:
+        try:
+            with connection.transaction():
+                connection.execute(table.create_stage)
+                connection.execute(table.empty_stage)
+                merged = merge_rows(connection, table, [c[start:stop] for c in columns])
+        except NOT_STORABLE as error:
+            return error
+        total.new += merged.new
+        total.changed += merged.changed
+        return None
+
+    total.bad = write_around_bad_rows(len(columns[0]), attempt)
+    return total
+
+
+def sentence(error: Exception) -> str:
+    """Return what the database says about a bad row, in one line."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        where = error.diag.constraint_name or error.diag.column_name
+        return error.diag.message_primary + (f" ({where})" if where else "")
+    return " ".join(str(error).split())
