@@ -102,6 +102,7 @@ def bench(
 
 app.command()(simulation.city)
 app.command()(simulation.simulate)
+app.command()(simulation.replay)
 
 
 app.command()(up)

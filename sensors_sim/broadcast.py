@@ -52,6 +52,8 @@ class Broadcast:
             count = int(np.searchsorted(release, until_ms))
             if count:
                 self._publish(outgoing, release[:count])
+                if len(self.publisher.links) > 1:
+                    self._await_acks(outgoing, count)
             self.truth.write_settled()
             ends = pace.release(np.array([block.end_ms], np.int64))
             if self.stop.is_set() or count < len(release) or ends[0] >= until_ms:
@@ -70,6 +72,17 @@ class Broadcast:
             outgoing.sent_at[first:at] = int(now)
             self.published += at - first
             self._turn(waiting_for_acks=at < ready, next_ms=release[at] if at < end else now)
+
+    def _await_acks(self, outgoing: Outgoing, count: int) -> None:
+        """Hold the next block back until the broker has all of this one.
+
+        Else several connections could drift apart by their windows, in a fast replay that is hours of
+        event time, and what the slower one carries would come late.
+        """
+        never_sent = len(outgoing.due) - count
+        while outgoing.unsettled > never_sent and not self.stop.is_set():
+            self.publisher.turn(0.05)
+            self.on_turn()
 
     def _turn(self, *, waiting_for_acks: bool, next_ms: float) -> None:
         if waiting_for_acks:

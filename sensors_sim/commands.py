@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["city", "simulate"]
+__all__ = ["city", "replay", "simulate"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML settings; the environment wins.")
@@ -108,6 +109,90 @@ def simulate(
     run = service.Run(connections, duration, truth)
     counts = service.simulate(settings, model, plan, run, start_ms)
     sys.stdout.write(json.dumps(counts) + "\n")
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV: a column per sensor, or timestamp,value.")],
+    kind: Annotated[str, typer.Option(help="Kind of the readings.")] = "traffic",
+    measure: Annotated[str, typer.Option(help="What the values are.")] = "averageVehicleSpeed",
+    unit: Annotated[
+        str | None, typer.Option(help="Unit of the file: mph, m/s, percent, fahrenheit, ppb.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="When the first row of a wide file was taken (RFC 3339).")
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds between rows.", show_default="300")
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="Of timestamps without offset.")] = "UTC",
+    rows: Annotated[str, typer.Option(help="Rows first:last, counted from 0.")] = ":",
+    shift: Annotated[
+        str, typer.Option(help="Times: original, now, or RFC 3339 for the first row.")
+    ] = "original",
+    speed_up: Annotated[str, typer.Option(help="Times real time, or max.")] = "max",
+    area: Annotated[str, typer.Option(help="Area of the sensors.")] = "replay",
+    areas: Annotated[int, typer.Option(min=1, help="Spread them over so many areas.")] = 1,
+    intensity: Annotated[
+        float, typer.Option(min=0, help="Count of every traffic reading that has none.")
+    ] = 100.0,
+    adjacency: Annotated[
+        Path | None, typer.Option(help="CSV of weights: which segments are neighbours.")
+    ] = None,
+    city_out: Annotated[
+        Path | None, typer.Option(help="Write the matching city model (GeoJSON).")
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Only write the city model.")
+    ] = False,
+    connections: Connections = 1,
+    truth: Truth = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Publish recorded series over MQTT; print the counts as JSON at the end."""
+    from civicstream.geojson import write_city
+    from civicstream.logs import set_up_logging
+    from civicstream.settings import load_settings
+    from sensors_sim import recordings
+    from sensors_sim.replay import Series, Shift
+    from sensors_sim.replay import replay as publish
+    from sensors_sim.replay_city import city_around, read_neighbours
+    from sensors_sim.service import Run
+
+    set_up_logging("replay", verbose=verbose)
+    settings = load_settings(config)
+    start_ms = None if start is None else _instant("--start", start)
+    recording = recordings.read_recording(
+        file, start_ms=start_ms, interval_s=interval, timezone=timezone
+    ).rows(*recordings.rows_of(rows))
+    declared = recordings.find_measure(kind, measure)
+    recording = recording.with_values(recordings.convert(recording.values, unit, declared))
+    names = recording.sensors
+    neighbours = read_neighbours(adjacency, len(names)) if adjacency else None
+    model = city_around(names, kind, area, min(areas, len(names)), recording.interval_s, neighbours)
+    if city_out:
+        write_city(model, city_out)
+    if plan_only:
+        return
+    moved: Shift = "now" if shift == "now" else "original"
+    if shift not in {"now", "original"}:
+        moved = _instant("--shift", shift)
+    series = Series(recording, kind, declared, intensity)
+    run = Run(connections, None, truth)
+    counts = publish(settings, model, series, run, _speed(speed_up), moved)
+    sys.stdout.write(json.dumps(counts) + "\n")
+
+
+def _speed(text: str) -> float:
+    from civicstream.errors import ConfigurationError
+
+    try:
+        speed = math.inf if text == "max" else float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise ConfigurationError(f"--speed-up {text!r}: give a number above 0, or max")
+    return speed
 
 
 def _instant(option: str, text: str) -> int:

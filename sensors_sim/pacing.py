@@ -24,13 +24,10 @@ class Pace:
     wall_ms: float
     event_ms: int
     speed: float = 1.0
-    ahead: bool = False
-    """Do let it run ahead, as a replay with times of its own may."""
 
     def release(self, due_ms: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the wall clock times [ms] at which messages due at ``due_ms`` go out."""
-        released = self.wall_ms + (due_ms - self.event_ms) / self.speed
-        return released if self.ahead else np.maximum(released, due_ms)
+        return np.maximum(self.wall_ms + (due_ms - self.event_ms) / self.speed, due_ms)
 
 
 def start_of_events(now_ms: int, speed: float, duration_s: float | None) -> int:

@@ -107,8 +107,7 @@ class RoadTraffic:
 def _capacity_factor(active: Iterable[Incident], segment_of_cell: NDArray[np.intp]) -> Floats:
     factor = np.ones(len(segment_of_cell))
     for incident in active:
-        first, last = np.searchsorted(segment_of_cell, [incident.segment, incident.segment + 1])
-        factor[first:last] *= 1 - incident.severity
+        factor[segment_of_cell == incident.segment] *= 1 - incident.severity
     return factor
 
 
@@ -125,13 +124,11 @@ def build_cells(city: City) -> tuple[NDArray[np.intp], Cells]:
         sorted(range(len(segments)), key=lambda i: (segments[i].corridor, segments[i].position)),
         np.intp,
     )
-    if np.any(order[1:] < order[:-1]):
-        raise ValueError("the city's segments must be listed corridor by corridor, in order")
     free = np.array([s.free_flow_kmh for s in segments], np.float64)
     drive_km = free * STEP_S / 3600
     length = np.maximum([s.length_m / 1000 for s in segments], drive_km)
     pieces = np.minimum(length // drive_km, _MAX_CELLS_PER_SEGMENT).astype(np.intp)
-    segment = np.repeat(np.arange(len(segments)), pieces)
+    segment = np.repeat(order, pieces[order])
     lanes = np.array([s.lanes for s in segments], np.float64)
     freeway = np.array([s.road_class == "freeway" for s in segments], np.bool_)
     position = np.array([s.position for s in segments], np.intp)

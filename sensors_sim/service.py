@@ -26,7 +26,7 @@ from sensors_sim.publisher import Publisher
 from sensors_sim.simulation import Simulation, SimulationPlan
 from sensors_sim.truth import Truth
 
-__all__ = ["Run", "publish_blocks", "simulate"]
+__all__ = ["Run", "connected", "publish_blocks", "simulate"]
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def simulate(
     counts that the truth folder's counts.json holds.
     """
     stop = stop or stop_on_signals()
-    with _connected(settings, run, stop) as publisher:
+    with connected(settings, run, stop) as publisher:
         wall_ms = now_ms()
         event_ms = start_ms
         if event_ms is None:
@@ -86,7 +86,8 @@ def simulate(
 
 
 @contextlib.contextmanager
-def _connected(settings: Settings, run: Run, stop: threading.Event) -> Iterator[Publisher]:
+def connected(settings: Settings, run: Run, stop: threading.Event) -> Iterator[Publisher]:
+    """Yield a publisher whose connections stand; wait for the broker as long as it takes."""
     publisher = Publisher(settings.mqtt, run.connections)
     try:
         publisher.connect(stop)
