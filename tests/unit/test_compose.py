@@ -1,0 +1,131 @@
+"""The production shape holds together: every name, command, file and secret in it is real."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from civicstream.cli import app
+from civicstream.settings import environment_names
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = sorted(n for n, s in SERVICES.items() if str(s.get("image", "")).startswith("civicstream"))
+COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def _targets(service: dict[str, Any]) -> dict[str, str]:
+    """Secret file name inside the container -> name of the secret."""
+    pairs = [s if isinstance(s, dict) else {"source": s, "target": s} for s in service["secrets"]]
+    return {pair["target"]: pair["source"] for pair in pairs}
+
+
+def test_the_services_of_the_design_are_there() -> None:
+    assert OURS == ["gateway", "init", "sink", "worker"]
+    assert set(SERVICES) - set(OURS) == {"mqtt", "kafka", "database"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_environment_variable_is_a_setting(name: str) -> None:
+    environment = SERVICES[name]["environment"]
+    assert set(environment) <= environment_names()
+    secrets = {t.upper() for t in _targets(SERVICES[name]) if t.startswith("civicstream_")}
+    assert secrets <= environment_names()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_is_a_real_one(name: str) -> None:
+    assert SERVICES[name]["command"][0] in COMMANDS
+    if name != "init":
+        health = SERVICES[name]["healthcheck"]["test"]
+        assert health == ["CMD", "civicstream", "health", name]
+        assert "health" in COMMANDS
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_images_are_pinned_and_everything_long_lived_is_checked(name: str) -> None:
+    service = SERVICES[name]
+    assert re.search(r":\d+\.\d+(\.\d+)?(-pg17)?$", service["image"])
+    assert name == "init" or "healthcheck" in service
+    for other in service.get("depends_on", {}):
+        assert other in SERVICES
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_passwords_come_from_secret_files_only(name: str) -> None:
+    service = SERVICES[name]
+    assert set(_targets(service).values()) <= set(COMPOSE["secrets"])
+    for variable, value in service.get("environment", {}).items():
+        is_secret = re.search("PASSWORD|URL|TOKEN|KEY", variable)
+        assert not is_secret or variable.endswith("_FILE"), (variable, value)
+
+
+def test_secrets_are_files_that_the_generator_makes_and_git_ignores() -> None:
+    generator = (ROOT / "deploy" / "make_secrets.py").read_text()
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"deploy/secrets/{name}"}
+        stem, _, ending = name.partition(".")
+        # "<server>.crt" and "<server>.key" are made in a loop over the servers' names
+        assert f'"{name}"' in generator or (f'"{stem}"' in generator and ending in {"crt", "key"})
+    assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_only_mqtt_is_published_and_on_loopback_unless_configured() -> None:
+    published = {n: s["ports"] for n, s in SERVICES.items() if "ports" in s}
+    assert published == {"mqtt": ["${MQTT_BIND:-127.0.0.1}:8883:8883"]}
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+    outside = [n for n, s in SERVICES.items() if s["networks"] != ["inside"]]
+    assert outside == ["mqtt"]
+
+
+def test_the_city_must_be_given() -> None:
+    assert ":?" in COMPOSE["x-city"]["source"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_mounted_files_and_volumes_exist(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        if isinstance(volume, str):
+            source = volume.split(":")[0]
+            assert (ROOT / source).is_dir() if source[0] == "." else source in COMPOSE["volumes"]
+
+
+def test_kafka_is_reached_where_it_listens() -> None:
+    text = (ROOT / "deploy" / "kafka" / "server.properties").read_text()
+    lines = (x for x in text.splitlines() if x and not x.startswith("#"))
+    properties = dict(line.split("=", 1) for line in lines)
+    assert properties["advertised.listeners"] == "CLIENT://kafka:9092"
+    listeners = dict(x.split("://") for x in properties["listeners"].split(","))
+    protocols = dict(x.split(":") for x in properties["listener.security.protocol.map"].split(","))
+    assert set(listeners) == set(protocols)
+    assert properties["inter.broker.listener.name"] in listeners
+    assert properties["controller.quorum.voters"] == f"1@{listeners['CONTROLLER']}"
+    for name in ("gateway", "worker", "sink", "init"):
+        environment = SERVICES[name]["environment"]
+        assert environment["CIVICSTREAM_KAFKA__BOOTSTRAP"] == "kafka:9092"
+        assert environment["CIVICSTREAM_KAFKA__SECURITY_PROTOCOL"] == protocols["CLIENT"]
+        mechanism = environment["CIVICSTREAM_KAFKA__SASL_MECHANISM"]
+        assert mechanism == properties["sasl.enabled.mechanisms"]
+        user = environment["CIVICSTREAM_KAFKA__USERNAME"]
+        key = "listener.name.client.plain.sasl.jaas.config"
+        assert f'user_{user}="@PASSWORD@"' in properties[key]
+
+
+def test_the_image_runs_as_an_ordinary_user_with_the_pins() -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    (base,) = (x for x in lines if x.startswith("FROM "))
+    assert re.fullmatch(r"FROM python:3\.\d+\.\d+-slim-\w+", base)
+    (user,) = (x.split()[1] for x in lines if x.startswith("USER "))
+    assert int(user) >= 1000
+    assert any("--constraints /src/constraints.txt" in x for x in lines)
+    copied = {x.split()[1] for x in lines if x.startswith("COPY ") for _ in [0]}
+    packages = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert packages <= copied
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all(f"!{package}" in allowed for package in packages)
