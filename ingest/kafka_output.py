@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka_clients import producer
+from civicstream.kafka_clients import client_config, producer
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, frames_topic, topic_name
@@ -63,34 +63,41 @@ class KafkaOutput(Generic[Item]):
         ConfigurationError when a topic has another number of partitions than the settings say.
         """
         try:
-            made = producer(self._kafka, **_OPTIONS)
+            self._check_topics()
+            self._producer = producer(self._kafka, **_OPTIONS)
         except (KafkaError, OSError) as error:
             raise ServerUnavailable(
                 f"Kafka at {self._kafka.bootstrap} does not answer ({error}); start it or set "
                 "CIVICSTREAM_KAFKA__BOOTSTRAP"
             ) from error
-        try:
-            self._check_topics(made)
-        except BaseException:
-            _close(made, timeout_s=1)
-            raise
-        self._producer = made
 
-    def _check_topics(self, made: KafkaProducer) -> None:
-        for name in (*map(frames_topic, KINDS), "deadletter", "ledger"):
-            topic = topic_name(self._kafka.topic_prefix, name)
-            expected = TOPICS[name].partitions or self._kafka.partitions
-            try:
-                found = len(made.partitions_for(topic))
-            except KafkaError as error:
+    def _check_topics(self) -> None:
+        names = (*map(frames_topic, KINDS), "deadletter", "ledger")
+        expected = {
+            topic_name(self._kafka.topic_prefix, name): TOPICS[name].partitions
+            or self._kafka.partitions
+            for name in names
+        }
+        patience_ms = _OPTIONS["bootstrap_timeout_ms"]
+        admin = KafkaAdminClient(**client_config(self._kafka), bootstrap_timeout_ms=patience_ms)
+        try:
+            # Asking for one topic by name makes some brokers create it, in their own shape.
+            missing = expected.keys() - set(admin.list_topics())
+            if missing:
                 raise ServerUnavailable(
-                    f"Kafka at {self._kafka.bootstrap} does not show topic {topic} ({error}); "
+                    f"Kafka at {self._kafka.bootstrap} has no topic {min(missing)}; "
                     "run `civicstream init`"
-                ) from error
-            if found != expected:
+                )
+            described = admin.describe_topics(list(expected))
+        finally:
+            admin.close()
+        for topic in described:
+            found = len(topic["partitions"])
+            if found != expected[topic["name"]]:
                 raise ConfigurationError(
-                    f"topic {topic} has {found} partitions, the settings say {expected}; set "
-                    "CIVICSTREAM_KAFKA__PARTITIONS to what exists, or use another topic prefix"
+                    f"topic {topic['name']} has {found} partitions, the settings say "
+                    f"{expected[topic['name']]}; set CIVICSTREAM_KAFKA__PARTITIONS to what "
+                    "exists, or use another topic prefix"
                 )
 
     def send(
