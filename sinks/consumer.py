@@ -22,7 +22,7 @@ __all__ = ["Intake"]
 
 log = logging.getLogger(__name__)
 
-_POLL_RECORDS = 100
+_POLL_RECORDS = 50
 _FETCH_BYTES = 8 * 1024 * 1024
 """Per partition and fetch: under lag some hundred frames at once, for large batches."""
 
