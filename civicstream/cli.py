@@ -163,5 +163,27 @@ def init(
     typer.echo(run(settings, wait_s=wait).summary())
 
 
+@app.command()
+def ledger(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds for what is in flight to arrive.")] = 5,
+    rows: Annotated[bool, typer.Option("--rows", help="Count the rows of the tables too.")] = False,
+    config: Config = None,
+) -> None:
+    """Print the balance from device to database row; exit with 1 when a reading is missing."""
+    settings = _start("ledger", config, verbose=False)
+    import msgspec
+
+    from sinks.ledger import read_balance, show
+
+    found = read_balance(settings, wait_s=wait, count_rows=rows)
+    if as_json:
+        typer.echo(msgspec.json.encode(found))
+    else:
+        show(found)
+    if found.problems:
+        raise typer.Exit(1)
+
+
 if __name__ == "__main__":
     main()
