@@ -71,7 +71,6 @@ def make_progress_table(app: faust.App, kafka: KafkaSettings) -> faust.Table:
     return app.Table(
         "progress",
         key_type=str,
-        value_type=dict,
         partitions=kafka.partitions,
         help="closed_until and exact counts of every partition of frames",
     )

@@ -35,6 +35,7 @@ class Gauges:
 
     frames: int = 0
     corrupt_frames: int = 0
+    repeated_frames: int = 0
     windows_closed: int = 0
     results_published: int = 0
     provisional_published: int = 0

@@ -76,6 +76,11 @@ class Worker:
     async def _read(self, stream: faust.StreamT) -> None:
         async for event in stream.noack().events():
             state = self._stream(event.message.topic, event.message.partition)
+            if event.message.offset < state.next_offset:
+                # Around a rebalance Faust seeks back while messages are under way, and delivers
+                # some again. The first delivery is held and will be acked.
+                self.gauges.repeated_frames += 1
+                continue
             try:
                 headers = FrameHeaders.from_kafka(event.message.headers or ())
                 frame = frames.decode(event.value, state.kind.name)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from civicstream import kafka_clients
+from civicstream import frames, kafka_clients
 from civicstream.clock import now_ms
 from civicstream.settings import KafkaSettings
 from tests.worker_runs import (
     FrameSource,
     assert_results_equal_oracle,
     pause,
+    read_topic,
     small_city,
     start_worker,
     wait_for_report,
@@ -49,7 +50,12 @@ def test_windows_survive_a_worker_killed_again_and_again(
         assert counts.imbalance == 0
         assert counts.late == 0
         distinct = len({r[:3] for r in source.readings})
-        assert (counts.accepted, counts.received) == (distinct, len(source.readings))
+        on_kafka = sum(
+            len(frames.decode(record.value, "traffic"))
+            for record in read_topic(kafka, "frames.traffic")
+        )
+        assert (counts.accepted, counts.received) == (distinct, on_kafka)
+        assert on_kafka == len(source.readings)
     finally:
         assert worker.stop() == 0
 

