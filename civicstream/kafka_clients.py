@@ -44,7 +44,13 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
 
 def producer(kafka: KafkaSettings, **options: Any) -> KafkaProducer:
     """Return an idempotent producer that confirms when all replicas have the record."""
-    defaults = {"acks": "all", "enable_idempotence": True, "linger_ms": 0}
+    defaults = {
+        "acks": "all",
+        "enable_idempotence": True,
+        "linger_ms": 0,
+        # A topic that comes into being by itself has the broker's partitions, not ours.
+        "allow_auto_create_topics": False,
+    }
     return KafkaProducer(**client_config(kafka), **(defaults | options))
 
 
@@ -53,6 +59,7 @@ def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     defaults = {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
+        "allow_auto_create_topics": False,
         "session_timeout_ms": kafka.session_timeout_ms,
         "heartbeat_interval_ms": max(300, kafka.session_timeout_ms // 3),
     }
