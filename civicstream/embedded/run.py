@@ -39,8 +39,7 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
             try:
                 _start(supervisor, stack, view, stop)
                 if not stop.is_set():
-                    for sentence in _welcome(options, addresses, stack, folder):
-                        view.tell(sentence)
+                    view.explain(_welcome(options, addresses, stack, folder))
                 _keep_up(supervisor, stack, view, stop, options.duration_s)
             finally:
                 view.tell("stopping: what is under way is finished first")
@@ -95,13 +94,13 @@ def _welcome(
 ) -> list[str]:
     """Return the addresses, and what one can do now from another terminal."""
     file = folder.connection_file
-    sentences = [f"MQTT {addresses.mqtt_host}:{addresses.mqtt_port}, Kafka {addresses.kafka}"]
-    if not options.kafka:
-        sentences.append("this Kafka keeps its records in memory: what counts is in the database")
+    memory = "" if options.kafka else " (records in memory only: they end with this run)"
+    lines = [f"MQTT      {addresses.mqtt_host}:{addresses.mqtt_port}"]
+    lines.append(f"Kafka     {addresses.kafka}{memory}")
     if stack.reader_url:
         write_private(folder.reader_url_file, stack.reader_url)
-        sentences.append(f'database: psql "$(cat {folder.reader_url_file})"')
-    sentences.append(f"results:  civicstream tail results.traffic -c {file}")
-    sentences.append(f"balance:  civicstream ledger -c {file}")
-    sentences.append(f"logs:     {folder.logs}")
-    return sentences
+        lines.append(f'database  psql "$(cat {folder.reader_url_file})"')
+    lines.append(f"results   civicstream tail results.traffic -c {file}")
+    lines.append(f"balance   civicstream ledger -c {file}")
+    lines.append(f"logs      {folder.logs}")
+    return lines

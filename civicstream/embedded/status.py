@@ -9,6 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol
 
+from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -22,6 +23,9 @@ __all__ = ["LiveView", "PlainView", "Row", "View", "make_view", "plain_line", "s
 Row = tuple[str, str, str, str, str]
 """Part, state, rate, what it has done, restarts."""
 
+# As the data flows.
+_ORDER = ("simulator", "mqtt", "gateway", "kafka", "worker", "sink", "database")
+
 _PLAIN_EVERY_S = 5.0
 _STYLE = {
     PartState.READY: "green",
@@ -34,11 +38,10 @@ _STYLE = {
 def status_rows(
     parts: Mapping[str, Supervised], history: LedgerHistory, now_ms: int
 ) -> list[tuple[Row, PartState]]:
-    """Return a row per part that runs on; rates in readings or rows per second."""
+    """Return a row per process that runs on, as the data flows; rates per second."""
     rows = []
-    for name, s in parts.items():
-        if s.part.once:
-            continue
+    for name in (name for name in _ORDER if name in parts):
+        s = parts[name]
         rate, done = _figures_of(name, history, now_ms)
         restarts = str(s.record.restarts) if s.record.restarts else ""
         rows.append(((name, s.state.value, rate, done, restarts), s.state))
@@ -57,13 +60,15 @@ def _figures_of(name: str, history: LedgerHistory, now_ms: int) -> tuple[str, st
         done = (
             f"{gauges.get('windows_closed', 0):,.0f} windows closed, "
             f"{gauges.get('open_windows', 0):,.0f} open, "
-            f"{gauges.get('results_published', 0):,.0f} results, lag {_lag(gauges)}"
+            f"{gauges.get('results_published', 0):,.0f} final and "
+            f"{gauges.get('provisional_published', 0):,.0f} provisional results, "
+            f"lag {_lag(gauges)}"
         )
         return f"{figures.rate:,.0f} readings/s", done
     if name == "sink":
         done = (
             f"{gauges.get('rows_written', 0):,.0f} rows, "
-            f"{gauges.get('results_written', 0):,.0f} results, lag {_lag(gauges)}"
+            f"{gauges.get('results_written', 0):,.0f} final results, lag {_lag(gauges)}"
         )
         return f"{history.gauge_rate(name, 'rows_written', now_ms):,.0f} rows/s", done
     return "", ""
@@ -105,9 +110,14 @@ class View(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def tell(self, sentence: str) -> None: ...
+    def tell(self, sentence: str) -> None:
+        """Show an event with its time of day."""
 
-    def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None: ...
+    def explain(self, lines: list[str]) -> None:
+        """Show what stays true while the stack runs."""
+
+    def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None:
+        """Show the present figures; the last ones in any case."""
 
 
 class PlainView:
@@ -132,6 +142,10 @@ class PlainView:
     def tell(self, sentence: str) -> None:
         self._console.print(f"{_clock_time()} {sentence}")
 
+    def explain(self, lines: list[str]) -> None:
+        for line in lines:
+            self._console.print(line)
+
     def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None:
         if last or time.monotonic() >= self._next:
             self._next = time.monotonic() + _PLAIN_EVERY_S
@@ -143,6 +157,7 @@ class LiveView:
 
     def __init__(self, console: Console) -> None:
         self._events: deque[str] = deque(maxlen=8)
+        self._explained: list[str] = []
         self._rows: list[tuple[Row, PartState]] = []
         self._live = Live(console=console, refresh_per_second=4, transient=False)
 
@@ -163,21 +178,26 @@ class LiveView:
         self._events.append(f"{_clock_time()} {sentence}")
         self._draw()
 
+    def explain(self, lines: list[str]) -> None:
+        self._explained = lines
+        self._draw()
+
     def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None:  # noqa: ARG002
         self._rows = rows
         self._draw()
 
     def _draw(self) -> None:
-        table = Table(title="CivicStream", title_justify="left", expand=True)
+        table = Table(box=SIMPLE)
         for column in ("part", "state"):
             table.add_column(column, no_wrap=True)
         table.add_column("rate", justify="right", no_wrap=True)
-        table.add_column("so far", ratio=1)
+        table.add_column("so far")
         table.add_column("restarts", justify="right", no_wrap=True)
         for (name, state, *rest), kind in self._rows:
             table.add_row(name, Text(state, style=_STYLE[kind]), *rest)
-        events = (Text(event, overflow="fold") for event in self._events)
-        self._live.update(Group(table, *events))
+        # Text, not str: a path may hold what rich takes for markup.
+        lines = (Text(line, overflow="fold") for line in (*self._explained, "", *self._events))
+        self._live.update(Group(table, *lines))
 
 
 def make_view() -> View:

@@ -100,5 +100,5 @@ def test_the_plain_line_names_figures_and_what_is_not_ready() -> None:
     line = plain_line(status_rows(parts, history, START + 1000))
     assert line == (
         "gateway 1,500 readings/s (1,500 received, 3 in flight, 2 dead letters) | "
-        "sink 1,200 rows/s (1,200 rows, 5 results, lag 4) | starting: worker | restarts 0"
+        "sink 1,200 rows/s (1,200 rows, 5 final results, lag 4) | starting: worker | restarts 0"
     )
