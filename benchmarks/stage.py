@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ class LedgerWatch:
         self._consumer = consumer(kafka, group_id=None)
         self._consumer.assign([partition])
         self._consumer.seek_to_beginning(partition)
+        self._waiting: deque[LedgerReport] = deque()
 
     def __enter__(self) -> LedgerWatch:
         return self
@@ -72,12 +74,20 @@ class LedgerWatch:
 
     def reports(self, wait_ms: int = 100) -> list[LedgerReport]:
         """Return the reports that have come since the last call, oldest first."""
-        batches = self._consumer.poll(timeout_ms=wait_ms).values()
+        if self._waiting:
+            found = list(self._waiting)
+            self._waiting.clear()
+            return found
         return [
             msgspec.json.decode(record.value, type=LedgerReport)
-            for batch in batches
+            for batch in self._consumer.poll(timeout_ms=wait_ms).values()
             for record in batch
         ]
+
+    def next_report(self, wait_ms: int = 100) -> LedgerReport | None:
+        """Return the next report, or None when none comes within ``wait_ms``."""
+        self._waiting.extend(self.reports(wait_ms))
+        return self._waiting.popleft() if self._waiting else None
 
 
 def check_alive(child: Child) -> None:

@@ -3,8 +3,9 @@
 The frames are on Kafka before the worker starts. Time runs from the first report of the worker
 that counts readings to the last final result of the workload's windows; the readings counted
 are those after that first report. So start-up is left out, and a window that was half read at
-the start is paid for in full. What was published must be exactly what the workload holds, or
-there is no figure.
+the start is paid for in full. (A run so short that the first report counts most readings runs
+from the report before it, which counts none: up to a second of start-up is then in it.) What was
+published must be exactly what the workload holds, or there is no figure.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ __all__ = ["WorkerRun", "run_worker"]
 
 @dataclass(frozen=True)
 class WorkerRun:
-    """``loaded_mb`` is the peak before the first frame (the city), ``peak_mb`` the whole life's,
-    ``working_mb`` the peak while frames were worked on.
+    """``loaded_mb`` is the peak before the first frame (the city), ``resident_mb`` what was left
+    of it then, ``working_mb`` the peak while frames were worked on.
     """
 
     readings: int
     seconds: float
     cpu_s: float
     loaded_mb: float
+    resident_mb: float
     working_mb: float
     results: int
 
@@ -71,10 +73,16 @@ def run_worker(
         LedgerWatch(kafka) as ledger,
         running("worker", ["civicstream.cli", "worker"], folder, settings) as worker,
     ):
-        first = _next_report(ledger, worker, deadline, at_least=1)
+        ready = _next_report(ledger, worker, deadline, at_least=0)
         loaded = peak_mb(worker.pid)
-        cpu_before = cpu_seconds(worker.pid)
         reset_peak(worker.pid)
+        resident = peak_mb(worker.pid)
+        cpu_before = cpu_seconds(worker.pid)
+        first = _next_report(ledger, worker, deadline, at_least=1)
+        if _counts(first).received > produced.readings / 2:
+            first = ready
+        else:
+            cpu_before = cpu_seconds(worker.pid)
         last = _next_report(ledger, worker, deadline, at_least=produced.readings, settled=True)
         cpu_s = cpu_seconds(worker.pid) - cpu_before
         working = peak_mb(worker.pid)
@@ -84,6 +92,7 @@ def run_worker(
         seconds=(ended_at - first.at) / 1000,
         cpu_s=cpu_s,
         loaded_mb=loaded,
+        resident_mb=resident,
         working_mb=working,
         results=results,
     )
@@ -100,11 +109,12 @@ def _next_report(
     latest: LedgerReport | None = None
     while time.monotonic() < deadline:
         check_alive(worker)
-        for report in ledger.reports():
-            latest, counts = report, _counts(report)
-            done = counts.received - (counts.in_flight if settled else 0)
-            if done >= at_least:
-                return report
+        report = ledger.next_report()
+        if report is None:
+            continue
+        latest, counts = report, _counts(report)
+        if counts.received - (counts.in_flight if settled else 0) >= at_least:
+            return report
     raise ServerUnavailable(
         f"the worker did not get to {at_least:,} readings in time; its last report: {latest}\n"
         f"{worker.last_words()}"

@@ -1,0 +1,94 @@
+"""``memory``: the worker's peak memory and speed from 1,000 to 1,000,000 sensors.
+
+Every sensor reports once a minute. A window stays open for its minute, the lateness and the
+out-of-orderness bound, so ``open_readings`` is what the worker has to hold; what it holds besides
+is the city model, in ``loaded_mb``. ``bytes_per_open_reading`` is the peak while working, less
+what was resident before the first frame, by ``open_readings``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.kafka_input import produce_frames
+from benchmarks.stage import embedded_kafka
+from benchmarks.worker_run import WorkerRun, run_worker
+from benchmarks.workload import Load, traffic_city
+from civicstream.geojson import write_city
+from civicstream.settings import WindowSettings
+
+__all__ = ["growth", "run"]
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+INTERVAL_S = 60.0
+FRAME_READINGS = 1_000
+# Fewer minutes and no window would close while the next two are open.
+FEWEST_MINUTES = 4
+# Enough for a speed, not more: in a small city a minute is few readings and costs its windows
+# all the same, so these are the slow ones.
+READINGS_PER_SECOND_ASKED = {1_000: 4_000, 10_000: 20_000, 100_000: 50_000, 1_000_000: 100_000}
+
+
+@dataclass(frozen=True)
+class Size:
+    """One city size and how the worker did on it."""
+
+    sensors: int
+    run: WorkerRun
+
+    @property
+    def open_readings(self) -> int:
+        windows = WindowSettings()
+        open_s = windows.size_s + windows.lateness_s + windows.out_of_orderness_s
+        return round(self.sensors / INTERVAL_S * open_s)
+
+    @property
+    def bytes_per_open_reading(self) -> float:
+        return (self.run.working_mb - self.run.resident_mb) * 1e6 / self.open_readings
+
+    def row(self) -> dict[str, object]:
+        return {
+            "sensors": self.sensors,
+            "peak_mb": round(self.run.peak_mb),
+            "readings_per_s": round(self.run.readings_per_s),
+            "loaded_mb": round(self.run.loaded_mb),
+            "resident_mb": round(self.run.resident_mb),
+            "working_mb": round(self.run.working_mb),
+            "open_readings": self.open_readings,
+            "bytes_per_open_reading": round(self.bytes_per_open_reading),
+        }
+
+
+def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
+    """Measure every size with about a quarter of ``seconds`` (or with ``readings``) each."""
+    sizes = []
+    for sensors in SIZES:
+        wanted = readings or round(seconds / len(SIZES) * READINGS_PER_SECOND_ASKED[sensors])
+        with tempfile.TemporaryDirectory(prefix="civicstream-bench-") as folder:
+            sizes.append(_measure(sensors, wanted, Path(folder)))
+    return {
+        "sizes": [size.row() for size in sizes],
+        "bytes_per_open_reading_growth": growth(sizes),
+    }
+
+
+def _measure(sensors: int, readings: int, folder: Path) -> Size:
+    load = Load(traffic_city(sensors), interval_s=INTERVAL_S)
+    city_file = folder / "city.geojson"
+    write_city(load.city, city_file)
+    wanted = max(readings, FEWEST_MINUTES * sensors)
+    with embedded_kafka(folder / "kafka") as kafka:
+        produced = produce_frames(kafka, load, wanted, frame_size=FRAME_READINGS)
+        # Loading a large city and working at a tenth of the goal, or it is stuck.
+        timeout_s = 90 + sensors / 10_000 + wanted / 4_000
+        return Size(sensors, run_worker(kafka, produced, city_file, folder, timeout_s=timeout_s))
+
+
+def growth(sizes: list[Size]) -> float | None:
+    """Return how many times more bytes a reading costs in the largest city than in the one
+    before it; in smaller ones the allocator's own megabytes outweigh the readings.
+    """
+    before, largest = (size.bytes_per_open_reading for size in sizes[-2:])
+    return round(largest / before, 2) if before > 0 else None
