@@ -27,7 +27,7 @@ TRAILER = b"\xff\xff"
 _NUMPY = {"int4": ">i4", "int8": ">i8", "float8": ">f8", "timestamptz": ">i8"}
 _PG_EPOCH_MS = 946_684_800_000  # 2000-01-01 UTC
 # timestamptz ends with the year 294276; the lower end is far before any clock (4714 BC).
-_LAST_TS_MS = 9_224_318_015_999_999 // 1000
+_LAST_TS_MS = 9_224_318_015_999_999
 _FIRST_TS_MS = -210_866_803_200_000
 _INT32 = np.iinfo(np.int32)
 

@@ -15,8 +15,8 @@ RUNTIME_MODULES = {
     "ingest": {"service", "mqtt", "kafka_output"},
     "streams": {"service", "app"},
     "sinks": {
-        *("service", "consumer", "database", "writer", "offsets", "registry", "dead_letters"),
-        *("init", "migrate", "roles", "reference", "ledger", "maintenance", "transaction"),
+        *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
+        "writer",
     },
     "feeds": set(),
     "sensors_sim": {"mqtt_link"},
