@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -29,8 +30,8 @@ T = TypeVar("T")
 class LedgerWatch:
     """Keeps a ``LedgerHistory`` up to date from topic ``ledger``; a context manager.
 
-    It reads once ``reopen`` was called, and from the start again after every further call:
-    for a broker that came back with another log.
+    It reads from the start of the topic after each ``reopen``, until ``pause``: a broker that
+    comes back may come back with another log.
     """
 
     def __init__(self, kafka: KafkaSettings, since_ms: int) -> None:
@@ -38,7 +39,10 @@ class LedgerWatch:
         self._history = LedgerHistory(since_ms)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._wanted = 0
+        self._wanted: int | None = None
+        self._calls = itertools.count()
+        self._closed = threading.Event()
+        self._closed.set()
         self._thread = threading.Thread(target=self._run, name="ledger-watch")
 
     def __enter__(self) -> LedgerWatch:
@@ -55,7 +59,13 @@ class LedgerWatch:
         self._thread.join()
 
     def reopen(self) -> None:
-        self._wanted += 1
+        """Read the topic from its start; it exists."""
+        self._wanted = next(self._calls)
+
+    def pause(self) -> None:
+        """Let go of the broker; return when no connection is left."""
+        self._wanted = None
+        self._closed.wait(timeout=10)
 
     def ask(self, question: Callable[[LedgerHistory], T]) -> T:
         """Return ``question`` of the history, which no one changes meanwhile."""
@@ -63,22 +73,25 @@ class LedgerWatch:
             return question(self._history)
 
     def _run(self) -> None:
-        opened = 0
+        opened: int | None = None
         reader: KafkaConsumer | None = None
         while not self._stop.is_set():
             try:
                 if opened != self._wanted:
                     _close(reader)
-                    opened, reader = self._wanted, None
-                    reader = self._open()
-                if reader is None:
-                    self._stop.wait(0.1)
-                else:
+                    reader, opened = None, self._wanted
+                    if opened is not None:
+                        self._closed.clear()
+                        reader = self._open()
+                if reader is not None:
                     self._read(reader)
+                else:
+                    self._closed.set()
+                    self._stop.wait(0.1)
             except (KafkaError, OSError) as error:
                 log.debug("reading the ledger: %s", error)
                 _close(reader)
-                reader, opened = None, 0
+                reader, opened = None, None
                 self._stop.wait(0.5)
         _close(reader)
 

@@ -6,6 +6,8 @@ import shutil
 import signal
 import sys
 
+from kafka.errors import KafkaError
+
 from civicstream.clock import now_ms
 from civicstream.embedded.brokers import launch_kafka, launch_mqtt
 from civicstream.embedded.data_folder import DataFolder
@@ -21,6 +23,8 @@ from civicstream.embedded.part_settings import (
 from civicstream.embedded.processes import Child, port_answers
 from civicstream.embedded.stack_options import LOOPBACK, Addresses, StackOptions
 from civicstream.embedded.supervisor import Part
+from civicstream.errors import ConfigurationError
+from civicstream.kafka_clients import create_topics
 from civicstream.settings import Settings
 
 __all__ = ["Stack"]
@@ -47,7 +51,8 @@ class Stack:
         ).resolve()
         self._makes_city = settings.city.file is None
         self.sections: Sections = stack_sections(options, addresses, url, folder.path, self.city)
-        self.watch = LedgerWatch(kafka_settings(settings, self.sections), since_ms=now_ms())
+        self._kafka = kafka_settings(settings, self.sections)
+        self.watch = LedgerWatch(self._kafka, since_ms=now_ms())
         # These end with the embedded broker, because its records end with it.
         self._bound = () if options.kafka else ("kafka",)
 
@@ -86,11 +91,20 @@ class Stack:
         port = int(self._addresses.kafka.rpartition(":")[2])
 
         def launch() -> Child:
+            self.watch.pause()
             # The worker's tables are only as good as the log they came from.
             shutil.rmtree(self._folder.path / "worker", ignore_errors=True)
             return launch_kafka(port, self._folder.logs)
 
-        return [Part("kafka", launch, lambda _: port_answers(port))]
+        def ready(_started_ms: int) -> bool:
+            # This broker makes a topic, with 4 partitions, for whoever asks about it first. So
+            # ours are made at once; if somebody's client was quicker, start over with none.
+            try:
+                return port_answers(port) and create_topics(self._kafka) is not None
+            except (ConfigurationError, KafkaError):
+                return False
+
+        return [Part("kafka", launch, ready, ready_within_s=10)]
 
     def _mqtt_part(self) -> list[Part]:
         if self._options.mqtt:
