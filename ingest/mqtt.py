@@ -121,6 +121,11 @@ class MqttInput:
         return self._link
 
     @property
+    def protocol(self) -> str:
+        """The MQTT version of this connection, or of the next attempt."""
+        return "5" if self._protocol == V5 else "3.1.1"
+
+    @property
     def server(self) -> str:
         return f"{self._mqtt.host}:{self._mqtt.port}"
 
@@ -195,11 +200,10 @@ class MqttInput:
                 )
             return
         self._answered = self._proven = self._ever_connected = True
-        version = "5" if self._protocol == V5 else "3.1.1"
         log.info(
             "connected to MQTT broker %s, MQTT %s, %s session",
             self.server,
-            version,
+            self.protocol,
             "earlier" if flags.session_present else "new",
         )
         tree = f"{self._mqtt.root}/#"
@@ -229,7 +233,8 @@ class MqttInput:
     def _disconnected(
         self, _client: paho.Client, _data: object, _flags: Any, reason: ReasonCode, _more: object
     ) -> None:
-        self._why_lost = self._why_lost or reason.getName()
+        name = reason.getName()
+        self._why_lost = self._why_lost or ("" if name == "Unspecified error" else name)
         if self._why_lost == "Session taken over":
             self._why_lost += f"; another client uses the id {self._gateway.id!r}"
 

@@ -36,6 +36,7 @@ _REPORT_EVERY_S = 1.0
 # An orderly end waits so long for Kafka; what it then has not confirmed the broker sends again.
 _FAREWELL_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_STALLED_AFTER_S = 5.0
 _SAY_AGAIN_S = 10.0
 
 
@@ -69,6 +70,7 @@ class _Gateway:
         self._kafka_seen = False
         self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
         self._complained_at = -_SAY_AGAIN_S
+        self._progress_at = self._now
         self._reported_at, self._report_out = 0.0, False
         self._paused = False
 
@@ -102,6 +104,7 @@ class _Gateway:
         if not self._kafka.connected:
             self._connect_kafka()
         self._take_outcomes()
+        self._watch_kafka()
         if self._kafka_seen:  # before that, messages are better off at the broker
             self._tend_mqtt(reading)
         self._intake.seal_due(self._now, self._now_ms, everything=not reading)
@@ -140,20 +143,42 @@ class _Gateway:
 
         At QoS 1 MQTT 5 brokers stop by themselves (Receive Maximum); this bounds the rest.
         """
-        gateway = self._settings.gateway
-        full = (
-            len(self._intake.acks) > gateway.max_in_flight
-            or self._intake.in_flight_bytes > gateway.max_in_flight_bytes
-        )
+        gateway, messages = self._settings.gateway, len(self._intake.acks)
+        size = self._intake.in_flight_bytes
+        full = messages > gateway.max_in_flight or size > gateway.max_in_flight_bytes
         if full and not self._paused:
             log.warning(
                 "%d messages (%d bytes) wait for Kafka at %s; not reading from MQTT until it "
                 "confirms some",
-                len(self._intake.acks),
-                self._intake.in_flight_bytes,
+                messages,
+                size,
                 self._settings.kafka.bootstrap,
             )
         self._paused = full
+
+    def _watch_kafka(self) -> None:
+        """Say it, and again, while messages wait and Kafka confirms none."""
+        waiting = len(self._intake.acks)
+        if not waiting:
+            self._progress_at = self._now
+        stalled_s = self._now - self._progress_at
+        if stalled_s < _STALLED_AFTER_S or self._now - self._complained_at < _SAY_AGAIN_S:
+            return
+        self._complained_at = self._now
+        log.warning(
+            "Kafka at %s has confirmed nothing for %.0f s; %d messages wait here, "
+            "the MQTT broker keeps the others",
+            self._settings.kafka.bootstrap,
+            stalled_s,
+            waiting,
+        )
+
+    def _made_progress(self) -> None:
+        if self._now - self._progress_at >= _STALLED_AFTER_S:
+            log.info("Kafka at %s confirms again", self._settings.kafka.bootstrap)
+            self._complained_at = -_SAY_AGAIN_S
+        self._progress_at = self._now
+        self._kafka_pause_s = _FIRST_PAUSE_S
 
     def _receive(self, topic: str, payload: bytes, packet_id: int) -> None:
         self._intake.receive(topic, payload, packet_id, now_ms=self._now_ms, now=self._now)
@@ -194,10 +219,10 @@ class _Gateway:
                 self._kafka_at = time.monotonic() + self._kafka_pause_s
                 return
             elif isinstance(item, SealedFrame):
-                self._kafka_pause_s = _FIRST_PAUSE_S
+                self._made_progress()
                 self._mqtt.ack(self._intake.frame_confirmed(item))
             else:
-                self._kafka_pause_s = _FIRST_PAUSE_S
+                self._made_progress()
                 del self._letters_out[item.receipt]
                 self._mqtt.ack(self._intake.letter_confirmed(item))
 

@@ -134,10 +134,12 @@ def test_a_kafka_link_cut_for_eight_seconds_loses_nothing_and_repeats_nothing(
                 wait_until(lambda: len(load.acked) > 500, "load", timeout_s=20)
                 proxy.cut()
                 time.sleep(8)  # the length of the outage is what is tested
+                log = child.last_words(999)
+                assert f"Kafka at {kafka.bootstrap} has confirmed nothing for" in log
                 proxy.restore()
                 wait_until(lambda: len(load.acked) > 5_000, "load", timeout_s=30)
             check_nothing_lost(load, arrivals)
-            assert child.alive()
+            assert "confirms again" in child.last_words(999)
         check_frames_are_in_sequence(arrivals)
         assert set(arrivals.readings.values()) == {1}
         report = arrivals.last_report()
