@@ -36,7 +36,8 @@ def frame_of(
     """Return readings of sensors ``sensor`` (indices) at ``ts`` with values in range."""
     measures = {}
     for measure in KINDS[kind].measures:
-        low, high = max(measure.minimum, -50), min(measure.maximum, 300)
+        low = max(measure.minimum, -50)
+        high = min(measure.maximum, low + 300)
         values = rng.uniform(low, high, len(ts))
         if measure.integer:
             values = np.trunc(values)
