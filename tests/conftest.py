@@ -26,8 +26,11 @@ def _nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     session = set(request.config.stash.get(_SESSION_CHILDREN, set()))
 
     def new_children() -> set[psutil.Process]:
-        now = {c for c in me.children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE}
-        return {c for c in now - children if c.pid not in session}
+        return {
+            c
+            for c in set(me.children(recursive=True)) - children
+            if c.pid not in session and _running_apart_from(session, c)
+        }
 
     def new_threads() -> set[threading.Thread]:
         return {t for t in set(threading.enumerate()) - threads if t.is_alive()}
@@ -36,6 +39,16 @@ def _nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
         wait_until(lambda: not new_children() and not new_threads(), "clean end", timeout_s=5)
     except Exception:
         pytest.fail(f"left behind: {new_children() or ''} {new_threads() or ''}")
+
+
+def _running_apart_from(session: set[int], child: psutil.Process) -> bool:
+    """Whether it runs, and is no process that a server of the session has started meanwhile."""
+    try:
+        if child.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return not any(parent.pid in session for parent in child.parents())
+    except psutil.NoSuchProcess:
+        return False
 
 
 _SESSION_CHILDREN: pytest.StashKey[set[int]] = pytest.StashKey()
