@@ -50,11 +50,12 @@ class LedgerHistory:
         return any(r[-1].epoch >= started_ms for r in self._of(stage))
 
     def idle(self, stage: str, asked_ms: int) -> bool:
-        """Return whether the stage's newest process reported no lag after ``asked_ms``."""
+        """Return whether the stage's newest process has said since ``asked_ms`` it has no lag."""
         newest = max(self._of(stage), key=lambda r: r[-1].epoch, default=None)
         if newest is None or newest[-1].at <= asked_ms:
             return False
-        return newest[-1].gauges.get("lag_records", 0) == 0
+        gauges = newest[-1].gauges
+        return not gauges.get("lag_records") and not gauges.get("in_flight_messages")
 
     def figures(self, stage: str, now_ms: int) -> StageFigures:
         """Return the stage's figures at ``now_ms``; a silent process adds to totals only."""

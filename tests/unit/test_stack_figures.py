@@ -78,6 +78,13 @@ def test_a_stage_is_idle_when_a_later_report_shows_no_lag() -> None:
     assert not history.idle("worker", START)
 
 
+def test_a_gateway_is_idle_when_it_has_acknowledged_everything() -> None:
+    history = _history(_report(START + 1000, 9, in_flight_messages=1))
+    assert not history.idle("gateway", START)
+    history.add(_report(START + 2000, 9, in_flight_messages=0))
+    assert history.idle("gateway", START)
+
+
 def test_the_plain_line_names_figures_and_what_is_not_ready() -> None:
     def launch() -> Child:
         raise AssertionError
