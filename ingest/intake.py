@@ -181,11 +181,17 @@ class Intake:
         self.letters.append(PendingLetter(letter, kind, receipt, weight))
 
     def seal_due(self, now: float, now_ms: int, *, everything: bool = False) -> None:
-        """Seal the open frames that are old enough and whose lane is free, or ``everything``."""
-        latest = now - self._max_age_s
+        """Seal the open frames that are old enough and whose lane is free, or ``everything``.
+
+        When one is old enough, those of half its age go along: Kafka takes a dozen frames in one
+        request at a quarter of the CPU that a dozen requests cost.
+        """
+        if not everything and self.next_due(now) > now:
+            return
+        young = now - self._max_age_s / 2
         for lane in list(self._filling):
             assert lane.open is not None  # noqa: S101 it is filling
-            if everything or (lane.open.opened_at <= latest and not lane.sealed):
+            if everything or (lane.open.opened_at <= young and not lane.sealed):
                 self._seal(lane, now_ms)
 
     def next_due(self, now: float) -> float:

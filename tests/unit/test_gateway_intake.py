@@ -110,6 +110,18 @@ def test_frames_grow_while_the_one_before_waits_for_kafka() -> None:
     assert [frame.headers.seq for frame in bench.frames] == [1, 2]
 
 
+def test_frames_of_half_the_age_go_along_with_one_that_is_due() -> None:
+    bench = Bench(max_frame_age_ms=50)
+    for area in ("north", "south", "west"):  # of three partitions
+        bench.now += 0.02
+        bench.receive(GOOD, f"city/v1/traffic/{area}/A7")
+    bench.after(0.009)
+    assert not bench.intake.ready
+    bench.after(0.002)  # the oldest is 51 ms old, the others 31 and 11
+    sent = {frame.lane.partition for frame in bench.intake.ready}
+    assert sent == {partition_of(area, 4) for area in ("north", "south")}
+
+
 def test_nothing_is_due_while_every_open_frame_waits_for_kafka() -> None:
     bench = Bench()
     bench.receive(GOOD)
