@@ -76,8 +76,8 @@ class Broadcast:
     def _await_acks(self, outgoing: Outgoing, count: int) -> None:
         """Hold the next block back until the broker has all of this one.
 
-        Else several connections could drift apart by their windows, in a fast replay that is hours of
-        event time, and what the slower one carries would come late.
+        Else several connections could drift apart by their windows: in a fast replay that is
+        hours of event time, and what the slower one carries would come late.
         """
         never_sent = len(outgoing.due) - count
         while outgoing.unsettled > never_sent and not self.stop.is_set():

@@ -8,9 +8,13 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from civicstream.settings import Settings
+    from sensors_sim.replay import Shift
 
 __all__ = ["city", "replay", "simulate"]
 
@@ -86,15 +90,12 @@ def simulate(
     """Publish a simulated city over MQTT until stopped; print the counts as JSON at the end."""
     from civicstream.geojson import read_city
     from civicstream.kinds import KINDS
-    from civicstream.logs import set_up_logging
-    from civicstream.settings import load_settings
     from sensors_sim import service
     from sensors_sim.city_plan import plan_city
     from sensors_sim.faults import FaultRates
     from sensors_sim.simulation import SimulationPlan
 
-    set_up_logging("simulate", verbose=verbose)
-    settings = load_settings(config)
+    settings = _settings("simulate", config, verbose)
     plan = SimulationPlan(
         seed=seed,
         rate=rate,
@@ -151,36 +152,42 @@ def replay(
 ) -> None:
     """Publish recorded series over MQTT; print the counts as JSON at the end."""
     from civicstream.geojson import write_city
-    from civicstream.logs import set_up_logging
-    from civicstream.settings import load_settings
-    from sensors_sim import recordings
-    from sensors_sim.replay import Series, Shift
+    from sensors_sim.recordings import convert, find_measure, read_recording, rows_of
+    from sensors_sim.replay import Series
     from sensors_sim.replay import replay as publish
     from sensors_sim.replay_city import city_around, read_neighbours
     from sensors_sim.service import Run
 
-    set_up_logging("replay", verbose=verbose)
-    settings = load_settings(config)
+    settings = _settings("replay", config, verbose)
     start_ms = None if start is None else _instant("--start", start)
-    recording = recordings.read_recording(
-        file, start_ms=start_ms, interval_s=interval, timezone=timezone
-    ).rows(*recordings.rows_of(rows))
-    declared = recordings.find_measure(kind, measure)
-    recording = recording.with_values(recordings.convert(recording.values, unit, declared))
+    recording = read_recording(file, start_ms=start_ms, interval_s=interval, timezone=timezone)
+    recording = recording.rows(*rows_of(rows))
+    declared = find_measure(kind, measure)
+    recording = recording.with_values(convert(recording.values, unit, declared))
     names = recording.sensors
     neighbours = read_neighbours(adjacency, len(names)) if adjacency else None
     model = city_around(names, kind, area, min(areas, len(names)), recording.interval_s, neighbours)
     if city_out:
         write_city(model, city_out)
-    if plan_only:
-        return
-    moved: Shift = "now" if shift == "now" else "original"
-    if shift not in {"now", "original"}:
-        moved = _instant("--shift", shift)
-    series = Series(recording, kind, declared, intensity)
-    run = Run(connections, None, truth)
-    counts = publish(settings, model, series, run, _speed(speed_up), moved)
-    sys.stdout.write(json.dumps(counts) + "\n")
+    if not plan_only:
+        series = Series(recording, kind, declared, intensity)
+        run = Run(connections, None, truth)
+        counts = publish(settings, model, series, run, _speed(speed_up), _shift(shift))
+        sys.stdout.write(json.dumps(counts) + "\n")
+
+
+def _settings(part: str, config: Path | None, verbose: bool) -> Settings:
+    from civicstream.logs import set_up_logging
+    from civicstream.settings import load_settings
+
+    set_up_logging(part, verbose=verbose)
+    return load_settings(config)
+
+
+def _shift(text: str) -> Shift:
+    if text == "now":
+        return "now"
+    return "original" if text == "original" else _instant("--shift", text)
 
 
 def _speed(text: str) -> float:

@@ -40,6 +40,7 @@ class Link:
 
     def __init__(self, settings: MqttSettings, number: int) -> None:
         self._settings = settings
+        self._number = number
         self._id = f"simulator-{uuid.uuid4().hex[:10]}-{number}"
         self._pending: dict[int, tuple[Outgoing, int]] = {}
         self._window = _WINDOW
@@ -124,7 +125,8 @@ class Link:
             self.client.reconnect()
         except OSError as error:
             self._problem = str(error)
-            if now - self._complained_at >= _COMPLAIN_EVERY_S:
+            # All wait for the same broker: the first one says so.
+            if self._number == 0 and now - self._complained_at >= _COMPLAIN_EVERY_S:
                 self._complained_at = now
                 log.warning("waiting for the MQTT broker at %s: %s", self._place, self._problem)
 

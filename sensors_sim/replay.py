@@ -28,8 +28,8 @@ __all__ = ["Series", "replay", "series_blocks", "shift_to"]
 log = logging.getLogger(__name__)
 
 _READINGS_PER_BLOCK = 200
-"""Rows are joined into blocks of about this many readings; a block waits for the acks of the
-last one, so that nothing overtakes by more than a block."""
+"""Rows are joined into blocks of about this many readings, at least one row: what several
+connections may disorder."""
 
 Shift = Literal["original", "now"] | int
 

@@ -23,7 +23,7 @@ from sensors_sim.messages import Block
 from sensors_sim.pacing import Pace, start_of_events
 from sensors_sim.progress import show_progress
 from sensors_sim.publisher import Publisher
-from sensors_sim.simulation import Simulation, SimulationPlan
+from sensors_sim.simulation import Simulation, SimulationPlan, choose_sensors
 from sensors_sim.truth import Truth
 
 __all__ = ["Run", "connected", "publish_blocks", "simulate"]
@@ -56,6 +56,7 @@ def simulate(
     ``start_ms``: event time at the start, by default so that it ends at the present. Returns the
     counts that the truth folder's counts.json holds.
     """
+    choose_sensors(city, plan)  # what cannot work should say so before it waits for a broker
     stop = stop or stop_on_signals()
     with connected(settings, run, stop) as publisher:
         wall_ms = now_ms()

@@ -19,7 +19,7 @@ from sensors_sim.messages import Block, Messages
 from sensors_sim.road_traffic import RoadTraffic
 from sensors_sim.schedule import Schedule, interval_scale
 
-__all__ = ["Simulation", "SimulationPlan"]
+__all__ = ["Simulation", "SimulationPlan", "choose_sensors"]
 
 _BUSY = 2_000
 """Above so many readings per second of event time a block is 1 s long, else 5 s: long enough
@@ -51,13 +51,7 @@ class Simulation:
 
     def __init__(self, city: City, plan: SimulationPlan, start_ms: int) -> None:
         sensors = city.sensors
-        codes = [Sensors.kind_names.index(kind) for kind in plan.kinds]
-        chosen = np.flatnonzero(np.isin(sensors.kind, codes))
-        if not len(chosen):
-            raise ConfigurationError(
-                f"the city has no sensors of the kinds {', '.join(plan.kinds)}"
-            )
-        scale = interval_scale(sensors.interval_s[chosen], plan.rate, plan.speed)
+        chosen, scale = choose_sensors(city, plan)
         self.readings_per_event_s = float(np.sum(1 / sensors.interval_s[chosen]) / scale)
         self._plan = plan
         self._start = start_ms
@@ -126,6 +120,19 @@ class Simulation:
             return everything
         self._held[kind] = everything.take(later)
         return everything.take(~later)
+
+
+def choose_sensors(city: City, plan: SimulationPlan) -> tuple[NDArray[np.intp], float]:
+    """Return which of the city's sensors report and the factor on their intervals.
+
+    Raises ConfigurationError where the city and the plan do not fit, before anything is sent.
+    """
+    sensors = city.sensors
+    codes = [Sensors.kind_names.index(kind) for kind in plan.kinds]
+    chosen = np.flatnonzero(np.isin(sensors.kind, codes))
+    if not len(chosen):
+        raise ConfigurationError(f"the city has no sensors of the kinds {', '.join(plan.kinds)}")
+    return chosen, interval_scale(sensors.interval_s[chosen], plan.rate, plan.speed)
 
 
 def _schedules(
