@@ -6,7 +6,9 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "peak_mb", "reset_peak"]
+import psutil
+
+__all__ = ["cpu_seconds", "cpu_seconds_by_part", "peak_mb", "reset_peak"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -16,6 +18,23 @@ def cpu_seconds(pid: int) -> float:
     # Fields 14 and 15 of proc(5) stat, counted after the name, which may hold spaces.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def cpu_seconds_by_part(pid: int) -> dict[str, float]:
+    """Return name -> CPU seconds of a process's children, each with its own descendants.
+
+    A part of ours goes by its sub-command, a server by its program.
+    """
+    used: dict[str, float] = {}
+    for child in psutil.Process(pid).children():
+        words = child.cmdline()
+        ours = "civicstream.cli" in words
+        name = words[words.index("civicstream.cli") + 1] if ours else child.name()
+        family = [child, *child.children(recursive=True)]
+        # Of those that have ended, the parent keeps the sum.
+        ended = sum(t.children_user + t.children_system for t in (p.cpu_times() for p in family))
+        used[name] = sum(cpu_seconds(p.pid) for p in family) + ended
+    return used
 
 
 def peak_mb(pid: int) -> float:
