@@ -30,7 +30,7 @@ def up(
     mosquitto: Annotated[
         bool, typer.Option(help="Use mosquitto where it is installed, else amqtt.")
     ] = True,
-    sensors: Annotated[int, typer.Option(min=1, help="Sensors of the simulated city.")] = 1_000,
+    sensors: Annotated[int, typer.Option(min=20, help="Sensors of the simulated city.")] = 1_000,
     rate: Annotated[float, typer.Option(min=0.1, help="Readings per second it sends.")] = 500,
     seed: Annotated[int, typer.Option(help="Which simulated city.")] = 1,
     simulator: Annotated[

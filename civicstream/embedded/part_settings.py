@@ -28,7 +28,7 @@ _SESSION_TIMEOUT_MS = 6_000
 
 
 def stack_sections(
-    options: StackOptions, addresses: Addresses, database_url: str, data: Path, city: Path
+    options: StackOptions, addresses: Addresses, database_url: str, data: Path, city: Path | None
 ) -> Sections:
     """Return the settings that differ from the user's own."""
     mqtt: dict[str, Value] = {"host": addresses.mqtt_host, "port": addresses.mqtt_port}
@@ -37,13 +37,15 @@ def stack_sections(
         mqtt["tls"] = False
     if not options.kafka:
         kafka |= {"security_protocol": "PLAINTEXT", "session_timeout_ms": _SESSION_TIMEOUT_MS}
-    return {
+    sections: Sections = {
         "mqtt": mqtt,
         "kafka": kafka,
         "database": {"url": database_url},
         "worker": {"data_dir": str(data / "worker")},
-        "city": {"file": str(city)},
     }
+    if city:
+        sections["city"] = {"file": str(city)}
+    return sections
 
 
 def part_environment(

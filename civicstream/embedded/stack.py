@@ -45,11 +45,12 @@ class Stack:
             port, log_file = addresses.database_port, folder.logs / "database.log"
             self._database = EmbeddedDatabase(folder.path / "database", port, log_file)
             url = self._role_url("writer")
-        self.city = (
-            settings.city.file
-            or folder.path / f"city-{options.sensors}-sensors-seed-{options.seed}.geojson"
-        ).resolve()
-        self._makes_city = settings.city.file is None
+        # A city of our invention goes with the simulator only; readings of your own have yours.
+        self._makes_city = settings.city.file is None and options.simulator
+        self.city = settings.city.file and settings.city.file.resolve()
+        if self._makes_city:
+            name = f"city-{options.sensors}-sensors-seed-{options.seed}.geojson"
+            self.city = folder.path / name
         self.sections: Sections = stack_sections(options, addresses, url, folder.path, self.city)
         self._kafka = kafka_settings(settings, self.sections)
         self.watch = LedgerWatch(self._kafka, since_ms=now_ms())

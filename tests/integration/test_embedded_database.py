@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,12 +14,19 @@ from civicstream.embedded.processes import free_port
 from civicstream.errors import ConfigurationError
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # Not pytest's folder: another run of pytest closes that to PostgreSQL's user at any moment.
+    with tempfile.TemporaryDirectory(prefix="civicstream-") as name:
+        yield Path(name)
+
+
 def _database(folder: Path, port: int | None = None) -> EmbeddedDatabase:
     return EmbeddedDatabase(folder / "database", port or free_port(), folder / "database.log")
 
 
-def test_rows_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
-    database = _database(tmp_path)
+def test_rows_survive_a_stop_and_a_kill(folder: Path) -> None:
+    database = _database(folder)
     child = database.launch()
     child.wait_ready(database.ready)
     with psycopg.connect(database.url()) as connection:
@@ -35,27 +44,27 @@ def test_rows_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
     child.stop()
 
 
-def test_nobody_comes_in_without_the_password(tmp_path: Path) -> None:
-    database = _database(tmp_path)
+def test_nobody_comes_in_without_the_password(folder: Path) -> None:
+    database = _database(folder)
     child = database.launch()
     child.wait_ready(database.ready)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(database.url(password="guess"))
-    assert (tmp_path / "database.password").stat().st_mode & 0o077 == 0
+    assert (folder / "database.password").stat().st_mode & 0o077 == 0
     child.stop()
 
 
-def test_an_interrupted_creation_is_done_over(tmp_path: Path) -> None:
-    (tmp_path / "database").mkdir()
-    (tmp_path / "database" / "half").write_text("")
-    database = _database(tmp_path)
+def test_an_interrupted_creation_is_done_over(folder: Path) -> None:
+    (folder / "database").mkdir()
+    (folder / "database" / "half").write_text("")
+    database = _database(folder)
     child = database.launch()
     child.wait_ready(database.ready)
     child.stop()
 
 
-def test_a_cluster_of_another_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "database").mkdir()
-    (tmp_path / "database" / "PG_VERSION").write_text("16\n")
+def test_a_cluster_of_another_version_is_refused(folder: Path) -> None:
+    (folder / "database").mkdir()
+    (folder / "database" / "PG_VERSION").write_text("16\n")
     with pytest.raises(ConfigurationError, match=r"made by PostgreSQL 16, this is 18.*--fresh"):
-        _database(tmp_path).launch()
+        _database(folder).launch()

@@ -113,4 +113,4 @@ def test_a_server_given_as_an_address_is_not_started(tmp_path: Path) -> None:
         database="postgresql://u@d/n",
         simulator=False,
     )
-    assert names == ["city", "init", "sink", "worker", "gateway"]
+    assert names == ["init", "sink", "worker", "gateway"]
