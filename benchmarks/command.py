@@ -13,12 +13,15 @@ import typer
 from benchmarks import registry
 from benchmarks.goals import judge
 from benchmarks.machine import describe_machine
+from benchmarks.process_usage import busy_cores
 from benchmarks.report import goal_line, markdown, result_lines
 from civicstream.errors import CivicStreamError
 
 __all__ = ["bench"]
 
 log = logging.getLogger(__name__)
+
+_QUIET_CORES = 0.2
 
 RESULTS = Path(__file__).with_name("results.md")
 
@@ -34,8 +37,12 @@ def bench(name: str, *, seconds: float | None, readings: int | None, as_json: bo
     results: dict[str, Mapping[str, object]] = {}
     for one in chosen:
         typer.echo(f"{one.name}: {one.measures}")
+        busy = round(busy_cores(), 2)
+        if busy > _QUIET_CORES:
+            typer.echo(f"  {busy} cores are busy already: the figures will come out too low")
         try:
-            results[one.name] = registry.run(one, seconds=seconds, readings=readings)
+            result = registry.run(one, seconds=seconds, readings=readings)
+            results[one.name] = {**result, "cores_busy_before": busy}
         except (CivicStreamError, ImportError, OSError, RuntimeError) as error:
             if name != "all":
                 raise

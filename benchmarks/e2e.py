@@ -42,6 +42,8 @@ FEWEST_SECONDS = 5.0  # of a try: the ledger reports once a second
 STEADY_AFTER_S = 3.0  # the gateway, worker and sink have then seen every topic and sensor
 PROBES_PER_S = 20.0
 DRAINED_WITHIN_S = 120.0
+PROBE_PATIENCE_S = 15.0
+ACKS_S = 0.5  # the simulator ends with its last ack, not with its last publication
 
 
 def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
@@ -74,10 +76,11 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
             def measure() -> None:
                 time.sleep(STEADY_AFTER_S)
                 before, since = cpu_seconds_by_part(stack.process.pid), time.monotonic()
-                probes.run(hold_s - STEADY_AFTER_S, per_second=PROBES_PER_S, patience_s=20)
+                probes.run(hold_s - STEADY_AFTER_S, per_second=PROBES_PER_S)
                 took_s = time.monotonic() - since
                 for part, used_s in cpu_seconds_by_part(stack.process.pid).items():
                     cores[part] = round((used_s - before.get(part, 0.0)) / took_s, 3)
+                probes.finish(PROBE_PATIENCE_S)
 
             trials.hold(GOAL_RATE, hold_s, meanwhile=measure)
             trials.published += probes.sent
@@ -117,8 +120,7 @@ class _Trials:
         self.published += counts.published
         hold = Hold(
             rate=rate,
-            published_per_s=counts.published
-            / max(seconds, (counts.ended_at - counts.started_at) / 1000),
+            published_per_s=counts.published / max(seconds, counts.elapsed_s - ACKS_S),
             lags_s={
                 stage: lag_s(
                     [s for s in found if 0 <= s.at - counts.started_at <= seconds * 1000],

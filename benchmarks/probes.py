@@ -122,10 +122,8 @@ class Probes:
         self._results.close()
         self._database.close()
 
-    def run(self, seconds: float, *, per_second: float, patience_s: float) -> None:
-        """Publish ``per_second`` readings, spread over the probes, for ``seconds``; then wait at
-        most ``patience_s`` for those under way.
-        """
+    def run(self, seconds: float, *, per_second: float) -> None:
+        """Publish ``per_second`` readings, spread over the probes, for ``seconds``."""
         started = time.monotonic()
         keys, number = list(self._probes), 0
         while (now := time.monotonic()) < started + seconds:
@@ -133,6 +131,9 @@ class Probes:
                 self._publish(self._probes[keys[number % len(keys)]])
                 number += 1
             self._look()
+
+    def finish(self, patience_s: float) -> None:
+        """Wait at most ``patience_s`` for what is under way."""
         deadline = time.monotonic() + patience_s
         while self._under_way() and time.monotonic() < deadline:
             self._look()

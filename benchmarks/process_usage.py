@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 import psutil
 
-__all__ = ["cpu_seconds", "cpu_seconds_by_part", "peak_mb", "reset_peak"]
+__all__ = ["busy_cores", "cpu_seconds", "cpu_seconds_by_part", "peak_mb", "reset_peak"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -29,12 +30,21 @@ def cpu_seconds_by_part(pid: int) -> dict[str, float]:
     for child in psutil.Process(pid).children():
         words = child.cmdline()
         ours = "civicstream.cli" in words
-        name = words[words.index("civicstream.cli") + 1] if ours else child.name()
+        name = words[words.index("civicstream.cli") + 1] if ours else child.name().split("-")[0]
         family = [child, *child.children(recursive=True)]
         # Of those that have ended, the parent keeps the sum.
         ended = sum(t.children_user + t.children_system for t in (p.cpu_times() for p in family))
         used[name] = sum(cpu_seconds(p.pid) for p in family) + ended
     return used
+
+
+def busy_cores(during_s: float = 1.0) -> float:
+    """Return how many of the machine's cores are busy now, whoever uses them."""
+    before, since = psutil.cpu_times(), time.monotonic()
+    time.sleep(during_s)
+    now, took_s = psutil.cpu_times(), time.monotonic() - since
+    idle_s = now.idle - before.idle + now.iowait - before.iowait
+    return max(0.0, (psutil.cpu_count() or 1) - idle_s / took_s)
 
 
 def peak_mb(pid: int) -> float:

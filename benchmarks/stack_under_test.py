@@ -69,6 +69,10 @@ class SimulatorCounts(msgspec.Struct):
     started_at: int
     ended_at: int
 
+    @property
+    def elapsed_s(self) -> float:
+        return (self.ended_at - self.started_at) / 1000
+
 
 def simulator_counts(simulator: Child) -> SimulatorCounts:
     """Return what an ended simulator published."""
