@@ -65,6 +65,7 @@ class KafkaOutput(Generic[Item]):
         try:
             self._check_topics()
             self._producer = producer(self._kafka, **_OPTIONS)
+            self._generation += 1
         except (KafkaError, OSError) as error:
             raise ServerUnavailable(
                 f"Kafka at {self._kafka.bootstrap} does not answer ({error}); start it or set "
@@ -152,9 +153,8 @@ class KafkaOutput(Generic[Item]):
             yield item, error
 
     def drop_producer(self) -> None:
-        """Give the producer up: what it has not confirmed must be sent again after ``connect``."""
+        """Give the producer up: what has no outcome by now must be sent again after ``connect``."""
         dropped, self._producer = self._producer, None
-        self._generation += 1
         if dropped is not None:
             _close(dropped, timeout_s=1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import select
-import socket
 import threading
 import time
 
@@ -18,6 +17,7 @@ from civicstream.geojson import read_city
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import frames_topic
+from ingest.bell import Bell
 from ingest.buffered_socket import BufferedSocket
 from ingest.intake import Intake, PendingLetter
 from ingest.kafka_output import KafkaOutput
@@ -50,6 +50,7 @@ Item = SealedFrame | PendingLetter | _Report
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
     """Run the gateway until ``stop`` is set (default: SIGINT or SIGTERM)."""
     stop = stop or stop_on_signals()
+    _hush_kafka()
     gateway = _Gateway(settings)
     try:
         gateway.serve(stop)
@@ -57,20 +58,31 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         gateway.close()
 
 
+def _hush_kafka() -> None:
+    """Unless verbose: of each attempt to connect again the library writes four lines of its own.
+
+    The gateway says in one line, every ten seconds, that Kafka confirms nothing.
+    """
+    for name in ("kafka.net", "kafka.cluster"):
+        logger = logging.getLogger(name)
+        if not logger.isEnabledFor(logging.INFO):
+            logger.setLevel(logging.CRITICAL)
+
+
 class _Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._epoch = now_ms()
-        self._bell = _Bell()
+        self._bell = Bell()
         self._intake = Intake(settings, self._epoch, _known_keys(settings))
         self._kafka: KafkaOutput[Item] = KafkaOutput(settings.kafka, self._bell.ring)
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
         self._letters_out: dict[int, PendingLetter] = {}
         self._now, self._now_ms = time.monotonic(), now_ms()
-        self._kafka_seen = False
         self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
         self._complained_at = -_SAY_AGAIN_S
         self._progress_at = self._now
+        self._was_ready = False
         self._reported_at, self._report_out = 0.0, False
         self._paused = False
 
@@ -105,19 +117,20 @@ class _Gateway:
             self._connect_kafka()
         self._take_outcomes()
         self._watch_kafka()
-        if self._kafka_seen:  # before that, messages are better off at the broker
-            self._tend_mqtt(reading)
+        # Also before Kafka is there: the first subscription makes the broker keep messages.
+        self._tend_mqtt(reading)
         self._intake.seal_due(self._now, self._now_ms, everything=not reading)
         self._send_out()
         self._mqtt.flush()
-        if self._now - self._reported_at >= _REPORT_EVERY_S and self._mqtt.ready:
+        self._was_ready = self._was_ready or self._mqtt.ready
+        if self._was_ready and self._now - self._reported_at >= _REPORT_EVERY_S:
             self._send_report()
 
     def _wait(self, reading: bool) -> None:
         due = self._intake.next_due(self._now)
         timeout_s = min(max(due - time.monotonic(), 0.0), _LONGEST_WAIT_S)
         link = self._mqtt.socket
-        readers: list[_Bell | BufferedSocket] = [self._bell]
+        readers: list[Bell | BufferedSocket] = [self._bell]
         writers: list[BufferedSocket] = []
         if link is not None:
             if reading and not self._paused:
@@ -196,7 +209,6 @@ class _Gateway:
             self._kafka_pause_s = min(self._kafka_pause_s * 2, _LONGEST_PAUSE_S)
             return
         log.info("connected to Kafka at %s", self._settings.kafka.bootstrap)
-        self._kafka_seen = True
         self._complained_at, self._report_out = -_SAY_AGAIN_S, False
         for frame in list(self._intake.waiting_frames()):
             self._send_frame(frame)
@@ -205,26 +217,37 @@ class _Gateway:
             self._send_letter(letter)
 
     def _take_outcomes(self) -> None:
+        if self._take_confirmed() and self._kafka.connected:
+            self._kafka.drop_producer()
+            self._kafka_at = time.monotonic() + self._kafka_pause_s
+            # What it still got through need not be sent again; the rest failed with it.
+            self._take_confirmed()
+
+    def _take_confirmed(self) -> bool:
+        """Acknowledge what Kafka has; return whether it refused something."""
+        refused: BaseException | None = None
         for item, error in self._kafka.outcomes():
             if isinstance(item, _Report):
                 self._report_out = False
             elif error is not None:
-                log.error(
-                    "Kafka at %s did not take a record (%s: %s); sending it again",
-                    self._settings.kafka.bootstrap,
-                    type(error).__name__,
-                    error,
-                )
-                self._kafka.drop_producer()
-                self._kafka_at = time.monotonic() + self._kafka_pause_s
-                return
-            elif isinstance(item, SealedFrame):
-                self._made_progress()
-                self._mqtt.ack(self._intake.frame_confirmed(item))
+                refused = refused or error
             else:
                 self._made_progress()
-                del self._letters_out[item.receipt]
-                self._mqtt.ack(self._intake.letter_confirmed(item))
+                self._mqtt.ack(self._confirmed(item))
+        if refused is not None and self._kafka.connected:
+            log.error(
+                "Kafka at %s did not take a record (%s: %s); sending it again",
+                self._settings.kafka.bootstrap,
+                type(refused).__name__,
+                refused,
+            )
+        return refused is not None
+
+    def _confirmed(self, item: SealedFrame | PendingLetter) -> list[int]:
+        if isinstance(item, SealedFrame):
+            return self._intake.frame_confirmed(item)
+        del self._letters_out[item.receipt]
+        return self._intake.letter_confirmed(item)
 
     def _send_out(self) -> None:
         if not self._kafka.connected:
@@ -281,36 +304,6 @@ class _Gateway:
                 time_ms=report.at,
             ),
         )
-
-
-class _Bell:
-    """Wakes the loop's select from the producer's thread."""
-
-    def __init__(self) -> None:
-        self._near, self._far = socket.socketpair()
-        self._near.setblocking(False)
-        self._far.setblocking(False)
-        self._rung = False
-
-    def fileno(self) -> int:
-        return self._near.fileno()
-
-    def ring(self) -> None:
-        if not self._rung:
-            self._rung = True
-            with contextlib.suppress(OSError):  # full: it rings already; closed: nobody listens
-                self._far.send(b"!")
-
-    def silence(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._near.recv(64):
-                pass
-        # Last: a ring in between is either still to be read, or its cause is looked at next.
-        self._rung = False
-
-    def close(self) -> None:
-        self._near.close()
-        self._far.close()
 
 
 def _known_keys(settings: Settings) -> frozenset[int] | None:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -128,24 +128,28 @@ def test_a_kafka_link_cut_for_eight_seconds_loses_nothing_and_repeats_nothing(
     port = free_port()
     proxy = tcp_proxy(port)
     with kafka_behind(proxy, port, tmp_path / "kafka") as kafka:
-        arrivals = Arrivals(kafka)
-        with gateway(mosquitto, kafka, arrivals, tmp_path) as child:
+        child = start_gateway(mosquitto, kafka, tmp_path)
+        try:
+            with closing(Arrivals(kafka)) as arrivals:
+                arrivals.wait_ready(child)
             with Load(mosquitto.port, total=6_000) as load:
                 wait_until(lambda: len(load.acked) > 500, "load", timeout_s=20)
                 proxy.cut()
                 time.sleep(8)  # the length of the outage is what is tested
-                log = child.last_words(999)
+                log = child.last_words()
                 assert f"Kafka at {kafka.bootstrap} has confirmed nothing for" in log
                 proxy.restore()
                 wait_until(lambda: len(load.acked) > 5_000, "load", timeout_s=30)
-            check_nothing_lost(load, arrivals)
-            assert "confirms again" in child.last_words(999)
-        check_frames_are_in_sequence(arrivals)
-        assert set(arrivals.readings.values()) == {1}
-        report = arrivals.last_report()
-        assert report.kinds["traffic"].received == len(load.acked)
-        assert report.kinds["traffic"].in_flight == 0
-        arrivals.close()
+            with closing(Arrivals(kafka)) as arrivals:
+                check_nothing_lost(load, arrivals)
+                assert "confirms again" in child.last_words()
+                assert child.stop() == 0
+                check_frames_are_in_sequence(arrivals)
+                assert set(arrivals.readings.values()) == {1}
+                counts = arrivals.last_report().kinds["traffic"]
+                assert (counts.received, counts.in_flight) == (len(load.acked), 0)
+        finally:
+            child.stop()
 
 
 def test_a_kafka_that_forgot_everything_gets_what_it_had_not_confirmed(
@@ -158,24 +162,23 @@ def test_a_kafka_that_forgot_everything_gets_what_it_had_not_confirmed(
     child = None
     try:
         create_topics(kafka)
-        arrivals = Arrivals(kafka)
         child = start_gateway(mosquitto, kafka, tmp_path)
-        arrivals.wait_ready(child)
         before = traffic(500)
-        flood(mosquitto.port, before, timeout_s=10)
-        arrivals.wait_for(keys_of(before))
-        arrivals.close()
+        with closing(Arrivals(kafka)) as arrivals:
+            arrivals.wait_ready(child)
+            flood(mosquitto.port, before, timeout_s=10)
+            arrivals.wait_for(keys_of(before))
         broker.kill()
         during = traffic(500, start_ms=now_ms() - 7_200_000)
         flood(mosquitto.port, during, timeout_s=10)
         broker = start_kafka(port, tmp_path / "kafka")
         create_topics(kafka)
-        arrivals = Arrivals(kafka)
-        arrivals.wait_for(keys_of(during))
         after = traffic(500, start_ms=now_ms() - 10_800_000)
-        flood(mosquitto.port, after, timeout_s=10)
-        arrivals.wait_for(keys_of(after))
-        arrivals.close()
+        with closing(Arrivals(kafka)) as arrivals:
+            arrivals.wait_for(keys_of(during))
+            flood(mosquitto.port, after, timeout_s=10)
+            arrivals.wait_for(keys_of(after))
+        assert "did not take a record" in child.last_words(99)
     finally:
         if child is not None:
             child.stop()

@@ -132,12 +132,13 @@ def test_kafka_unreachable_at_start_is_waited_for_with_a_clear_message(
         expected = f"waiting: Kafka at 127.0.0.1:{port} does not answer"
         child.wait_ready(lambda: expected in child.last_words())
         assert "CIVICSTREAM_KAFKA__BOOTSTRAP" in child.last_words()
+        child.wait_ready(lambda: "connected to MQTT" in child.last_words())
+        messages = traffic(10)
+        flood(mosquitto.port, messages, timeout_s=10)
         broker = start_kafka(port, tmp_path / "kafka")
         create_topics(kafka)
         arrivals = Arrivals(kafka)
         arrivals.wait_ready(child, since_ms=0)
-        messages = traffic(10)
-        flood(mosquitto.port, messages, timeout_s=10)
         arrivals.wait_for(keys_of(messages))
         arrivals.close()
     finally:
