@@ -134,8 +134,9 @@ class SinkSettings(_Section):
     id: Name = Field(default_factory=lambda: f"sink-{socket.gethostname()}"[:80])
     max_batch_rows: int = Field(50_000, ge=1)
     max_batch_age_ms: int = Field(250, ge=1)
-    static_member: bool = True
-    """Keep the partitions over a restart (Kafka static membership by ``id``): no rebalance."""
+    static_member: bool = False
+    """Keep the partitions over a restart (Kafka's static membership, by ``id``), so that it costs
+    no rebalance. Not on the embedded broker, which never gives up a dead static member."""
     maintenance_every_s: float = Field(3600, gt=0)
     """How often rows past their retention are removed."""
 
