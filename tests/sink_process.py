@@ -1,0 +1,153 @@
+"""Real sinks as processes under a steady load whose truth is known."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from civicstream.embedded.processes import Child, wait_until
+from civicstream.kinds import KINDS
+from civicstream.settings import Settings
+from sinks.schema import reading_columns
+from tests.sink_input import START, Gateway, frame_of, sensors
+
+AREAS = ("north", "south", "east", "west", "centre")
+FED_KINDS = ("traffic", "noise")
+SENSORS = 40
+
+
+def start_sink(settings: Settings, folder: Path, name: str = "sink-1", **more: str) -> Child:
+    """Start `civicstream sink` as the writer role."""
+    variables = {
+        "CIVICSTREAM_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "CIVICSTREAM_KAFKA__PARTITIONS": str(settings.kafka.partitions),
+        "CIVICSTREAM_KAFKA__SESSION_TIMEOUT_MS": str(settings.kafka.session_timeout_ms),
+        "CIVICSTREAM_DATABASE__URL": settings.database.url.get_secret_value(),
+        "CIVICSTREAM_SINK__ID": name,
+    }
+    arguments = [sys.executable, "-m", "civicstream.cli", "sink"]
+    return Child(name, arguments, folder / f"{name}.log", os.environ | variables | more)
+
+
+@contextmanager
+def sink_running(settings: Settings, folder: Path, name: str = "sink-1") -> Iterator[Child]:
+    child = start_sink(settings, folder, name)
+    try:
+        yield child
+    finally:
+        child.stop()
+
+
+class Feed:
+    """Publishes frames of several areas and kinds until left, some readings late or twice.
+
+    ``truth``: (kind, sensor key, ts) -> values of the one ingested last.
+    """
+
+    def __init__(self, settings: Settings, *, every_s: float = 0.05, seed: int = 5) -> None:
+        self.gateway = Gateway(settings.kafka)
+        self.truth: dict[tuple[str, int, int], tuple[float | None, ...]] = {}
+        self._every_s = every_s
+        self._rng = np.random.default_rng(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._tick = 0
+
+    def __enter__(self) -> Feed:
+        self.gateway.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.finish()
+        self.gateway.__exit__(kind, error)
+
+    def finish(self) -> None:
+        """Stop publishing and return when Kafka has it all."""
+        self._stop.set()
+        self._thread.join(30)
+        self.gateway.flush()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self.publish_once()
+
+    def publish_once(self) -> None:
+        """Publish one frame of one area per kind."""
+        self._tick += 1
+        area = AREAS[self._tick % len(AREAS)]
+        for kind in FED_KINDS:
+            names, keys = sensors(kind, area, SENSORS)
+            sensor = np.arange(SENSORS)
+            ts = np.full(SENSORS, START + self._tick * 1000)
+            again = self._rng.integers(0, SENSORS, 5)  # late, or a second time
+            sensor = np.concatenate([sensor, again])
+            back = self._rng.integers(0, 3 * len(AREAS), 5) * 1000
+            ts = np.concatenate([ts, START + self._tick * 1000 - back])
+            frame = frame_of(kind, area, names, keys, sensor, ts, self._rng)
+            self.gateway.publish(area, frame, ingested_at=START + self._tick * 1000 + 70)
+            columns = [frame.measures[n] for n in KINDS[kind].measure_names]
+            for i in range(len(frame)):  # ingested later than all before: it wins
+                values = tuple(None if np.isnan(c[i]) else float(c[i]) for c in columns)
+                self.truth[kind, int(frame.sensor_key[i]), int(ts[i])] = values
+
+
+def ask(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, connect_timeout=3) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def received(url: str) -> int:
+    """Return how many readings all sinks have taken, as committed."""
+    return int(ask(url, "SELECT coalesce(sum(received), 0) FROM sink_counts")[0][0])
+
+
+def wait_received(url: str, count: int, child: Child | None = None, timeout_s: float = 60) -> None:
+    def enough() -> bool:
+        if child is not None:
+            assert child.alive(), child.last_words()
+        return received(url) >= count
+
+    wait_until(enough, f"{count} readings in the database", timeout_s=timeout_s, every_s=0.2)
+
+
+def assert_rows_equal_truth(url: str, feed: Feed) -> None:
+    """None missing, none twice, each with the values ingested last; the counts say the same."""
+    found: dict[tuple[str, int, int], tuple[Any, ...]] = {}
+    total = 0
+    for kind in FED_KINDS:
+        measures = ", ".join(reading_columns(KINDS[kind])[2:-1])
+        rows = ask(
+            url,
+            f"SELECT sensor_key, (extract(epoch FROM ts) * 1000)::bigint, {measures} "
+            f"FROM readings_{kind}",
+        )
+        total += len(rows)
+        found |= {(kind, row[0], row[1]): row[2:] for row in rows}
+    assert total == len(feed.truth)
+    assert found == feed.truth
+    counts = ask(
+        url,
+        "SELECT sum(received), sum(accepted), sum(duplicate), sum(rejected) FROM sink_counts",
+    )[0]
+    assert tuple(map(int, counts)) == (feed.gateway.sent, total, feed.gateway.sent - total, 0)
+    tallies = ask(url, "SELECT sum(readings), sum(gaps), sum(repeats) FROM frames_seen")[0]
+    assert tuple(map(int, tallies)) == (feed.gateway.sent, 0, 0)
+
+
+def at_a_random_moment(rng: random.Random) -> None:
+    """Return after anything up to a second: the moment itself is what is under test."""
+    time.sleep(rng.uniform(0, 1))
