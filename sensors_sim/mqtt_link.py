@@ -12,9 +12,9 @@ import uuid
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from civicstream.errors import ConfigurationError
+from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.settings import MqttSettings
 from sensors_sim.truth import ACKED, REFUSED, SENT, Outgoing
 
@@ -98,6 +98,12 @@ class Link:
     def publish(self, topic: str, payload: bytes, outgoing: Outgoing, position: int) -> None:
         """Publish at QoS 1; only while there is ``room``."""
         info = self.client.publish(topic, payload, 1)
+        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            # Brokers ack in order (MQTT 4.6), so a number comes round again only after its ack.
+            raise ServerUnavailable(
+                f"the MQTT broker at {self._place} left message {info.mid} unacked while it acked "
+                "65,000 later ones"
+            )
         self._pending[info.mid] = (outgoing, position)
         outgoing.state[position] = SENT
 

@@ -49,7 +49,7 @@ class Progress:
         stats = {
             "published": published,
             "acked": acked,
-            "readings_per_s": round((published - before) / max(now - since, 1e-3)),
+            "readings_per_s": round((published - before) / max(now - since, 1.0)),
         }
         self._write(json.dumps(stats))
 
@@ -60,7 +60,7 @@ def show_progress(counts: Callable[[], tuple[int, int]]) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield Progress(counts, lambda stats: log.info("stats %s", stats), _LOG_EVERY_S)
         return
-    with Status("connecting to the MQTT broker", console=Console(stderr=True)) as status:
+    with Status("publishing", console=Console(stderr=True)) as status:
 
         def draw(stats: str) -> None:
             s = json.loads(stats)
