@@ -65,6 +65,7 @@ class Loader:
     """One writer on one connection; records are numbered per partition by itself."""
 
     connection: Connection
+    url: str = ""
     letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     positions: dict[Place, Position] = field(default_factory=dict)
@@ -113,6 +114,11 @@ class Loader:
         with self.connection.transaction():
             return self.connection.execute(query.encode()).fetchall()
 
+    def seen_by_reader(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what people and dashboards get."""
+        with connect(as_role(self.url, "civicstream_reader"), "test") as connection:
+            return connection.execute(query.encode()).fetchall()
+
 
 @contextmanager
 def loader(url: str) -> Iterator[Loader]:
@@ -121,7 +127,7 @@ def loader(url: str) -> Iterator[Loader]:
     init_database(settings)
     with connect(settings.database.url, "test") as connection:
         connection.autocommit = True
-        yield Loader(connection)
+        yield Loader(connection, url)
 
 
 def noise(area: str, readings: Sequence[tuple[int, int, float]]) -> Frame:

@@ -1,0 +1,79 @@
+"""Rows past their time go, the others stay, and one process at a time sees to it."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from civicstream.embedded.processes import wait_until
+from sinks.init import init_database
+from sinks.maintenance import _LOCK, Maintenance, remove_old_rows
+from tests.sink_rows import as_role, settings_for
+
+INSERT = """
+INSERT INTO readings_noise (sensor_key, ts, l_aeq, ingested_at)
+    SELECT k, now() - make_interval(days => age), 50, now()
+    FROM generate_series(1, 3) k, unnest(ARRAY[0, 10, 29, 33, 60]) age;
+INSERT INTO results_traffic (area, segment, window_start, window_end, readings, vehicles,
+        flow_veh_h, coverage, computed_at)
+    SELECT 'a', 's', at, at + interval '1 minute', 1, 1, 1, 1, now()
+    FROM (SELECT now() - make_interval(days => age) FROM unnest(ARRAY[1, 700, 760]) age) t (at);
+INSERT INTO dead_letters (source, id, received_at, stage, reason, detail, count, topic, members,
+        payload, payload_bytes)
+    SELECT 's', age, now() - make_interval(days => age), 'sink', 'r', 'd', 1, 't', '[]', '', 0
+    FROM unnest(ARRAY[1, 89, 91]) age;
+"""
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    init_database(settings_for(database))
+    with psycopg.connect(database) as connection:
+        connection.execute(INSERT.encode())
+    return database
+
+
+def ages(url: str, table: str, column: str) -> list[int]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            f"SELECT DISTINCT round(extract(epoch FROM now() - {column}) / 86400)::int "
+            f"FROM {table} ORDER BY 1".encode()
+        ).fetchall()
+    return [age for (age,) in rows]
+
+
+def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
+    removed = remove_old_rows(as_role(filled, "civicstream_writer"))
+    assert removed is not None
+    assert {name for name, chunks, rows in removed if chunks or rows} == {
+        *("readings_noise", "results_traffic", "dead_letters"),
+    }
+    # A chunk of a day goes when all of it is past, so 29 days stays on either database.
+    assert ages(filled, "readings_noise", "ts") == [0, 10, 29]
+    assert ages(filled, "results_traffic", "window_start") == [1, 700]
+    assert ages(filled, "dead_letters", "received_at") == [1, 89]
+    again = remove_old_rows(as_role(filled, "civicstream_writer"))
+    assert not [name for name, chunks, rows in again or [] if chunks or rows]
+
+
+def test_while_another_process_is_at_it_nothing_is_done(filled: str) -> None:
+    with psycopg.connect(filled) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        assert remove_old_rows(as_role(filled, "civicstream_writer")) is None
+    assert 60 in ages(filled, "readings_noise", "ts")
+
+
+def test_the_sinks_timer_applies_retention_and_ends_when_told(filled: str) -> None:
+    timer = Maintenance(as_role(filled, "civicstream_writer"), every_s=0.2)
+    timer.start()
+    wait_until(lambda: 60 not in ages(filled, "readings_noise", "ts"), "retention", timeout_s=20)
+    timer.stop()
+    assert not timer.is_alive()
+
+
+def test_a_shorter_retention_takes_effect_with_the_next_init(filled: str) -> None:
+    settings = settings_for(filled)
+    shorter = settings.database.model_copy(update={"readings_retention_days": 5})
+    init_database(settings.model_copy(update={"database": shorter}))
+    remove_old_rows(as_role(filled, "civicstream_writer"))
+    assert ages(filled, "readings_noise", "ts") == [0]
