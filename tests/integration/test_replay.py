@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.geojson import read_city
@@ -86,3 +87,26 @@ def test_a_single_sensor_is_replayed_at_the_present(
     assert [r["occupancy"] for r in readings] == [float(row["value"]) * 0.01 for row in rows]
     assert readings[0]["ts"] == 1_767_225_600_000
     assert {topic for topic, _ in reader.received} == {"city/v1/traffic/replay/nab_occupancy_6005"}
+
+
+def test_a_replay_at_the_present_paces_the_rows_and_never_runs_ahead_of_the_clock(
+    mosquitto: MqttSettings, tmp_path: Path
+) -> None:
+    source = tmp_path / "speeds.csv"
+    source.write_text("a,b\n" + "\n".join(f"{60 + i},{50 + i}" for i in range(7)) + "\n")
+    truth = tmp_path / "truth"
+    replay(
+        mosquitto,
+        tmp_path,
+        str(source),
+        *("--unit", "mph", "--start", "2012-03-01T00:00:00Z", "--interval", "60"),
+        *("--speed-up", "240", "--shift", "now", "--truth", str(truth)),
+    )
+    with pa.ipc.open_stream(truth / "traffic.arrow") as reader:
+        rows = reader.read_all().sort_by("ts").to_pylist()
+    assert len(rows) == 14
+    assert all(row["acked"] and row["sent_at"] >= row["ts"] for row in rows)
+    first, last = rows[0], rows[-1]
+    assert (last["ts"] - first["ts"]).total_seconds() == 360
+    # Six minutes at 240 times real time are a second and a half, never less.
+    assert (last["sent_at"] - first["sent_at"]).total_seconds() >= 1.49
