@@ -24,8 +24,8 @@ __all__ = ["growth", "run"]
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 INTERVAL_S = 60.0
 FRAME_READINGS = 1_000
-# Fewer minutes and no window would close while the next two are open.
-FEWEST_MINUTES = 4
+# Fewer minutes, and no window would close by itself while the next two are open.
+FEWEST_MINUTES = 3
 # Enough for a speed, not more: in a small city a minute is few readings and costs its windows
 # all the same, so these are the slow ones.
 READINGS_PER_SECOND_ASKED = {1_000: 4_000, 10_000: 20_000, 100_000: 50_000, 1_000_000: 100_000}
