@@ -142,9 +142,7 @@ def replay(
     city_out: Annotated[
         Path | None, typer.Option(help="Write the matching city model (GeoJSON).")
     ] = None,
-    plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="Only write the city model.")
-    ] = False,
+    plan_only: Annotated[bool, typer.Option("--plan-only", help="Only write the model.")] = False,
     connections: Connections = 1,
     truth: Truth = None,
     config: Config = None,
@@ -159,19 +157,18 @@ def replay(
     from sensors_sim.service import Run
 
     settings = _settings("replay", config, verbose)
-    start_ms = None if start is None else _instant("--start", start)
-    recording = read_recording(file, start_ms=start_ms, interval_s=interval, timezone=timezone)
+    first = None if start is None else _instant("--start", start)
+    recording = read_recording(file, start_ms=first, interval_s=interval, timezone=timezone)
     recording = recording.rows(*rows_of(rows))
     declared = find_measure(kind, measure)
     recording = recording.with_values(convert(recording.values, unit, declared))
-    names = recording.sensors
-    neighbours = read_neighbours(adjacency, len(names)) if adjacency else None
-    model = city_around(names, kind, area, min(areas, len(names)), recording.interval_s, neighbours)
+    n = len(recording.sensors)
+    near = read_neighbours(adjacency, n) if adjacency else None
+    model = city_around(recording.sensors, kind, area, min(areas, n), recording.interval_s, near)
     if city_out:
         write_city(model, city_out)
     if not plan_only:
-        series = Series(recording, kind, declared, intensity)
-        run = Run(connections, None, truth)
+        series, run = Series(recording, kind, declared, intensity), Run(connections, None, truth)
         counts = publish(settings, model, series, run, _speed(speed_up), _shift(shift))
         sys.stdout.write(json.dumps(counts) + "\n")
 
