@@ -174,12 +174,16 @@ def final_results(kafka: KafkaSettings) -> dict[tuple[str, int], list[TrafficRes
 
 def worker_reports(kafka: KafkaSettings) -> dict[str, LedgerReport]:
     """Return the newest ledger report of every worker by its name."""
-    reports = {}
-    for record in read_topic(kafka, "ledger"):
-        report = msgspec.json.decode(record.value, type=LedgerReport)  # type: ignore[attr-defined]
-        if report.stage == "worker":
-            reports[report.instance] = report
-    return reports
+    return {report.instance: report for report in read_reports(kafka, "worker")}
+
+
+def read_reports(kafka: KafkaSettings, stage: str) -> list[LedgerReport]:
+    """Return all ledger reports of a stage, oldest first."""
+    reports = [
+        msgspec.json.decode(record.value, type=LedgerReport)  # type: ignore[attr-defined]
+        for record in read_topic(kafka, "ledger")
+    ]
+    return [report for report in reports if report.stage == stage]
 
 
 def wait_until_all_published(
