@@ -9,12 +9,14 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.net.compat import KafkaNetClient
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
 
 __all__ = [
+    "admin_client",
     "client_config",
     "consumer",
     "create_topics",
@@ -42,6 +44,31 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     return config
 
 
+def _make(factory: Any, options: dict[str, Any]) -> Any:
+    """Make a client; when that fails, end the I/O thread that kafka-python 3 leaves running.
+
+    Without this every attempt on an absent Kafka costs a thread for good.
+    """
+    begun: list[Any] = []
+
+    def network(**config: Any) -> Any:
+        begun.append(KafkaNetClient(**config))
+        return begun[-1]
+
+    try:
+        return factory(kafka_client=network, **options)
+    except BaseException:
+        for client in begun:
+            client.close()
+            client._net.stop(timeout_ms=1_000)
+        raise
+
+
+def admin_client(kafka: KafkaSettings, **options: Any) -> KafkaAdminClient:
+    """Return an admin client; raise KafkaError when Kafka does not answer."""
+    return _make(KafkaAdminClient, client_config(kafka) | options)
+
+
 def producer(kafka: KafkaSettings, **options: Any) -> KafkaProducer:
     """Return an idempotent producer that confirms when all replicas have the record."""
     defaults = {
@@ -51,7 +78,7 @@ def producer(kafka: KafkaSettings, **options: Any) -> KafkaProducer:
         # A topic that comes into being by itself has the broker's partitions, not ours.
         "allow_auto_create_topics": False,
     }
-    return KafkaProducer(**client_config(kafka), **(defaults | options))
+    return _make(KafkaProducer, client_config(kafka) | defaults | options)
 
 
 def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
@@ -63,7 +90,7 @@ def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
         "session_timeout_ms": kafka.session_timeout_ms,
         "heartbeat_interval_ms": max(300, kafka.session_timeout_ms // 3),
     }
-    return KafkaConsumer(**client_config(kafka), **(defaults | options))
+    return _make(KafkaConsumer, client_config(kafka) | defaults | options)
 
 
 def wait_for_kafka(kafka: KafkaSettings, timeout_s: float | None = None) -> None:
@@ -72,7 +99,7 @@ def wait_for_kafka(kafka: KafkaSettings, timeout_s: float | None = None) -> None
     pause_s = 0.25
     while True:
         try:
-            KafkaAdminClient(**client_config(kafka), bootstrap_timeout_ms=3_000).close()
+            admin_client(kafka, bootstrap_timeout_ms=3_000).close()
         except (KafkaError, OSError) as error:
             if deadline is not None and time.monotonic() > deadline:
                 raise ServerUnavailable(
@@ -95,7 +122,7 @@ def create_topics(kafka: KafkaSettings) -> list[str]:
     Raise ConfigurationError when one exists with another number of partitions: areas would
     be split over two orders. Safe to run twice and from two processes at once.
     """
-    admin = KafkaAdminClient(**client_config(kafka))
+    admin = admin_client(kafka)
     try:
         wanted = {topic_name(kafka.topic_prefix, topic.name): topic for topic in TOPICS.values()}
         existing = set(admin.list_topics())
