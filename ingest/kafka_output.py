@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka_clients import client_config, producer
+from civicstream.kafka_clients import admin_client, producer
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, frames_topic, topic_name
@@ -63,14 +64,28 @@ class KafkaOutput(Generic[Item]):
         ConfigurationError when a topic has another number of partitions than the settings say.
         """
         try:
+            self._check_reachable()
             self._check_topics()
             self._producer = producer(self._kafka, **_OPTIONS)
             self._generation += 1
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, ValueError) as error:
             raise ServerUnavailable(
                 f"Kafka at {self._kafka.bootstrap} does not answer ({error}); start it or set "
                 "CIVICSTREAM_KAFKA__BOOTSTRAP"
             ) from error
+
+    def _check_reachable(self) -> None:
+        """Raise OSError at once where nothing listens; the library takes seconds to say so."""
+        failure = OSError("no bootstrap address")
+        for address in self._kafka.bootstrap.split(","):
+            host, _, port = address.strip().rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+            except OSError as error:
+                failure = error
+            else:
+                return
+        raise failure
 
     def _check_topics(self) -> None:
         names = (*map(frames_topic, KINDS), "deadletter", "ledger")
@@ -80,7 +95,7 @@ class KafkaOutput(Generic[Item]):
             for name in names
         }
         patience_ms = _OPTIONS["bootstrap_timeout_ms"]
-        admin = KafkaAdminClient(**client_config(self._kafka), bootstrap_timeout_ms=patience_ms)
+        admin = admin_client(self._kafka, bootstrap_timeout_ms=patience_ms)
         try:
             # Asking for one topic by name makes some brokers create it, in their own shape.
             missing = expected.keys() - set(admin.list_topics())

@@ -37,6 +37,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _CONNECT_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 2.0
 _SETTLED_AFTER_S = 5.0  # a connection that lasted so long was good: the next pause is short
+_SUSPICIOUS_LOSSES = 3  # so many in a row soon after subscribing: somebody throws us out
 _PUBACK = 0x4002  # packet type 4, remaining length 2 (MQTT 5 section 3.4, MQTT 3.1.1 section 3.4)
 _REFUSED_FOR_GOOD = {
     "Bad user name or password": "CIVICSTREAM_MQTT__USERNAME and __PASSWORD",
@@ -112,6 +113,7 @@ class MqttInput:
         self._why_lost = ""
         self._attempt_at = self._started_at = self._pinged_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self._short_lived = 0
         self.ready = False
         """Connected and subscribed."""
 
@@ -235,8 +237,6 @@ class MqttInput:
     ) -> None:
         name = reason.getName()
         self._why_lost = self._why_lost or ("" if name == "Unspecified error" else name)
-        if self._why_lost == "Session taken over":
-            self._why_lost += f"; another client uses the id {self._gateway.id!r}"
 
     def read(self, max_packets: int, now: float) -> None:
         """Take in what has arrived, at most so many packets."""
@@ -282,6 +282,12 @@ class MqttInput:
             self._lost(self._why_lost or "connection lost", now)
 
     def _lost(self, why: str, now: float) -> None:
+        if self.ready and now - self._started_at < _SETTLED_AFTER_S:
+            self._short_lived += 1
+        elif self.ready:
+            self._short_lived = 0
+        if self._short_lived >= _SUSPICIOUS_LOSSES or "taken over" in why:
+            why += f" (does another client use the id {self._gateway.id!r}?)"
         client, self._client, self._link, self.ready = self._client, None, None, False
         if client is not None:
             client.on_disconnect = None

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from civicstream.city import Area, City, Sensors
 from civicstream.clock import now_ms
 from civicstream.embedded.brokers import start_kafka
 from civicstream.embedded.processes import free_port, wait_until
+from civicstream.geojson import write_city
 from civicstream.kafka_clients import create_topics
 from civicstream.kinds import sensor_key
 from civicstream.settings import KafkaSettings, MqttSettings
@@ -178,3 +180,24 @@ def test_strict_mode_needs_a_city_model(
     wait_until(lambda: not child.alive(), "the gateway ending", timeout_s=20)
     assert child.returncode == 2
     assert "needs a city model; set CIVICSTREAM_CITY__FILE" in child.last_words()
+
+
+def test_strict_mode_takes_only_the_sensors_of_the_city_model(
+    mosquitto: MqttSettings, kafka: KafkaSettings, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    ring = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0))
+    known = Sensors.from_rows([("A7", 0, 0, -1, 0, 20.0, 0.5, 0.5)])
+    write_city(City((Area("north", "North", ring),), (), known), tmp_path / "city.geojson")
+    strict = {"gateway__strict_sensors": "true", "city__file": tmp_path / "city.geojson"}
+    with gateway(mosquitto, kafka, arrivals, tmp_path, **strict):
+        for sensor in ("A7", "B9"):
+            publish(mosquitto, f"city/v1/traffic/north/{sensor}", reading())
+        arrivals.wait_for_letters(1)
+        wait_until(lambda: _any_reading(arrivals), "A7", timeout_s=10)
+    assert [key for key, _ in arrivals.readings] == [sensor_key("traffic", "north", "A7")]
+    assert arrivals.letters[0].reason == "unknown_sensor"
+
+
+def _any_reading(arrivals: Arrivals) -> bool:
+    arrivals.refresh()
+    return bool(arrivals.readings)

@@ -170,6 +170,22 @@ def test_what_was_not_acknowledged_comes_again_after_a_new_connection(
     again.input.close()
 
 
+def test_a_second_gateway_with_the_same_id_is_named_in_the_log(
+    mosquitto: MqttSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Listener(mosquitto), Listener(mosquitto)
+    asked = "does another client use the id 'listener'?"
+
+    def both_turn_until_one_asks() -> bool:
+        first.turn()
+        second.turn()
+        return asked in caplog.text
+
+    wait_until(both_turn_until_one_asks, "the suspicion", timeout_s=30, every_s=0)
+    first.input.close()
+    second.input.close()
+
+
 @contextmanager
 def guarded_mosquitto(folder: Path) -> Iterator[MqttSettings]:
     """A mosquitto with TLS and a password, for 'gateway' / 'secret'."""
