@@ -60,17 +60,20 @@ class Intake:
         self._id = settings.sink.id
         self._topics = topics
         static = {"group_instance_id": settings.sink.id} if settings.sink.static_member else {}
-        self._consumer = consumer(
-            settings.kafka,
-            group_id=settings.sink.group,
-            client_id=settings.sink.id,
-            allow_auto_create_topics=False,
-            max_poll_records=_POLL_RECORDS,
-            max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=100,
-            metrics_enabled=False,
-            **static,
-        )
+        try:
+            self._consumer = consumer(
+                settings.kafka,
+                group_id=settings.sink.group,
+                client_id=settings.sink.id,
+                allow_auto_create_topics=False,
+                max_poll_records=_POLL_RECORDS,
+                max_partition_fetch_bytes=_FETCH_BYTES,
+                fetch_max_wait_ms=100,
+                metrics_enabled=False,
+                **static,
+            )
+        except KafkaError as error:
+            raise ServerUnavailable(f"Kafka: {error!r}") from error
         self._listener = _Listener(self)
         self._consumer.subscribe(topics, listener=self._listener)
 

@@ -51,12 +51,15 @@ class Outbox:
         self._alerts = topic_name(prefix, "alerts")
         self._ledger = topic_name(prefix, "ledger")
         # A short block: while Kafka is away the loop must go on polling and stay in its group.
-        self._producer = producer(
-            settings.kafka,
-            max_block_ms=2_000,
-            delivery_timeout_ms=_CONFIRM_S * 1000,
-            request_timeout_ms=_CONFIRM_S * 1000 - 1000,
-        )
+        try:
+            self._producer = producer(
+                settings.kafka,
+                max_block_ms=2_000,
+                delivery_timeout_ms=_CONFIRM_S * 1000,
+                request_timeout_ms=_CONFIRM_S * 1000 - 1000,
+            )
+        except KafkaError as error:
+            raise ServerUnavailable(f"Kafka: {error!r}") from error
         self._report: Any = None
 
     def announce(self, letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:

@@ -15,6 +15,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TypeVar
 
 from civicstream.clock import now_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
@@ -36,11 +38,16 @@ from sinks.writer import NOT_STORABLE
 
 __all__ = ["run"]
 
+_Made = TypeVar("_Made")
+_Closable = TypeVar("_Closable", Connection, Outbox, Intake)
+
 log = logging.getLogger(__name__)
 
 _POLL_MS = 100
 _REPORT_S = 1.0
 _LONGEST_PAUSE_S = 5.0
+_REMIND_S = 20.0
+"""A group forms within seconds, after a member's crash within its session timeout."""
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -49,64 +56,79 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     Raise ConfigurationError when a right, a table or a setting is wrong; wait for servers that
     are away.
     """
-    stop = stop or stop_on_signals()
-    if not _wait(stop, lambda: wait_for_kafka(settings.kafka, timeout_s=0)):
-        return
-    connection = _open(settings, stop)
-    if connection is None:
-        return
-    sink = _Sink(settings, stop, connection)
-    maintenance = Maintenance(settings.database.url, settings.sink.maintenance_every_s)
-    maintenance.start()
-    try:
-        sink.run()
-    finally:
-        maintenance.stop()
-        sink.close()
+    until = stop or stop_on_signals()
+    with ExitStack() as opened:
+
+        def obtain(make: Callable[[], _Closable]) -> _Closable | None:
+            made = _patiently(until, make)
+            if made is not None:
+                opened.callback(made.close)
+            return made
+
+        connection = obtain(lambda: _open(settings))
+        if connection is None or not _patiently(until, lambda: _kafka_answers(settings)):
+            return
+        outbox = obtain(lambda: Outbox(settings))
+        intake = obtain(lambda: Intake(settings, Routes(settings.kafka.topic_prefix).topics))
+        if outbox is None or intake is None:
+            return
+        sink = _Sink(settings, until, connection, outbox, intake)
+        maintenance = Maintenance(settings.database.url, settings.sink.maintenance_every_s)
+        maintenance.start()
+        try:
+            sink.run()
+        finally:
+            maintenance.stop()
+            sink.close()
 
 
-def _wait(stop: threading.Event, attempt: Callable[[], object]) -> bool:
-    """Repeat ``attempt`` until it does not raise ServerUnavailable; False if stopped before."""
+def _patiently(stop: threading.Event, make: Callable[[], _Made]) -> _Made | None:
+    """Repeat ``make`` until it does not raise ServerUnavailable; None if stopped before."""
     pause_s = 0.25
     while not stop.is_set():
         try:
-            attempt()
+            return make()
         except ServerUnavailable as error:
             log.warning("waiting: %s", error)
             stop.wait(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        else:
-            return True
-    return False
+    return None
 
 
-def _open(settings: Settings, stop: threading.Event) -> Connection | None:
-    """Return a connection whose rights and schema are as they must be; None if stopped."""
-    opened: list[Connection] = []
+def _kafka_answers(settings: Settings) -> bool:
+    wait_for_kafka(settings.kafka, timeout_s=0)
+    return True
 
-    def attempt() -> None:
-        connection = connect(settings.database.url, f"civicstream-sink {settings.sink.id}")
-        try:
-            check_rights(connection)
-        except BaseException:
-            connection.close()
-            raise
-        opened.append(connection)
 
-    return opened[0] if _wait(stop, attempt) else None
+def _open(settings: Settings) -> Connection:
+    """Return a connection whose rights and schema are as they must be."""
+    connection = connect(settings.database.url, f"civicstream-sink {settings.sink.id}")
+    try:
+        check_rights(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class _Sink:
     """The loop and what it holds."""
 
-    def __init__(self, settings: Settings, stop: threading.Event, connection: Connection) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stop: threading.Event,
+        connection: Connection,
+        outbox: Outbox,
+        intake: Intake,
+    ) -> None:
         self._settings = settings
         self._stop = stop
         self._connection = connection
         self._routes = Routes(settings.kafka.topic_prefix)
-        self._outbox = Outbox(settings)
+        self._outbox = outbox
         self._writer = self._new_writer()
-        self._intake = Intake(settings, self._routes.topics)
+        self._intake = intake
         self._positions: dict[Place, Position] = {}
         self._placed = False
         self._ownership = 0
@@ -115,6 +137,7 @@ class _Sink:
         self._batch_since = 0.0
         self._book = Book(settings.sink.id, now_ms())
         self._next_report = 0.0
+        self._next_reminder = time.monotonic() + _REMIND_S
 
     def _new_writer(self) -> BatchWriter:
         return BatchWriter(self._connection, self._settings.sink.id, self._outbox.announce)
@@ -130,8 +153,15 @@ class _Sink:
 
     def _turn(self) -> None:
         self._receive(_POLL_MS)
-        if not self._placed and self._intake.assigned():
-            self._place()
+        if not self._placed:
+            if self._intake.assigned():
+                self._place()
+            elif time.monotonic() > self._next_reminder:
+                self._next_reminder = time.monotonic() + _REMIND_S
+                log.warning(
+                    "Kafka has assigned no partitions yet; if the topics are missing, run "
+                    "civicstream init"
+                )
         if self._batch.records and self._due():
             self._write()
         self._report()
@@ -309,9 +339,7 @@ class _Sink:
         self._outbox.report(self._book.report(now_ms(), pending=pending, lag=lag))
 
     def close(self) -> None:
-        """Send a last report and close everything."""
+        """Send a last report and close the connection, which may be a later one than we got."""
         if self._placed:
             self._send_report()
-        self._outbox.close()
-        self._intake.close()
         self._connection.close()
