@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from civicstream.kinds import KINDS, Kind
 from ingest.readings import Decoded, ReadingDecoder
+
+# the machine may be busy: what is tested is not speed
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NOW = 1_795_282_800_000  # 2026-11-21T17:40:00Z
 OLDEST = 946_684_800_000  # 2000-01-01
@@ -202,6 +205,7 @@ def _whole(value: Any) -> bool:
     return value is not None and value == int(value)
 
 
+@PATIENT
 @given(some_readings())
 def test_the_decoder_accepts_exactly_what_the_rules_say(
     case: tuple[Kind, list[dict[str, Any]]],
@@ -218,6 +222,7 @@ def test_the_decoder_accepts_exactly_what_the_rules_say(
     assert [bad.index for bad in decoded.bad] == rejected
 
 
+@PATIENT
 @given(some_readings())
 def test_a_reading_alone_fares_as_it_does_in_an_array(
     case: tuple[Kind, list[dict[str, Any]]],
@@ -229,12 +234,14 @@ def test_a_reading_alone_fares_as_it_does_in_an_array(
     assert [b.detail for d in alone for b in d.bad] == [b.detail for b in together.bad]
 
 
+@PATIENT
 @given(st.binary(max_size=200))
 def test_any_bytes_are_either_rows_or_rejections(payload: bytes) -> None:
     decoded = decode(payload)
     assert decoded.rows or decoded.bad
 
 
+@PATIENT
 @given(
     st.datetimes(datetime(2000, 1, 2), datetime(2026, 11, 20)),  # noqa: DTZ001 hypothesis wants naive
     st.integers(-14 * 60, 14 * 60),
