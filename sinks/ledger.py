@@ -22,6 +22,7 @@ from sinks.database import Connection, connect, translated
 
 __all__ = ["LedgerReader", "read_balance", "show"]
 
+_WIDTH = 150
 _ANSWER_S = 10
 """How long Kafka may take to tell the ends of all partitions."""
 
@@ -155,11 +156,12 @@ def _count(connection: Connection, kind: str) -> int:
 
 def show(found: Balance) -> None:
     """Print the balance for people."""
-    console = Console()
+    # Wider than a narrow terminal or a pipe rather than with digits cut off.
+    console = Console(width=max(_WIDTH, Console().width))
     table = Table(title="readings, from device to database row")
     columns = ("kind", "received", "rejected", "in flight", "on Kafka", "on the way", "at the sink")
     for name in (*columns, "duplicate", "dead letters", "rows", "gaps", "repeats"):
-        table.add_column(name, justify="left" if name == "kind" else "right")
+        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
     for k in found.kinds:
         g, s = k.gateway, k.sink
         numbers = (g.received, g.rejected, g.in_flight, g.accepted, k.on_the_way, s.received)

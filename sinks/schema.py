@@ -56,7 +56,7 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         *readings,
         TimeTable("results_traffic", "window_start", keep, week, "segment"),
         TimeTable("results_environment", "window_start", keep, week, "area, kind, measure"),
-        TimeTable("late_readings", "ts", keep, week, "kind"),
+        TimeTable("late_readings", "ts", keep, week, "sensor_key"),
         TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
         TimeTable("frames_seen", "updated_at", letters, week, "gateway", hypertable=False),
     ]
