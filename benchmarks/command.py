@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,7 +45,8 @@ def bench(name: str, *, seconds: float | None, readings: int | None, as_json: bo
         if busy > _QUIET_CORES:
             typer.echo(f"  {busy} cores are busy already: the figures will come out too low")
         try:
-            result = registry.run(one, seconds=seconds, readings=readings)
+            with _sigterm_cleans_up():
+                result = registry.run(one, seconds=seconds, readings=readings)
             results[one.name] = {**result, "cores_busy_before": busy}
         except (CivicStreamError, ImportError, OSError, RuntimeError) as error:
             if name != "all":
@@ -64,3 +67,17 @@ def bench(name: str, *, seconds: float | None, readings: int | None, as_json: bo
         printed = results if name == "all" else results[name]
         typer.echo(msgspec.json.encode(printed).decode())
     return not any("error" in result for result in results.values())
+
+
+@contextmanager
+def _sigterm_cleans_up() -> Iterator[None]:
+    """Let SIGTERM end the bench through its context managers: no server outlives it."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ def running_stack(folder: Path, city_file: Path) -> Iterator[StackUnderTest]:
     folder.chmod(0o711)
     data = folder / "data"
     arguments = ["civicstream.cli", "up", "--no-simulator", "--data", str(data)]
-    with running("up", arguments, folder, environment(city__file=city_file)) as up:
+    settings_of_up = environment(city__file=city_file)
+    with running("up", arguments, folder, settings_of_up, orphan_signal=signal.SIGTERM) as up:
         # Written when every part is ready.
         url_file, settings_file = data / "database.url", data / "civicstream.toml"
         up.wait_ready(url_file.exists, timeout_s=_START_S)
@@ -58,7 +60,7 @@ def start_simulator(
         *("--config", str(stack.settings_file)),
     ]
     log_file = folder / f"simulator-{rate:g}-{os.urandom(4).hex()}.log"
-    return Child("simulator", command, log_file, environment())
+    return Child("simulator", command, log_file, environment(), orphan_signal=signal.SIGKILL)
 
 
 class SimulatorCounts(msgspec.Struct):

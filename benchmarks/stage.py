@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -46,10 +47,25 @@ def environment(**settings: object) -> dict[str, str]:
 
 @contextmanager
 def running(
-    name: str, arguments: list[str], folder: Path, environment: dict[str, str] | None = None
+    name: str,
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str] | None = None,
+    *,
+    orphan_signal: int = signal.SIGKILL,
 ) -> Iterator[Child]:
-    """Run ``python -m`` with ``arguments``; it is stopped at the end however that comes."""
-    child = Child(name, [sys.executable, "-m", *arguments], folder / f"{name}.log", environment)
+    """Run ``python -m`` with ``arguments``; it is stopped at the end however that comes.
+
+    If this process is killed, it gets ``orphan_signal``: an orderly end would wait for servers
+    that end too.
+    """
+    child = Child(
+        name,
+        [sys.executable, "-m", *arguments],
+        folder / f"{name}.log",
+        environment,
+        orphan_signal=orphan_signal,
+    )
     try:
         yield child
     finally:
