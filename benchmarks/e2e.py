@@ -211,8 +211,8 @@ def _result(
         "p50_row_s": percentile(probes.row_delays_s, 50),
         "p99_row_s": percentile(probes.row_delays_s, 99),
         "probes": probes.sent,
-        "probes_without_row": probes.sent - len(probes.row_delays_s),
-        "probes_without_result": probes.sent - len(probes.result_delays_s),
+        "probes_without_row": probes.without_row,
+        "probes_without_result": probes.without_result,
         "cores_used": cores,
         "holds": [hold.row() for hold in holds],
     }
