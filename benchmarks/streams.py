@@ -70,10 +70,14 @@ class PeerFigures(msgspec.Struct):
 
 
 def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
-    """Measure us and the peers, a quarter of ``seconds`` each (or us with ``readings``)."""
-    share_s = seconds / (1 + len(PEERS))
+    """Measure us and the peers, a quarter of ``seconds`` each.
+
+    With ``readings`` we get so many, and the peers as long as those are expected to take us.
+    """
+    share_s = readings / EXPECTED_PER_S if readings else seconds / (1 + len(PEERS))
     wanted = readings or round(share_s * EXPECTED_PER_S)
-    intervals = (INTERVAL_S, *(OTHER_INTERVALS_S if seconds >= LONG_RUN_S else ()))
+    long = readings is None and seconds >= LONG_RUN_S
+    intervals = (INTERVAL_S, *(OTHER_INTERVALS_S if long else ()))
     city = traffic_city(SENSORS)
     with tempfile.TemporaryDirectory(prefix="civicstream-bench-") as name:
         folder = Path(name)
