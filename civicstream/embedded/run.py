@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -33,7 +34,7 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
     """
     settings = load_settings(options.config)
     addresses = choose_addresses(options)
-    stop = stop or stop_on_signals()
+    stop = stop or _stop_on_signals()
     with DataFolder(options.data, fresh=options.fresh) as folder, make_view() as view:
         _log_to(view)
         stack = Stack(options, settings, addresses, folder)
@@ -50,6 +51,13 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
                 supervisor.stop()
                 _show(supervisor, stack, view, last=True)
                 view.tell("everything has stopped")
+
+
+def _stop_on_signals() -> threading.Event:
+    """Return the event of Ctrl-C and SIGTERM, which a closed terminal (SIGHUP) sets too."""
+    stop = stop_on_signals()
+    signal.signal(signal.SIGHUP, lambda _number, _frame: stop.set())
+    return stop
 
 
 class _ViewHandler(logging.Handler):

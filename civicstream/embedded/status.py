@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.box import SIMPLE
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -140,23 +141,28 @@ class PlainView:
         pass
 
     def tell(self, sentence: str) -> None:
-        self._console.print(f"{_clock_time()} {sentence}")
+        self._print(f"{_clock_time()} {sentence}")
 
     def explain(self, lines: list[str]) -> None:
         for line in lines:
-            self._console.print(line)
+            self._print(line)
 
     def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None:
         if last or time.monotonic() >= self._next:
             self._next = time.monotonic() + _PLAIN_EVERY_S
-            self._console.print(f"{_clock_time()} {plain_line(rows)}")
+            self._print(f"{_clock_time()} {plain_line(rows)}")
+
+    def _print(self, line: str) -> None:
+        # Nobody may be listening any more (`civicstream up | head`); the stack runs on.
+        with contextlib.suppress(OSError):
+            self._console.print(line)
 
 
 class LiveView:
     """A table that stays in place on a terminal, the latest events under it."""
 
     def __init__(self, console: Console) -> None:
-        self._events: deque[str] = deque(maxlen=8)
+        self._events: deque[str] = deque(maxlen=50)
         self._explained: list[str] = []
         self._rows: list[tuple[Row, PartState]] = []
         self._live = Live(console=console, refresh_per_second=4, transient=False)
@@ -171,8 +177,9 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._draw()
-        self._live.__exit__(kind, error, trace)
+        with contextlib.suppress(OSError):
+            self._draw()
+            self._live.__exit__(kind, error, trace)
 
     def tell(self, sentence: str) -> None:
         self._events.append(f"{_clock_time()} {sentence}")
@@ -196,8 +203,20 @@ class LiveView:
         for (name, state, *rest), kind in self._rows:
             table.add_row(name, Text(state, style=_STYLE[kind]), *rest)
         # Text, not str: a path may hold what rich takes for markup.
-        lines = (Text(line, overflow="fold") for line in (*self._explained, "", *self._events))
-        self._live.update(Group(table, *lines))
+        explained = Text("\n".join(self._explained), overflow="fold")
+        events = [
+            Text(event, no_wrap=True, overflow="ellipsis")
+            for event in list(self._events)[-self._room_beside(table, explained) :]
+        ]
+        screen = Group(table, explained, "", *events)
+        with contextlib.suppress(OSError):  # the terminal was closed
+            self._live.update(screen)
+
+    def _room_beside(self, *above: RenderableType) -> int:
+        """Return how many lines of events fit: the newest must not fall off the screen's end."""
+        console = self._live.console
+        taken = sum(len(console.render_lines(one, pad=False)) for one in above)
+        return max(1, console.height - taken - 2)
 
 
 def make_view() -> View:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import paho.mqtt.publish as mqtt_publish
@@ -41,14 +46,23 @@ _PARTS = {  # what of its command line tells a part from the others
 class Up:
     """A running `civicstream up`, its output and its parts' processes."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, terminal: int | None = None) -> None:
         self.data = folder / "data"
         self._output = folder / "up.log"
         with self._output.open("wb") as out:
             self.process = psutil.Popen(
-                [*_UP, "--data", self.data, *options], stdout=out, stderr=subprocess.STDOUT
+                [*_UP, "--data", self.data, *options],
+                stdin=terminal,
+                stdout=out if terminal is None else terminal,
+                stderr=subprocess.STDOUT,
+                start_new_session=terminal is not None,
+                preexec_fn=_take_terminal if terminal is not None else None,
             )
         self._seen: set[psutil.Process] = set()
+
+    def remember_processes(self) -> None:
+        """Note which processes must be gone later."""
+        self._seen |= set(self.process.children(recursive=True))
 
     @property
     def output(self) -> str:
@@ -65,7 +79,7 @@ class Up:
         def said() -> bool:
             assert self.process.is_running(), self.output
             assert self.process.poll() is None, self.output
-            self._seen |= set(self.process.children(recursive=True))
+            self.remember_processes()
             return text in self.output
 
         wait_until(said, f"{text!r} in\n{self.output}", timeout_s=timeout_s)
@@ -82,7 +96,7 @@ class Up:
 
     def end(self, number: signal.Signals) -> int:
         """Send the supervisor a signal and return its exit code."""
-        self._seen |= set(self.process.children(recursive=True))
+        self.remember_processes()
         if self.process.poll() is None:
             self.process.send_signal(number)
         code: int = self.process.wait(60)
@@ -109,6 +123,11 @@ class Up:
         wait_until(grown, "rows growing", timeout_s=60, every_s=0.5)
 
 
+def _take_terminal() -> None:
+    """Make standard input the terminal that the new session hangs on."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def _count_readings(connection: psycopg.Connection[tuple[object, ...]]) -> int:
     names = connection.execute(
         "SELECT tablename FROM pg_tables WHERE tablename LIKE 'readings\\_%'"
@@ -127,8 +146,8 @@ def up() -> Iterator[Callable[..., Up]]:
     # Not pytest's folder: another run of pytest closes that to PostgreSQL's user at any moment.
     with tempfile.TemporaryDirectory(prefix="civicstream-") as folder:
 
-        def start(*options: str) -> Up:
-            made.append(Up(Path(folder), *options))
+        def start(*options: str, terminal: int | None = None) -> Up:
+            made.append(Up(Path(folder), *options, terminal=terminal))
             return made[-1]
 
         yield start
@@ -258,6 +277,55 @@ def test_servers_given_by_address_are_used_and_not_started(
     wait_until(stored, "the reading in the given database", timeout_s=30, every_s=0.2)
     assert stack.end(signal.SIGINT) == 0
     assert stack.nothing_left()
+
+
+class Terminal:
+    """A pseudo-terminal: ``side`` is for the program; what it shows is read all the time."""
+
+    def __init__(self) -> None:
+        self._ours, self.side = os.openpty()
+        termios.tcsetwinsize(self.side, (24, 80))
+        self._shown = bytearray()
+        self._closing = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while not self._closing.is_set():
+            if select.select([self._ours], [], [], 0.1)[0]:
+                self._shown += os.read(self._ours, 65536)
+
+    @property
+    def text(self) -> str:
+        return self._shown.decode(errors="replace")
+
+    def close(self) -> None:
+        """Go away as a closed window does: SIGHUP for the program, and every write fails."""
+        self._closing.set()
+        self._reader.join()
+        os.close(self._ours)
+
+
+def test_a_live_table_is_shown_and_a_closed_terminal_stops_the_stack_in_order(
+    up: Callable[..., Up],
+) -> None:
+    terminal = Terminal()
+    stack = up("--sensors", "100", "--rate", "100", terminal=terminal.side)
+    os.close(terminal.side)
+    try:
+        for expected in ("simulator is ready", "tail results.traffic", "readings/s", "rows/s"):
+            wait_until(partial(_contains, terminal, expected), expected, timeout_s=60)
+        stack.wait_for_growth()
+        stack.remember_processes()
+    finally:
+        terminal.close()
+    assert stack.process.wait(60) == 0
+    assert stack.nothing_left()
+    assert _rows_at_rest(stack.data) == _published(stack.data)
+
+
+def _contains(terminal: Terminal, text: str) -> bool:
+    return text in terminal.text
 
 
 def test_a_port_in_use_is_said_and_everything_else_is_stopped(
