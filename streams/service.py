@@ -132,15 +132,16 @@ class Worker:
             elapsed_ms, before = round((now - before) * 1000), now
             if now - self._kafka_confirmed_at > _LINK_ALIVE_S:
                 continue
+            assigned = self.app.consumer.assignment()
             for state in list(self._streams.values()):
-                if self._lag(state) == 0:
+                if self._lag(state, assigned) == 0:
                     state.windows.silent_for(elapsed_ms)
                     state.close_due()
 
-    def _lag(self, state: PartitionStream) -> int | None:
+    def _lag(self, state: PartitionStream, assigned: set[faust.types.TP]) -> int | None:
         """Return the records of a partition not yet read, None where Kafka has not said."""
         tp = faust.types.TP(state.topic, state.partition)
-        if tp not in self.app.consumer.assignment():
+        if tp not in assigned:
             return None
         highwater = self.app.consumer.highwater(tp)
         return None if highwater is None else max(0, highwater - state.next_offset)
@@ -185,11 +186,12 @@ class Worker:
         """Return the counts of the partitions that are assigned to this worker now."""
         kinds: dict[str, Counts] = {}
         lag = open_windows = 0
+        assigned = self.app.consumer.assignment()
         for state in self._streams.values():
             total = kinds.setdefault(state.kind.name, Counts())
             for name, value in msgspec.structs.asdict(state.windows.counts()).items():
                 setattr(total, name, getattr(total, name) + value)
-            lag += self._lag(state) or 0
+            lag += self._lag(state, assigned) or 0
             open_windows += len(state.windows.open_windows)
         gauges = {name: float(value) for name, value in vars(self.gauges).items()}
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
