@@ -133,9 +133,7 @@ class Truth:
         """Return (sensor_key, ts) -> measures of every well-formed reading that was acked."""
         table = self._tables[kind]
         wanted = table.filter(
-            pc.and_(
-                table["acked"], pc.not_equal(table["fault"].cast(pa.utf8()), "malformed")
-            )
+            pc.and_(table["acked"], pc.not_equal(table["fault"].cast(pa.utf8()), "malformed"))
         )
         keys = wanted["sensor_key"].to_pylist()
         stamps = wanted["ts"].cast(pa.int64()).to_pylist()
