@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import sys
@@ -11,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import msgspec
-from kafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from civicstream import frames, kafka_clients
 from civicstream.city import Area, City, Segment, Sensors
@@ -145,28 +146,40 @@ class FrameSource:
         future.get(30)
 
 
-def read_topic(kafka: KafkaSettings, name: str) -> list[object]:
+def read_topic(kafka: KafkaSettings, name: str) -> list[ConsumerRecord]:
     """Return all records of a topic up to its end now."""
-    topic = topic_name(kafka.topic_prefix, name)
-    consumer = kafka_clients.consumer(kafka, group_id=None)
-    try:
-        consumer.assign([TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
-        records: list[object] = []
-        empty = 0
-        while empty < 3:
-            batch = [r for rs in consumer.poll(300).values() for r in rs]
-            empty = 0 if batch else empty + 1
-            records += batch
-        return records
-    finally:
-        consumer.close()
+    return asyncio.run(_read_topic(kafka, topic_name(kafka.topic_prefix, name)))
+
+
+async def _read_topic(kafka: KafkaSettings, topic: str) -> list[ConsumerRecord]:
+    records: list[ConsumerRecord] = []
+    async with AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+    ) as consumer:
+        partitions = [TopicPartition(topic, p) for p in await _partitions(consumer, topic)]
+        consumer.assign(partitions)
+        # The high watermark of a fetch is right where the embedded broker's end offset is not.
+        while not all([await _at_end(consumer, partition) for partition in partitions]):
+            for batch in (await consumer.getmany(timeout_ms=100)).values():
+                records += batch
+    return records
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+    await consumer.topics()
+    return sorted(consumer.partitions_for_topic(topic) or ())
+
+
+async def _at_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
+    highwater = consumer.highwater(partition)
+    return highwater is not None and await consumer.position(partition) >= highwater
 
 
 def final_results(kafka: KafkaSettings) -> dict[tuple[str, int], list[TrafficResult]]:
     """Return all final traffic results by (area, window start), in order of publication."""
     found = defaultdict(list)
     for record in read_topic(kafka, "results.traffic"):
-        result = msgspec.json.decode(record.value, type=TrafficResult)  # type: ignore[attr-defined]
+        result = msgspec.json.decode(record.value, type=TrafficResult)
         if result.status == "final":
             found[result.area, result.window_start].append(result)
     return found
@@ -180,7 +193,7 @@ def worker_reports(kafka: KafkaSettings) -> dict[str, LedgerReport]:
 def read_reports(kafka: KafkaSettings, stage: str) -> list[LedgerReport]:
     """Return all ledger reports of a stage, oldest first."""
     reports = [
-        msgspec.json.decode(record.value, type=LedgerReport)  # type: ignore[attr-defined]
+        msgspec.json.decode(record.value, type=LedgerReport)
         for record in read_topic(kafka, "ledger")
     ]
     return [report for report in reports if report.stage == stage]

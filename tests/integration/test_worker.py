@@ -80,7 +80,7 @@ def test_provisional_results_come_before_the_final_and_never_after(
     assert worker.alive()
     statuses: dict[bytes, list[bytes]] = {}
     for record in read_topic(kafka, "results.traffic"):
-        event_id = dict(record.headers)["ce_id"]  # type: ignore[attr-defined]
+        event_id = dict(record.headers)["ce_id"]
         kind, area, start, status = event_id.split(b"/")[:4]
         statuses.setdefault(b"/".join((kind, area, start)), []).append(status)
     assert any(b"provisional" in seen for seen in statuses.values())
@@ -113,9 +113,9 @@ def test_a_corrupt_record_is_passed_over_and_a_late_reading_goes_to_late(
     assert_results_equal_oracle(kafka, on_time + later, CITY)
     wait_until(lambda: bool(read_topic(kafka, "late")), "the late reading", timeout_s=20)
     (record,) = read_topic(kafka, "late")
-    found = frames.decode(record.value, "traffic")  # type: ignore[attr-defined]
+    found = frames.decode(record.value, "traffic")
     assert found.ts.tolist() == [start + 30]
-    tags = dict(record.headers)  # type: ignore[attr-defined]
+    tags = dict(record.headers)
     assert tags["kind"] == b"traffic"
     assert int(tags["closed_until"]) > start + 30
     assert (tags["gateway"], tags["seq"], tags["count"]) == (b"test", b"2", b"1")
