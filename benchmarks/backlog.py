@@ -9,8 +9,8 @@ import numpy as np
 
 __all__ = ["Hold", "Sample", "growth_s", "lag_s"]
 
-# Batches and the reports' one-second rhythm move the lag by about a tenth of a second; a mean
-# over a third of the samples by less than this.
+# Batches and the reports' one-second rhythm move the lowest lag of some seconds by about a tenth
+# of a second.
 ALLOWED_GROWTH_S = 0.25
 # A simulator that publishes less than this share of what it was asked for is itself the limit.
 LEAST_PUBLISHED = 0.98
@@ -34,14 +34,16 @@ def lag_s(samples: Sequence[Sample], *, rate: float, started_at: int, before: in
 
 
 def growth_s(lags: Sequence[float]) -> float:
-    """Return the mean lag of the last third less that of the middle third [s].
+    """Return the lowest lag of the last third less that of the middle third [s].
 
-    The first third is the start: pipelines fill. Infinite when there are fewer than 3 samples.
+    The lowest, because a stage that does other work now and then falls behind and catches up; a
+    backlog that grows does not come down again. The first third is the start: pipelines fill.
+    Infinite when there are fewer than 3 samples.
     """
     if len(lags) < 3:
         return float("inf")
     third = len(lags) // 3
-    return float(np.mean(lags[-third:]) - np.mean(lags[-2 * third : -third]))
+    return float(np.min(lags[-third:]) - np.min(lags[-2 * third : -third]))
 
 
 @dataclass(frozen=True)

@@ -45,3 +45,9 @@ def test_a_simulator_that_cannot_publish_the_rate_does_not_hold_it() -> None:
 def test_without_samples_nothing_is_held() -> None:
     assert not Hold(RATE, RATE, {"sink": []}).held
     assert Hold(RATE, RATE, {"sink": []}).row()["held"] == "no"
+
+
+def test_falling_behind_and_catching_up_again_is_held() -> None:
+    saw = [0.2 + 1.5 * (t % 7) / 7 for t in range(15)]
+    assert Hold(RATE, RATE, {"worker": saw}).held
+    assert not Hold(RATE, RATE, {"worker": [lag + 0.1 * t for t, lag in enumerate(saw)]}).held
