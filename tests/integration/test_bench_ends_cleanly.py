@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_bench_that_gets(number: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "civicstream.cli", "bench", "memory", "--readings", "50000"]
-    bench = Child("bench", [*command, "--seconds", "20"], tmp_path / "bench.log")
+    # What a killed bench cannot delete is then pytest's to delete.
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    bench = Child("bench", [*command, "--seconds", "20"], tmp_path / "bench.log", environment)
     me = psutil.Process(bench.pid)
     seen: set[psutil.Process] = set()
 
