@@ -33,6 +33,8 @@ def make_app(settings: Settings) -> faust.App:
         consumer_max_fetch_size=8 * 1024 * 1024,
         producer_max_request_size=16 * 1024 * 1024,
         producer_acks=-1,
+        # A window's results are many at once; small batches would go out one after another.
+        producer_max_batch_size=1024 * 1024,
         # Frames are large: a deep buffer would be memory, not speed.
         stream_buffer_maxsize=64,
         # By default a revocation waits for held frames and the rebalance hangs.

@@ -8,6 +8,7 @@ after it reads the frames again and finds them accounted for.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from civicstream.frames import Frame, FrameHeaders
 from civicstream.kinds import Kind
 from streams.acknowledgements import HeldFrames
 from streams.publication import Publication
-from streams.results import WindowResult, calculate
+from streams.results import Record, WindowResult, calculate
 from streams.traffic import SegmentTable
 from streams.windows import Closing, PartitionWindows, Window
 
 __all__ = ["Gauges", "PartitionStream"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,8 +63,11 @@ class PartitionStream:
     """False once revoked: nothing of this object may be published or acked any more."""
     next_offset: int = 0
     _held: HeldFrames[faust.EventT] = field(default_factory=HeldFrames)
-    _in_order: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _waiting: list[Closing] = field(default_factory=list)
+    _publishing: bool = False
+    """Whether the one task that publishes closings is at work."""
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+    _provisional: set[asyncio.Task[None]] = field(default_factory=set)
     _late_tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _version: int = 0
 
@@ -93,17 +99,20 @@ class PartitionStream:
         """Publish the windows whose lateness has run out."""
         closing = self.windows.due()
         if closing is not None:
-            self._spawn(self._close(closing), self._tasks)
+            self._waiting.append(closing)
+            if not self._publishing:
+                self._publishing = True
+                self._spawn(self._close_waiting(), self._closing)
 
     @property
-    def closings(self) -> int:
-        """How many closings wait or are under way."""
-        return len(self._tasks)
+    def waiting_closings(self) -> int:
+        """How many closings wait for the one under way."""
+        return len(self._waiting)
 
     def revoke(self) -> None:
         """Forget everything: the partition's next owner reads the unacked frames again."""
         self.assigned = False
-        for task in self._tasks | self._late_tasks:
+        for task in self._closing | self._late_tasks | self._provisional:
             task.cancel()
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
@@ -130,26 +139,36 @@ class PartitionStream:
         place = f"{self.topic}/{self.partition}: publishing {what}"
         await self.publication.until_confirmed(attempt, place, lambda: self.assigned)
 
-    async def _close(self, closing: Closing) -> None:
-        async with self._in_order:
-            accepted = 0
-            for window in closing.windows:
-                result = await self._calculate(window)
-                accepted += len(result.readings)
-                self.gauges.unplaced_readings += result.unplaced_readings
-                send = partial(self.publication.send_results, result.records)
-                await self._persist(send, f"{len(result.records)} results")
-                self.gauges.results_published += len(result.records)
-                self.gauges.windows_closed += 1
-            # Readings reported late before this closing count as accounted for after it.
-            if self._late_tasks:
-                await asyncio.gather(*self._late_tasks)
-            progress = closing.progress(self.windows.progress, accepted)
-            record = self.publication.record_progress
-            await self._persist(partial(record, self.topic, self.partition, progress), "progress")
-            if self.assigned:
+    async def _close_waiting(self) -> None:
+        """Publish what waits until nothing does: under load closings gather meanwhile."""
+        try:
+            while self._waiting and self.assigned:
+                closings, self._waiting = self._waiting, []
+                await self._close(closings)
+        finally:
+            self._publishing = False
+
+    async def _close(self, closings: list[Closing]) -> None:
+        """Publish the windows of ``closings``; then their progress; then ack their frames."""
+        progress, records = self.windows.progress, []
+        for closing in closings:
+            results = [await self._calculate(window) for window in closing.windows]
+            progress = closing.progress(progress, sum(len(r.readings) for r in results))
+            records += [record for result in results for record in result.records]
+            self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
+        send = partial(self.publication.send_results, records)
+        await self._persist(send, f"{len(records)} results")
+        # Readings reported late before this closing count as accounted for after it.
+        if self._late_tasks:
+            await asyncio.gather(*self._late_tasks)
+        record_progress = partial(self.publication.record_progress, self.topic, self.partition)
+        await self._persist(partial(record_progress, progress), "progress")
+        if self.assigned:
+            self.gauges.results_published += len(records)
+            for closing in closings:
+                self.gauges.windows_closed += len(closing.windows)
                 self.windows.confirmed(closing, progress)
-                self._ack()
+            self._ack()
 
     def _ack(self) -> None:
         if self.assigned:
@@ -174,7 +193,11 @@ class PartitionStream:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
 
     async def publish_provisional(self) -> None:
-        """Publish the state of open windows whose areas changed since the last time."""
+        """Publish the state of open windows whose areas changed since the last time.
+
+        Returns when all is calculated; confirmations are not waited for, the next round
+        supersedes what was lost.
+        """
         for window in self.windows.open_windows:
             changed, window.changed_areas = window.changed_areas, set()
             if not changed:
@@ -183,5 +206,12 @@ class PartitionStream:
             if not self.assigned or window.end <= self.windows.closed_until:
                 continue  # the final result is on its way; nothing may follow it
             window.compact(result.chunks, result.readings)
-            await self.publication.send_results(result.records)
-            self.gauges.provisional_published += len(result.records)
+            self._spawn(self._send_provisional(result.records), self._provisional)
+
+    async def _send_provisional(self, records: list[Record]) -> None:
+        try:
+            await self.publication.send_results(records)
+        except Exception as error:
+            log.warning("%d provisional results were not published: %r", len(records), error)
+        else:
+            self.gauges.provisional_published += len(records)

@@ -44,6 +44,9 @@ _TICK_S = 0.1
 # often instead of slowing the final ones.
 _PROVISIONAL_SHARE = 0.2
 
+# Without Kafka, Faust's stop waits for ever for its last commit.
+_STOP_S = 15.0
+
 # Silence counts only while Kafka confirms our own reports: else frames may be waiting unread.
 _LINK_ALIVE_S = 3.0
 
@@ -93,7 +96,7 @@ class Worker:
                 continue
             self.gauges.frames += 1
             state.add(event, frame, headers)
-            while state.assigned and state.closings > _MAX_CLOSINGS:
+            while state.assigned and state.waiting_closings > _MAX_CLOSINGS:
                 await asyncio.sleep(0.005)
 
     def _stream(self, topic: str, partition: int) -> PartitionStream:
@@ -206,10 +209,16 @@ class Worker:
                 await asyncio.sleep(_TICK_S)
         finally:
             crashed = self.app.crash_reason
-            await self.app.stop()
+            await self._stop_app()
             self._executor.shutdown()
         if crashed is not None:
             raise crashed
+
+    async def _stop_app(self) -> None:
+        try:
+            await asyncio.wait_for(self.app.stop(), _STOP_S)
+        except TimeoutError:
+            log.warning("Faust did not stop within %g s; what it held is read again", _STOP_S)
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
