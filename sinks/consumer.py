@@ -5,7 +5,6 @@ A partition just assigned is paused until the database has said where to go on.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import threading
 from collections.abc import Mapping
@@ -24,11 +23,6 @@ __all__ = ["Intake"]
 log = logging.getLogger(__name__)
 
 _POLL_RECORDS = 50
-_POLL_HANGS_S = 60
-"""kafka-python 3.0.12 was seen once, under heavy load, to wait in a poll for ever. A poll that
-takes so long ends the process with the stacks of its threads in the log: whoever started it
-starts it again, and it goes on from the offsets in the database."""
-
 _FETCH_BYTES = 8 * 1024 * 1024
 """Per partition and fetch: under lag some hundred frames at once, for large batches."""
 
@@ -91,7 +85,6 @@ class Intake:
 
     def poll(self, timeout_ms: int) -> list[KafkaRecord]:
         """Return what has come, in order per partition; raise as the class of the error says."""
-        faulthandler.dump_traceback_later(_POLL_HANGS_S + timeout_ms / 1000, exit=True)
         try:
             polled = self._consumer.poll(timeout_ms)
         except FencedInstanceIdError as error:
@@ -101,8 +94,6 @@ class Intake:
             ) from error
         except KafkaError as error:
             raise ServerUnavailable(f"Kafka: {error!r}") from error
-        finally:
-            faulthandler.cancel_dump_traceback_later()
         return [
             KafkaRecord(
                 Place(r.topic, r.partition), r.offset, r.timestamp, list(r.headers), r.value
