@@ -28,6 +28,7 @@ from benchmarks.stack_under_test import (
 )
 from benchmarks.stage import LedgerWatch, check_alive
 from civicstream.embedded.brokers import find_mosquitto
+from civicstream.embedded.part_settings import EMBEDDED_PARTITIONS
 from civicstream.embedded.processes import Child
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import LedgerReport
@@ -63,7 +64,7 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="civicstream-bench-") as name:
         folder = Path(name)
         load_file, stack_file = folder / "load.geojson", folder / "stack.geojson"
-        areas = probe_areas(city, partitions=8)
+        areas = probe_areas(city, EMBEDDED_PARTITIONS)
         write_city(city, load_file)
         write_city(with_probes(city, areas), stack_file)
         with (

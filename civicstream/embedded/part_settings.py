@@ -12,6 +12,7 @@ from civicstream.embedded.stack_options import Addresses, StackOptions
 from civicstream.settings import KafkaSettings, Settings
 
 __all__ = [
+    "EMBEDDED_PARTITIONS",
     "Sections",
     "connection_sections",
     "kafka_settings",
@@ -26,17 +27,28 @@ Sections = dict[str, dict[str, Value]]
 _SESSION_TIMEOUT_MS = 6_000
 """The embedded broker answers a joining consumer after half of this: 3 s instead of 5."""
 
+EMBEDDED_PARTITIONS = 4
+"""Enough for the few workers of one machine; every further one is more and smaller frames,
+windows and records for the same readings."""
+
 
 def stack_sections(
-    options: StackOptions, addresses: Addresses, database_url: str, data: Path, city: Path | None
+    settings: Settings,
+    options: StackOptions,
+    addresses: Addresses,
+    database_url: str,
+    data: Path,
+    city: Path | None,
 ) -> Sections:
-    """Return the settings that differ from the user's own."""
+    """Return the settings that differ from the user's own, ``settings``."""
     mqtt: dict[str, Value] = {"host": addresses.mqtt_host, "port": addresses.mqtt_port}
     kafka: dict[str, Value] = {"bootstrap": addresses.kafka}
     if not options.mqtt:
         mqtt["tls"] = False
     if not options.kafka:
         kafka |= {"security_protocol": "PLAINTEXT", "session_timeout_ms": _SESSION_TIMEOUT_MS}
+        if "partitions" not in settings.kafka.model_fields_set:
+            kafka["partitions"] = EMBEDDED_PARTITIONS
     sections: Sections = {
         "mqtt": mqtt,
         "kafka": kafka,

@@ -51,7 +51,9 @@ class Stack:
         if self._makes_city:
             name = f"city-{options.sensors}-sensors-seed-{options.seed}.geojson"
             self.city = folder.path / name
-        self.sections: Sections = stack_sections(options, addresses, url, folder.path, self.city)
+        self.sections: Sections = stack_sections(
+            settings, options, addresses, url, folder.path, self.city
+        )
         self._kafka = kafka_settings(settings, self.sections)
         self.watch = LedgerWatch(self._kafka, since_ms=now_ms())
         # These end with the embedded broker, because its records end with it.

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# A make that runs the tests hands its own arguments on to every make below it.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MFLAGS", "ARGS"}}
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -58,7 +60,12 @@ def _running(command: list[str], folder: Path) -> Iterator[Path]:
     output = folder / "output.txt"
     with output.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=folder,
+            env=ENVIRONMENT,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield output
@@ -77,6 +84,7 @@ def _shell(block: str, folder: Path) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=folder,
+        env=ENVIRONMENT,
         check=False,
         capture_output=True,
         text=True,

@@ -50,7 +50,9 @@ def test_two_servers_on_one_port_are_refused() -> None:
 def test_parts_are_told_the_stacks_servers_over_the_callers_own() -> None:
     options = StackOptions(DATA, config=Path("my.toml"))
     addresses = choose_addresses(options)
-    sections = stack_sections(options, addresses, "postgresql://w@h/d", DATA, DATA / "c.geojson")
+    sections = stack_sections(
+        load_settings(None, {}), options, addresses, "postgresql://w@h/d", DATA, DATA / "c.geojson"
+    )
     own = {
         "PATH": "/bin",
         "CIVICSTREAM_KAFKA__BOOTSTRAP": "elsewhere:9092",
@@ -67,10 +69,18 @@ def test_parts_are_told_the_stacks_servers_over_the_callers_own() -> None:
     assert environment["PATH"] == "/bin"
 
 
+def test_an_embedded_kafka_has_few_partitions_unless_told_otherwise() -> None:
+    options = StackOptions(DATA)
+    for environment, expected in (({}, 4), ({"CIVICSTREAM_KAFKA__PARTITIONS": "16"}, 16)):
+        own = load_settings(None, environment)
+        sections = stack_sections(own, options, choose_addresses(options), "u", DATA, DATA)
+        assert kafka_settings(own, sections).partitions == expected
+
+
 def test_an_external_kafka_keeps_the_callers_security() -> None:
     own = load_settings(None, {"CIVICSTREAM_KAFKA__SECURITY_PROTOCOL": "SSL"})
     options = StackOptions(DATA, kafka="kafka.city:9093")
-    sections = stack_sections(options, choose_addresses(options), "u", DATA, DATA)
+    sections = stack_sections(own, options, choose_addresses(options), "u", DATA, DATA)
     kafka = kafka_settings(own, sections)
     assert (kafka.bootstrap, kafka.security_protocol) == ("kafka.city:9093", "SSL")
 
@@ -85,7 +95,7 @@ def test_the_connection_file_carries_the_callers_own_settings_too() -> None:
         },
     )
     options = StackOptions(DATA)
-    sections = stack_sections(options, choose_addresses(options), "u", DATA, DATA)
+    sections = stack_sections(own, options, choose_addresses(options), "u", DATA, DATA)
     merged = connection_sections(own, sections)
     assert merged["kafka"]["topic_prefix"] == "town"
     assert merged["kafka"]["bootstrap"] == sections["kafka"]["bootstrap"]
