@@ -34,7 +34,7 @@ up: $(STAMP) ## Run the whole system on this machine with a simulated city (Ctrl
 
 test: $(STAMP_TEST) ## Run all tests on real servers
 	@tests/servers.sh
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(STAMP_TEST) ## Lint, format, types, import rules
 	$(BIN)/ruff check .
