@@ -33,7 +33,12 @@ _LIVELY = {
 }
 
 # CREATE … IF NOT EXISTS would send a notice for each temporary table of each transaction.
-_SESSION = "-c timezone=UTC -c client_min_messages=warning"
+# A batch of old readings may touch more compressed rows than TimescaleDB allows a transaction
+# by default; the error would come again with every attempt. Other servers ignore the name.
+_SESSION = (
+    "-c timezone=UTC -c client_min_messages=warning "
+    "-c timescaledb.max_tuples_decompressed_per_dml_transaction=0"
+)
 
 # Wrong name or password, no such database: waiting does not help.
 _SETTING_WRONG = (
