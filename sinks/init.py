@@ -17,7 +17,7 @@ from civicstream.geojson import read_city
 from civicstream.kafka_clients import create_topics, wait_for_kafka
 from civicstream.settings import Settings
 from sinks.database import connect, wait_for_database
-from sinks.migrate import migrate
+from sinks.migrate import fill_new_rollups, migrate
 from sinks.reference import load_city
 from sinks.roles import OWNER, ensure_roles, grant_privileges, grant_schema
 from sinks.timescale import Timescale
@@ -95,6 +95,9 @@ def init_database(
                     f"what is there must belong to it: REASSIGN OWNED BY <its owner> TO {OWNER}"
                 ) from error
             sensors = load_city(connection, city) if city else 0
+        if timescale and timescale.full:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
+            fill_new_rollups(connection)
     return applied, timescale, sensors
 
 

@@ -19,9 +19,18 @@ from civicstream.kinds import KINDS
 from civicstream.settings import DatabaseSettings
 from sinks.rollups import Rollup, rollups
 from sinks.schema import TimeTable, kind_statements, time_tables
-from sinks.timescale import Timescale, continuous_aggregate, hypertable, policies
+from sinks.timescale import (
+    Timescale,
+    check_retention,
+    continuous_aggregate,
+    fill,
+    fill_from,
+    hypertable,
+    policies,
+    refresh_policy,
+)
 
-__all__ = ["Migration", "latest_version", "migrate", "migrations"]
+__all__ = ["Migration", "fill_new_rollups", "latest_version", "migrate", "migrations"]
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +79,10 @@ def migrate(
 ) -> list[str]:
     """Apply what is missing inside the caller's transaction; return the names of what was new.
 
-    Raise ConfigurationError when an applied migration's text has changed since.
+    Raise ConfigurationError when an applied migration's text has changed since, or rows are to
+    be kept for too short a time.
     """
+    check_retention(database, timescale)
     connection.execute(_JOURNAL)
     connection.execute(_GENERATED)
     done: dict[int, str] = dict(
@@ -99,7 +110,10 @@ def migrate(
         )
         generated.bring_up(f"growth {table.name}", _growth(table, timescale))
     for rollup in rollups():
-        _bring_up_rollup(generated, rollup, timescale)
+        if timescale and timescale.full:
+            _bring_up_continuous(generated, rollup)
+        else:
+            _bring_up_view(generated, rollup)
     return applied + generated.new
 
 
@@ -125,10 +139,11 @@ class _Generated:
         self.known: dict[str, tuple[str, bool]] = {name: (c, t) for name, c, t in rows.fetchall()}
         self.new: list[str] = []
 
-    def bring_up(self, name: str, statements: list[str], *, continuous: bool = False) -> None:
+    def bring_up(self, name: str, statements: list[str], *, continuous: bool = False) -> bool:
+        """Run the statements if they differ from those last run; return whether they did."""
         checksum = _checksum_of(statements)
         if self.known.get(name) == (checksum, continuous):
-            return
+            return False
         for statement in statements:
             self._connection.execute(statement.encode())
         self._connection.execute(
@@ -137,6 +152,11 @@ class _Generated:
             (name, checksum, continuous),
         )
         self.new.append(name)
+        return True
+
+    def forget(self, name: str) -> None:
+        self._connection.execute("DELETE FROM schema_generated WHERE name = %s", (name,))
+        self.known.pop(name, None)
 
 
 def _growth(table: TimeTable, timescale: Timescale | None) -> list[str]:
@@ -150,21 +170,58 @@ def _growth(table: TimeTable, timescale: Timescale | None) -> list[str]:
     return [f"CREATE INDEX IF NOT EXISTS {index}"]
 
 
-def _bring_up_rollup(generated: _Generated, rollup: Rollup, timescale: Timescale | None) -> None:
+def _bring_up_view(generated: _Generated, rollup: Rollup) -> None:
+    statements = [
+        f"DROP VIEW IF EXISTS {rollup.name}",
+        f"CREATE VIEW {rollup.name} AS {rollup.select(continuous=False)}",
+    ]
+    if not _keeps_its_history(generated, rollup, statements):
+        generated.bring_up(f"rollup {rollup.name}", statements)
+
+
+def _bring_up_continuous(generated: _Generated, rollup: Rollup) -> None:
+    statements = [
+        f"DROP VIEW IF EXISTS {rollup.name}",
+        *continuous_aggregate(rollup, rollup.select(continuous=True)),
+    ]
+    refresh, filled = f"refresh {rollup.name}", f"filled {rollup.name}"
+    if not _keeps_its_history(generated, rollup, statements) and generated.bring_up(
+        f"rollup {rollup.name}", statements, continuous=True
+    ):
+        generated.forget(refresh)  # its policy went with the one before
+        generated.forget(filled)
+    generated.bring_up(refresh, refresh_policy(rollup))
+
+
+def _keeps_its_history(generated: _Generated, rollup: Rollup, statements: list[str]) -> bool:
+    """Return whether a continuous aggregate is in the way of a new definition; say the remedy."""
     name = f"rollup {rollup.name}"
-    continuous = bool(timescale and timescale.full)
-    statements = [f"DROP VIEW IF EXISTS {rollup.name}"]
-    if continuous:
-        statements += continuous_aggregate(rollup, rollup.select(continuous=True))
-    else:
-        statements.append(f"CREATE VIEW {rollup.name} AS {rollup.select(continuous=False)}")
     checksum, was_continuous = generated.known.get(name, ("", False))
-    if was_continuous and checksum != _checksum_of(statements):
-        log.warning(
-            "roll-up %s has changed but holds history that may be gone from the readings, so it "
-            "stays as it is. To rebuild it: DROP MATERIALIZED VIEW %s; "
-            "DELETE FROM schema_generated WHERE name = '%s'; then civicstream init",
-            *(rollup.name, rollup.name, name),
-        )
-        return
-    generated.bring_up(name, statements, continuous=continuous)
+    if not was_continuous or checksum == _checksum_of(statements):
+        return False
+    log.warning(
+        "roll-up %s has changed but holds history that may be gone from the readings, so it "
+        "stays as it is. To rebuild it: DROP MATERIALIZED VIEW %s; "
+        "DELETE FROM schema_generated WHERE name = '%s'; then civicstream init",
+        *(rollup.name, rollup.name, name),
+    )
+    return True
+
+
+def fill_new_rollups(connection: Connection) -> None:
+    """Compute new continuous aggregates from the rows that were there before them.
+
+    ``connection`` is the owner's and in autocommit: TimescaleDB commits between its steps. What
+    is done is noted one by one, so after a failure the next `init` goes on with the rest.
+    """
+    rows = connection.execute("SELECT name FROM schema_generated WHERE continuous").fetchall()
+    done = connection.execute(
+        "SELECT name FROM schema_generated WHERE name LIKE 'filled %'"
+    ).fetchall()
+    for rollup in rollups():
+        filled = f"filled {rollup.name}"
+        if (f"rollup {rollup.name}",) in rows and (filled,) not in done:
+            start = connection.execute(fill_from(rollup).encode()).fetchone()
+            if start:
+                connection.execute(fill(rollup, start[0]).encode())
+            connection.execute("INSERT INTO schema_generated VALUES (%s, '')", (filled,))

@@ -15,19 +15,17 @@ __all__ = ["SPANS", "Rollup", "Span", "rollups"]
 
 @dataclass(frozen=True)
 class Span:
-    """How wide a bucket is; ``refresh_*`` is for continuous aggregates only."""
+    """How wide a bucket is; ``refresh_every`` is for continuous aggregates only."""
 
     suffix: str
     width: str
     refresh_every: str
-    refresh_from: str
-    """How far back a refresh looks; must stay well inside the retention of the raw rows."""
 
 
 SPANS = (
-    Span("5min", "5 minutes", "5 minutes", "6 hours"),
-    Span("1h", "1 hour", "30 minutes", "2 days"),
-    Span("1d", "1 day", "6 hours", "7 days"),
+    Span("5min", "5 minutes", "5 minutes"),
+    Span("1h", "1 hour", "30 minutes"),
+    Span("1d", "1 day", "6 hours"),
 )
 
 
