@@ -25,6 +25,9 @@ MINUTE, DAY = 60_000, 86_400_000
 EVERY = 20 * MINUTE
 PER_DAY = DAY // EVERY
 
+REFRESH = "policy_refresh_continuous_aggregate"
+COMPRESS, RETAIN = "policy_compression", "policy_retention"
+
 NOISE_ROLLUPS = [rollup for rollup in rollups() if rollup.source == "readings_noise"]
 
 
@@ -48,15 +51,28 @@ class Licensed:
         record = self.loaded.frame(frame, ingested_at=self.now + ingested_later)
         return self.loaded.write(record).kinds["noise"]
 
-    def run_jobs(self, name: str) -> None:
+    def jobs(self) -> dict[tuple[str, str], int]:
+        """Return (table or roll-up, procedure) -> job; versions differ in how they name these."""
+        return {
+            (table, procedure): job
+            for table, procedure, job in self.rows(
+                "SELECT coalesce(c.view_name, j.hypertable_name), j.proc_name, j.job_id "
+                "FROM timescaledb_information.jobs AS j "
+                "LEFT JOIN timescaledb_information.continuous_aggregates AS c ON "
+                "j.hypertable_name IN (c.view_name, c.materialization_hypertable_name) "
+                "WHERE j.job_id >= 1000"
+            )
+        }
+
+    def run_jobs(self, wanted: str) -> None:
         """Run the jobs of the noise readings and their roll-ups; an error of theirs is raised."""
-        jobs = self.admin.execute(
-            "SELECT job_id FROM timescaledb_information.jobs "
-            "WHERE application_name LIKE %s AND hypertable_name LIKE 'readings_noise%%'",
-            (f"{name}%",),
-        ).fetchall()
-        assert jobs
-        for (job,) in jobs:
+        chosen = [
+            job
+            for (table, procedure), job in self.jobs().items()
+            if table.startswith("readings_noise") and procedure == wanted
+        ]
+        assert chosen
+        for job in chosen:
             self.admin.execute(f"CALL run_job({job})".encode())
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -108,36 +124,26 @@ def test_every_rollup_is_a_continuous_aggregate_and_every_history_has_its_jobs(
         "WHERE NOT materialized_only ORDER BY 1"
     )
     assert [name for (name,) in made] == sorted(rollup.name for rollup in rollups())
-    jobs = licensed.rows(
-        "SELECT hypertable_name, array_agg(proc_name ORDER BY proc_name) "
-        "FROM timescaledb_information.jobs WHERE job_id >= 1000 GROUP BY 1"
-    )
     histories = {"late_readings"} | {rollup.source for rollup in rollups()}
-    kept, refreshed = (
-        ("policy_compression", "policy_retention"),
-        ("policy_refresh_continuous_aggregate",),
-    )
-    assert {table: tuple(procs) for table, procs in jobs} == {
-        **dict.fromkeys(histories, kept),
-        **dict.fromkeys((rollup.name for rollup in rollups()), refreshed),
-    }
+    wanted = {(history, job) for history in histories for job in (COMPRESS, RETAIN)}
+    assert set(licensed.jobs()) == wanted | {(rollup.name, REFRESH) for rollup in rollups()}
 
 
 def test_rollups_lose_nothing_when_the_sink_was_away_for_days(licensed: Licensed) -> None:
     licensed.load(6, 5)
-    licensed.run_jobs("Refresh")
+    licensed.run_jobs(REFRESH)
     licensed.assert_rollups_answer_like_their_select()
     licensed.load(4, 3, 2, 1)
-    licensed.run_jobs("Refresh")
+    licensed.run_jobs(REFRESH)
     licensed.assert_rollups_answer_like_their_select()
 
 
 def test_a_late_reading_of_days_ago_comes_into_the_rollups(licensed: Licensed) -> None:
     licensed.load(6, 5, 4, 3, 2, 1)
-    licensed.run_jobs("Refresh")
+    licensed.run_jobs(REFRESH)
     late = noise("a", [(0, licensed.now - 4 * DAY + 7 * MINUTE, 99.0)])
     licensed.loaded.write(licensed.loaded.frame(late, ingested_at=licensed.now))
-    licensed.run_jobs("Refresh")
+    licensed.run_jobs(REFRESH)
     licensed.assert_rollups_answer_like_their_select()
 
 
@@ -152,7 +158,7 @@ def test_a_rollup_made_anew_holds_all_that_was_there_before_it(licensed: License
     assert applied == [
         f"{part} {rollup.name}" for rollup in NOISE_ROLLUPS for part in ("rollup", "refresh")
     ]
-    licensed.run_jobs("Refresh")
+    licensed.run_jobs(REFRESH)
     licensed.assert_rollups_answer_like_their_select()
     assert init_database(settings_for(licensed.loaded.url))[0] == []
 
@@ -162,7 +168,7 @@ def test_rollups_keep_what_retention_has_taken_from_the_readings(licensed: Licen
     licensed.load(10, 9, 8, 7, 6)
     init_database(settings_for(licensed.loaded.url))
     query = "SELECT * FROM readings_noise_1d ORDER BY bucket, sensor_key"
-    licensed.run_jobs("Refresh")
+    licensed.run_jobs(REFRESH)
     licensed.admin.execute(
         "CALL refresh_continuous_aggregate('readings_noise_1d', NULL, now() - INTERVAL '1 day')"
     )
@@ -175,13 +181,13 @@ def test_rollups_keep_what_retention_has_taken_from_the_readings(licensed: Licen
     init_database(settings.model_copy(update={"database": shorter}))
     removed = remove_old_rows(as_role(licensed.loaded.url, "civicstream_writer"))
     assert {name: chunks > 2 for name, chunks, _ in removed or []}["readings_noise"]
-    licensed.run_jobs("Refresh")
+    licensed.run_jobs(REFRESH)
     assert licensed.rows(query) == before
 
 
 def test_the_retention_job_and_the_sink_agree(licensed: Licensed) -> None:
     licensed.load(40, 33, 29, 2)
-    licensed.run_jobs("Retention")
+    licensed.run_jobs(RETAIN)
     oldest = licensed.rows("SELECT min(ts) > now() - INTERVAL '31 days' FROM readings_noise")
     assert oldest == [(True,)]
     removed = remove_old_rows(as_role(licensed.loaded.url, "civicstream_writer"))
@@ -192,13 +198,13 @@ def test_old_readings_are_merged_into_compressed_chunks(licensed: Licensed) -> N
     per_load = 2 * PER_DAY * SENSORS
     assert licensed.load(12, 11).accepted == per_load
     assert licensed.load(2, 1).accepted == per_load
-    licensed.run_jobs("Columnstore")
+    licensed.run_jobs(COMPRESS)
     assert licensed.compressed_chunks() >= 2
     again = licensed.load(12, 11, level=20, ingested_later=5)
     assert (again.accepted, again.duplicate) == (0, per_load)
     levels = "SELECT min(l_aeq) FROM readings_noise WHERE ts < now() - INTERVAL '9 days'"
     assert licensed.rows(levels) == [(20.0,)]
-    licensed.run_jobs("Columnstore")
+    licensed.run_jobs(COMPRESS)
     older = licensed.load(12, 11, level=90, ingested_later=-5)
     assert (older.accepted, older.duplicate) == (0, per_load)
     assert licensed.rows(levels) == [(20.0,)]
@@ -206,11 +212,11 @@ def test_old_readings_are_merged_into_compressed_chunks(licensed: Licensed) -> N
 
 def test_new_old_readings_go_into_compressed_chunks_once(licensed: Licensed) -> None:
     licensed.load(12, 11)
-    licensed.run_jobs("Columnstore")
+    licensed.run_jobs(COMPRESS)
     rows = [(SENSORS, licensed.now - 12 * DAY + i * MINUTE, 60.0) for i in range(300)]
     record = licensed.loaded.frame(noise("a", rows), ingested_at=licensed.now)
     assert licensed.loaded.write(record).kinds["noise"].accepted == 300
-    licensed.run_jobs("Columnstore")
+    licensed.run_jobs(COMPRESS)
     # The plain COPY meets rows that are there against expectation: written again by merge.
     licensed.admin.execute("DELETE FROM latest_noise")
     licensed.loaded.writer.forget()
@@ -223,14 +229,14 @@ def test_retention_and_chunks_may_be_changed_where_chunks_are_compressed(
     licensed: Licensed,
 ) -> None:
     licensed.load(12, 11)
-    licensed.run_jobs("Columnstore")
+    licensed.run_jobs(COMPRESS)
     settings = settings_for(licensed.loaded.url)
     changed = {"readings_retention_days": 20, "chunk_days": 0.5}
     database = settings.database.model_copy(update=changed)
     applied, _, _ = init_database(settings.model_copy(update={"database": database}))
     assert "growth readings_noise" in applied
     licensed.load(1)
-    licensed.run_jobs("Columnstore")
+    licensed.run_jobs(COMPRESS)
     licensed.assert_rollups_answer_like_their_select()
 
 
