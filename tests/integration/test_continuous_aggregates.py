@@ -109,10 +109,6 @@ def licensed(timescaledb: str) -> Iterator[Licensed]:
             "SET timescaledb.max_tuples_decompressed_per_dml_transaction = 1".encode()
         )
         with loader(timescaledb) as loaded:
-            admin.execute(
-                "SELECT alter_job(job_id, scheduled => false) "
-                "FROM timescaledb_information.jobs WHERE job_id >= 1000"
-            )
             yield Licensed(loaded, admin, now_ms())
 
 

@@ -8,7 +8,7 @@ import pytest
 from civicstream.embedded.processes import wait_until
 from sinks.init import init_database
 from sinks.maintenance import _LOCK, Maintenance, remove_old_rows
-from tests.sink_rows import as_role, settings_for
+from tests.sink_rows import as_role, hold_jobs, settings_for
 
 INSERT = """
 INSERT INTO readings_noise (sensor_key, ts, l_aeq, ingested_at)
@@ -28,6 +28,7 @@ INSERT INTO dead_letters (source, id, received_at, stage, reason, detail, count,
 @pytest.fixture
 def filled(database: str) -> str:
     init_database(settings_for(database))
+    hold_jobs(database)
     with psycopg.connect(database) as connection:
         connection.execute(INSERT.encode())
     return database
