@@ -19,6 +19,7 @@ T = TypeVar("T")
 @dataclass
 class _Held(Generic[T]):
     token: T
+    offset: int
     waits_until: int
     late_pending: bool
 
@@ -32,16 +33,25 @@ class HeldFrames(Generic[T]):
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, token: T, waits_until: int, *, late_pending: bool) -> _Held[T]:
+    def hold(
+        self, token: T, offset: int, waits_until: int, *, late_pending: bool = False
+    ) -> _Held[T]:
         """Hold a frame until windows up to ``waits_until`` are published and its late readings
         are confirmed; return the handle for ``late_confirmed``.
         """
-        held = _Held(token, waits_until, late_pending)
+        held = _Held(token, offset, waits_until, late_pending)
         self._held.append(held)
         return held
 
     def late_confirmed(self, held: _Held[T]) -> None:
         held.late_pending = False
+
+    def first_unfinished(self, closed_until: int) -> int | None:
+        """Return the offset of the first frame that publishing up to then leaves unfinished."""
+        for held in self._held:
+            if held.late_pending or held.waits_until > closed_until:
+                return held.offset
+        return None
 
     def release(self, closed_until: int) -> list[T]:
         """Take out and return the tokens that may be acked now, in order."""

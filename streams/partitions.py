@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import faust
+import msgspec
 
 from civicstream import frames
 from civicstream.clock import now_ms
@@ -24,6 +25,7 @@ from civicstream.kinds import Kind
 from streams.acknowledgements import HeldFrames
 from streams.publication import Publication
 from streams.results import Record, WindowResult, calculate
+from streams.sequence import FrameSequence
 from streams.traffic import SegmentTable
 from streams.windows import Closing, PartitionWindows, Window
 
@@ -39,6 +41,8 @@ class Gauges:
     frames: int = 0
     corrupt_frames: int = 0
     repeated_frames: int = 0
+    seeks: int = 0
+    """How often frames were missing and fetched again; both happen around rebalances."""
     windows_closed: int = 0
     results_published: int = 0
     provisional_published: int = 0
@@ -57,11 +61,11 @@ class PartitionStream:
     publication: Publication
     executor: Executor
     gauges: Gauges
+    sequence: FrameSequence
     on_failure: Callable[[BaseException], None]
     """Called with an error that retrying cannot mend: the process must not go on past it."""
     assigned: bool = True
     """False once revoked: nothing of this object may be published or acked any more."""
-    next_offset: int = 0
     _held: HeldFrames[faust.EventT] = field(default_factory=HeldFrames)
     _waiting: list[Closing] = field(default_factory=list)
     _publishing: bool = False
@@ -73,9 +77,10 @@ class PartitionStream:
 
     def add(self, event: faust.EventT, frame: Frame, headers: FrameHeaders) -> None:
         """Take in a frame; what it closes is published in the background."""
-        self.next_offset = event.message.offset + 1
-        added = self.windows.add(frame, headers.ingested_at, event.message.offset)
-        held = self._held.hold(event, added.waits_until, late_pending=added.late is not None)
+        offset = event.message.offset
+        added = self.windows.add(frame, headers.ingested_at, offset)
+        late_pending = added.late is not None
+        held = self._held.hold(event, offset, added.waits_until, late_pending=late_pending)
         if added.late is not None:
             late = self._send_late(added.late, headers, self.windows.closed_until)
 
@@ -87,15 +92,19 @@ class PartitionStream:
             self._spawn(confirm(), self._late_tasks)
         elif added.waits_until == 0:
             self._ack()
-        self.close_due()
+        self._close_due()
 
     def skip(self, event: faust.EventT) -> None:
-        """Pass over a record that is not a frame, in its turn."""
-        self.next_offset = event.message.offset + 1
-        self._held.hold(event, 0, late_pending=False)
+        """Ack in its turn a record that needs nothing more."""
+        self._held.hold(event, event.message.offset, 0)
         self._ack()
 
-    def close_due(self) -> None:
+    def advance(self) -> None:
+        """Do what time alone makes due; to be called several times a second."""
+        self._close_due()
+        self._ack()
+
+    def _close_due(self) -> None:
         """Publish the windows whose lateness has run out."""
         closing = self.windows.due()
         if closing is not None:
@@ -153,7 +162,8 @@ class PartitionStream:
         progress, records = self.windows.progress, []
         for closing in closings:
             results = [await self._calculate(window) for window in closing.windows]
-            progress = closing.progress(progress, sum(len(r.readings) for r in results))
+            accepted = sum(len(r.readings) for r in results)
+            progress = closing.progress(progress, accepted, closing.next_offset)
             records += [record for result in results for record in result.records]
             self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
         send = partial(self.publication.send_results, records)
@@ -161,6 +171,11 @@ class PartitionStream:
         # Readings reported late before this closing count as accounted for after it.
         if self._late_tasks:
             await asyncio.gather(*self._late_tasks)
+        unfinished = self._held.first_unfinished(closings[-1].closed_until)
+        if unfinished is not None:
+            progress = msgspec.structs.replace(
+                progress, resume_at=min(unfinished, progress.next_offset)
+            )
         record_progress = partial(self.publication.record_progress, self.topic, self.partition)
         await self._persist(partial(record_progress, progress), "progress")
         if self.assigned:

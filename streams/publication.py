@@ -34,6 +34,7 @@ class Publication:
         # One at a time per partition: recovery counts on single-record batches (the embedded
         # broker reports the end of a changelog short of a last batch with several records).
         self._changelog_locks: dict[int, asyncio.Lock] = {}
+        self._recorded: dict[str, Progress] = {}
 
     async def send(
         self, topic: str, key: bytes | None, value: bytes, partition: int, headers: Headers
@@ -73,8 +74,12 @@ class Publication:
 
     def recorded_progress(self, topic: str, partition: int) -> Progress:
         """Return the durable progress of a partition of frames."""
-        stored = self._table.data.get(f"{topic}/{partition}")
-        return msgspec.convert(stored, Progress) if stored else Progress()
+        key = f"{topic}/{partition}"
+        stored = self._table.data.get(key)
+        recovered = msgspec.convert(stored, Progress) if stored else Progress()
+        # Faust's recovery may stop short of what this process wrote last.
+        own = self._recorded.get(key, Progress())
+        return own if own.next_offset > recovered.next_offset else recovered
 
     async def record_progress(self, topic: str, partition: int, progress: Progress) -> None:
         """Write the progress to the table's changelog, and to the table once confirmed."""
@@ -90,3 +95,4 @@ class Publication:
             )
             await confirmation
         self._table.data[key] = value
+        self._recorded[key] = progress

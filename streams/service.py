@@ -27,6 +27,7 @@ from civicstream.topics import frames_topic, topic_name
 from streams.app import make_app, make_frames_topic, make_progress_table
 from streams.partitions import Gauges, PartitionStream
 from streams.publication import Publication
+from streams.sequence import FrameSequence, Turn
 from streams.traffic import SegmentTable
 from streams.windows import PartitionWindows, WindowConfig
 
@@ -47,8 +48,11 @@ _PROVISIONAL_SHARE = 0.2
 # Without Kafka, Faust's stop waits for ever for its last commit.
 _STOP_S = 15.0
 
-# Silence counts only while Kafka confirms our own reports: else frames may be waiting unread.
+# Kafka answers if it confirmed one of our reports, sent every second, within this time.
 _LINK_ALIVE_S = 3.0
+
+# A tick that comes so late means that this process did not run, or not enough.
+_HELD_UP_S = 0.5
 
 
 class Worker:
@@ -78,40 +82,50 @@ class Worker:
 
     async def _read(self, stream: faust.StreamT) -> None:
         async for event in stream.noack().events():
-            state = self._stream(event.message.topic, event.message.partition)
-            if event.message.offset < state.next_offset:
-                # Around a rebalance Faust seeks back while messages are under way, and delivers
-                # some again. The first delivery is held and will be acked.
-                self.gauges.repeated_frames += 1
-                continue
-            try:
-                headers = FrameHeaders.from_kafka(event.message.headers or ())
-                frame = frames.decode(event.value, state.kind.name)
-            except CorruptFrame as error:
-                # The sink keeps the bytes as a dead letter; here it must only not stop the rest.
-                self.gauges.corrupt_frames += 1
-                place = (event.message.topic, event.message.partition, event.message.offset)
-                log.warning("skipping %s/%s offset %s: %s", *place, error)
+            state = self._stream(event.message)
+            turn = state.sequence.turn(event.message.offset, time.monotonic())
+            if turn in {Turn.NEXT, Turn.AFTER_GAP}:
+                if turn is Turn.AFTER_GAP:
+                    log.error("%s: frames before it are gone from Kafka", _place(event.message))
+                self._take(state, event)
+                while state.assigned and state.waiting_closings > _MAX_CLOSINGS:
+                    await asyncio.sleep(0.005)
+            elif turn is Turn.ACCOUNTED:
                 state.skip(event)
-                continue
+            elif turn is Turn.SEEK:
+                self.gauges.seeks += 1
+                await self.app.consumer.seek(event.message.tp, state.sequence.expected)
+            elif turn is Turn.REPEATED:
+                self.gauges.repeated_frames += 1
+
+    def _take(self, state: PartitionStream, event: faust.EventT) -> None:
+        try:
+            headers = FrameHeaders.from_kafka(event.message.headers or ())
+            frame = frames.decode(event.value, state.kind.name)
+        except CorruptFrame as error:
+            # The sink keeps the bytes as a dead letter; here it must only not stop the rest.
+            self.gauges.corrupt_frames += 1
+            log.warning("skipping %s: %s", _place(event.message), error)
+            state.skip(event)
+        else:
             self.gauges.frames += 1
             state.add(event, frame, headers)
-            while state.assigned and state.waiting_closings > _MAX_CLOSINGS:
-                await asyncio.sleep(0.005)
 
-    def _stream(self, topic: str, partition: int) -> PartitionStream:
-        state = self._streams.get((topic, partition))
+    def _stream(self, message: faust.types.Message) -> PartitionStream:
+        place = (message.topic, message.partition)
+        state = self._streams.get(place)
         if state is None:
-            progress = self._publication.recorded_progress(topic, partition)
-            state = self._streams[topic, partition] = PartitionStream(
-                kind=self._kind_of[topic],
-                topic=topic,
-                partition=partition,
+            progress = self._publication.recorded_progress(*place)
+            state = self._streams[place] = PartitionStream(
+                kind=self._kind_of[message.topic],
+                topic=message.topic,
+                partition=message.partition,
                 windows=PartitionWindows(self._config, progress),
                 segments=self._segments,
                 publication=self._publication,
                 executor=self._executor,
                 gauges=self.gauges,
+                sequence=FrameSequence(progress.resume_at),
                 on_failure=self._fail,
             )
         return state
@@ -127,19 +141,24 @@ class Worker:
                 state.revoke()
 
     async def _tick(self) -> None:
-        """Let the watermark of silent partitions go on with the clock."""
+        """Let the watermark of silent partitions go on with the clock; close what is due.
+
+        Silence counts only while it is observed: not while Kafka does not answer, nor when this
+        process itself was held up, for then frames may be waiting unread.
+        """
         before = time.monotonic()
         while not self.app.should_stop:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
-            elapsed_ms, before = round((now - before) * 1000), now
-            if now - self._kafka_confirmed_at > _LINK_ALIVE_S:
-                continue
+            elapsed_s, before = now - before, now
+            observed = elapsed_s < _HELD_UP_S and now - self._kafka_confirmed_at < _LINK_ALIVE_S
             assigned = self.app.consumer.assignment()
             for state in list(self._streams.values()):
-                if self._lag(state, assigned) == 0:
-                    state.windows.silent_for(elapsed_ms)
-                    state.close_due()
+                if observed and self._lag(state, assigned) == 0:
+                    state.windows.silent_for(round(elapsed_s * 1000))
+                else:
+                    state.windows.not_silent()
+                state.advance()
 
     def _lag(self, state: PartitionStream, assigned: set[faust.types.TP]) -> int | None:
         """Return the records of a partition not yet read, None where Kafka has not said."""
@@ -147,7 +166,7 @@ class Worker:
         if tp not in assigned:
             return None
         highwater = self.app.consumer.highwater(tp)
-        return None if highwater is None else max(0, highwater - state.next_offset)
+        return None if highwater is None else max(0, highwater - state.sequence.expected)
 
     async def _provisional(self) -> None:
         every_s = self.settings.windows.provisional_every_s
@@ -219,6 +238,10 @@ class Worker:
             await asyncio.wait_for(self.app.stop(), _STOP_S)
         except TimeoutError:
             log.warning("Faust did not stop within %g s; what it held is read again", _STOP_S)
+
+
+def _place(message: faust.types.Message) -> str:
+    return f"{message.topic}/{message.partition} offset {message.offset}"
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:

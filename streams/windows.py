@@ -7,7 +7,8 @@ that outlives a crash is ``Progress``, written once per closing:
 - ``closed_until``: windows that end at or before it are published and never change again;
 - ``next_offset``: at that closing, every frame below it had been read. So when frames are read
   again after a crash, a reading of a closed window is already accounted for if its frame is
-  below ``next_offset`` (it was in the published set, or reported late), and late otherwise.
+  below ``next_offset`` (it was in the published set, or reported late), and late otherwise;
+- ``resume_at``: the first frame that a new life needs; all before it are done with.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     closed_until: int = 0
     next_offset: int = 0
+    resume_at: int = 0
     accepted: int = 0
     duplicate: int = 0
     late: int = 0
@@ -142,12 +144,13 @@ class Closing:
     next_offset: int
     late: int
 
-    def progress(self, before: Progress, accepted: int) -> Progress:
+    def progress(self, before: Progress, accepted: int, resume_at: int = 0) -> Progress:
         """Return the progress after ``accepted`` distinct readings of these were published."""
         received = sum(window.readings for window in self.windows)
         return Progress(
             closed_until=self.closed_until,
             next_offset=self.next_offset,
+            resume_at=min(resume_at, self.next_offset),
             accepted=before.accepted + accepted,
             duplicate=before.duplicate + received - accepted,
             late=self.late,
@@ -259,6 +262,10 @@ class PartitionWindows:
         never close. Not to be called while frames may be waiting unread.
         """
         self._silent_ms += elapsed_ms
+
+    def not_silent(self) -> None:
+        """Tell that the partition may have unread frames: silence begins anew."""
+        self._silent_ms = 0
 
     def due(self) -> Closing | None:
         """Return the windows whose lateness has run out, taken out of the open ones."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,38 +261,40 @@ def assert_everything_arrived(system: System, truth_folder: Path, timeout_s: flo
     """Wait until the last window is in the database; then hold everything against the truth."""
     truth = Truth(truth_folder)
     assert truth.counts["acked"] == truth.counts["published"], truth.counts
-    last = max(ts for kind in truth.kinds for _, ts in truth.rows(kind))
-    newest = dict.fromkeys(truth.kinds, last // (WINDOW_S * 1000) * WINDOW_S * 1000)
-
-    def settled() -> bool:
-        with psycopg.connect(system.url) as connection:
-            raw = sum(
-                connection.execute(f"SELECT count(*) FROM readings_{kind}").fetchone()[0]  # type: ignore[index]
-                for kind in truth.kinds
-            )
-        reports = read_reports(system.kafka, "worker")
-        newest_report = max(reports, key=lambda report: report.at)
-        in_flight = sum(counts.in_flight for counts in newest_report.kinds.values())
-        return raw >= sum(len(truth.rows(kind)) for kind in newest) and in_flight == 0
-
-    wait_until(settled, "all rows and windows", timeout_s=timeout_s, every_s=1.0)
-    city = read_city(system.city_file)
-    rows = assert_rows_equal_truth(system.url, truth)
+    rows = sum(len(truth.rows(kind)) for kind in truth.kinds)
     wait_until(
-        lambda: len(stored_traffic(system.url)) >= _expected_segments(truth, city),
-        "all results stored",
-        timeout_s=30,
-        every_s=0.5,
+        lambda: _count_rows(system.url, truth) >= rows,
+        "all rows",
+        timeout_s=timeout_s,
+        every_s=1.0,
     )
-    windows = assert_traffic_equals_oracle(system.url, truth, city)
-    for kind in truth.kinds:
-        if kind != "traffic":
-            windows += assert_environment_equals_oracle(system.url, truth, kind)
+    assert rows == assert_rows_equal_truth(system.url, truth)
+    city = read_city(system.city_file)
+    windows = _eventually(lambda: assert_traffic_equals_oracle(system.url, truth, city), timeout_s)
+    for kind in set(truth.kinds) - {"traffic"}:
+        windows += _eventually(
+            partial(assert_environment_equals_oracle, system.url, truth, kind), timeout_s
+        )
     ledger = json.loads(system.run("ledger", "--json").splitlines()[-1])
     print(f"{rows} rows and {windows} windows equal the truth; ledger {ledger}")  # noqa: T201
     return truth
 
 
-def _expected_segments(truth: Truth, city: City) -> int:
-    kept = windows_of(truth.readings("traffic"), WINDOW_S * 1000)
-    return sum(len(traffic_of(list(window.values()), city)) for window in kept.values())
+def _count_rows(url: str, truth: Truth) -> int:
+    with psycopg.connect(url) as connection:
+        return sum(
+            connection.execute(f"SELECT count(*) FROM readings_{kind}").fetchone()[0]  # type: ignore[index]
+            for kind in truth.kinds
+        )
+
+
+def _eventually(check: Callable[[], int], timeout_s: float) -> int:
+    """Repeat ``check`` until it holds; then what it returned, or at last its failure."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(2)

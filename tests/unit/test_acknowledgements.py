@@ -12,7 +12,7 @@ from streams.acknowledgements import HeldFrames
 def test_frames_are_released_in_order_and_only_when_their_windows_are(waits, closings) -> None:  # type: ignore[no-untyped-def]
     held: HeldFrames[int] = HeldFrames()
     for offset, until in enumerate(waits):
-        held.hold(offset, until, late_pending=False)
+        held.hold(offset, offset, until)
     released: list[int] = []
     closed = 0
     for closing in closings:
@@ -22,13 +22,15 @@ def test_frames_are_released_in_order_and_only_when_their_windows_are(waits, clo
         assert all(waits[offset] <= closed for offset in released)
         if len(released) < len(waits):
             assert waits[len(released)] > closed, "the next frame could have been released"
+            assert held.first_unfinished(closed) == len(released)
 
 
 def test_an_unconfirmed_late_reading_holds_its_frame_and_those_after_it() -> None:
     held: HeldFrames[str] = HeldFrames()
-    first = held.hold("first", 0, late_pending=True)
-    held.hold("second", 0, late_pending=False)
+    first = held.hold("first", 7, 0, late_pending=True)
+    held.hold("second", 8, 0)
     assert held.release(100) == []
+    assert held.first_unfinished(100) == 7
     held.late_confirmed(first)
     assert held.release(100) == ["first", "second"]
     assert len(held) == 0
