@@ -18,13 +18,16 @@ from benchmarks.stage import embedded_kafka
 from benchmarks.worker_run import WorkerRun, run_worker
 from benchmarks.workload import Load, traffic_city
 from civicstream.geojson import write_city
+from civicstream.kinds import KINDS
 from civicstream.settings import WindowSettings
 
-__all__ = ["growth", "run"]
+__all__ = ["copies_held", "run"]
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 INTERVAL_S = 60.0
 FRAME_READINGS = 1_000
+# Key, time, area code, time of ingestion and the measures of a traffic reading in a window.
+READING_BYTES = 8 + 8 + 4 + 8 + 8 * len(KINDS["traffic"].measures)
 # The first minute closes 35 s into the second: until then everything stays open.
 FEWEST_MINUTES = 2
 # The largest city takes as long as the others together, most of it to read its model. A run
@@ -85,7 +88,7 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
             sizes = [*(measure(sensors) for sensors in others), last.result()]
     return {
         "sizes": [size.row() for size in sizes],
-        "bytes_per_open_reading_growth": growth(sizes),
+        "copies_of_open_readings": copies_held(sizes),
     }
 
 
@@ -101,9 +104,8 @@ def _measure(sensors: int, readings: int, folder: Path) -> Size:
         return Size(sensors, run_worker(kafka, produced, city_file, folder, timeout_s=timeout_s))
 
 
-def growth(sizes: list[Size]) -> float | None:
-    """Return how many times more bytes a reading costs in the largest city than in the one
-    before it; in smaller ones the allocator's own megabytes outweigh the readings.
+def copies_held(sizes: list[Size]) -> float:
+    """Return how many times the columns of its open readings a worker held at most, in the
+    largest city; in smaller ones the allocator's own megabytes outweigh the readings.
     """
-    before, largest = (size.bytes_per_open_reading for size in sizes[-2:])
-    return round(largest / before, 2) if before > 0 else None
+    return round(sizes[-1].bytes_per_open_reading / READING_BYTES, 2)

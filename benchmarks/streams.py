@@ -23,6 +23,7 @@ from benchmarks.kafka_input import produce_frames, produce_json
 from benchmarks.stage import embedded_kafka, running
 from benchmarks.worker_run import WorkerRun, run_worker
 from benchmarks.workload import Load, traffic_city
+from civicstream.embedded.processes import wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.geojson import write_city
 from civicstream.settings import KafkaSettings
@@ -133,11 +134,17 @@ def _measure_peer(
         printed: list[str] = []
 
         def has_reported() -> bool:
+            # A peer ends right after its report: it must not be found ended before it is read.
+            ended = not child.alive()
             text = child.log_file.read_text(encoding="utf-8", errors="replace")
             printed[:] = [line for line in text.splitlines() if line.startswith('{"readings"')]
+            if ended and not printed:
+                raise ServerUnavailable(
+                    f"{peer.name} ended with code {child.returncode}:\n{child.last_words()}"
+                )
             return bool(printed)
 
-        child.wait_ready(has_reported, timeout_s=60 + 10 * seconds)
+        wait_until(has_reported, f"{peer.name} to report", timeout_s=60 + 10 * seconds)
     figures = msgspec.json.decode(printed[-1], type=PeerFigures)
     if figures.readings != readings:
         raise ServerUnavailable(f"{peer.name} read {figures.readings:,} of {readings:,} readings")

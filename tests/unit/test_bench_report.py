@@ -17,7 +17,7 @@ RESULTS = {
             {"sensors": 1_000, "peak_mb": 130, "readings_per_s": 90_000},
             {"sensors": 1_000_000, "peak_mb": 900, "readings_per_s": 400_000},
         ],
-        "bytes_per_open_reading_growth": 1.0,
+        "copies_of_open_readings": 1.0,
     },
     "e2e": {"error": "ServerUnavailable: up ended | early"},
 }
