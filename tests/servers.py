@@ -18,7 +18,7 @@ from psycopg import sql
 from civicstream.embedded.processes import Child, free_port, wait_until
 
 CACHE = Path(
-    os.environ.get("CIVICSTREAM_TEST_CACHE")
+    os.environ.get("TEST_SERVERS_CACHE")
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "civicstream"
 )
 TIMESCALE_ROOT = CACHE / "timescaledb"

@@ -2,7 +2,7 @@
 # Puts the real servers of the tests in place, once per machine: mosquitto from Debian, and
 # TimescaleDB from Debian 13 in a cache folder outside the checkout. Says what cannot be had.
 set -u
-cache="${CIVICSTREAM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/civicstream}"
+cache="${TEST_SERVERS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/civicstream}"
 root="$cache/timescaledb"
 
 need_packages() {
