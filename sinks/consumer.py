@@ -10,11 +10,11 @@ import threading
 from collections.abc import Mapping
 from uuid import UUID
 
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka_clients import client_config, consumer
+from civicstream.kafka_clients import admin_client, consumer
 from civicstream.settings import Settings
 from sinks.records import KafkaRecord, Place
 
@@ -114,7 +114,7 @@ class Intake:
     def topic_ids(self) -> dict[str, UUID]:
         """Return the id of each subscribed topic; raise ServerUnavailable if Kafka is away."""
         try:
-            admin = KafkaAdminClient(**client_config(self._kafka), bootstrap_timeout_ms=3_000)
+            admin = admin_client(self._kafka, bootstrap_timeout_ms=3_000)
             try:
                 described = admin.describe_topics(self._topics)
             finally:
