@@ -10,17 +10,29 @@ from typing import Literal
 import msgspec
 
 __all__ = [
+    "Anomaly",
     "Counts",
     "DeadLetter",
     "EnvironmentResult",
     "EnvironmentRow",
+    "ForecastRow",
+    "FrameGap",
+    "Health",
+    "Incident",
+    "IncidentState",
     "LedgerReport",
+    "SensorHealth",
     "Status",
+    "TrafficForecast",
     "TrafficResult",
     "TrafficRow",
 ]
 
 Status = Literal["provisional", "final"]
+
+IncidentState = Literal["suspected", "confirmed", "clearing", "cleared"]
+
+Health = Literal["ok", "stuck", "flat", "impossible", "silent", "skewed", "drifting"]
 
 
 class TrafficRow(msgspec.Struct, frozen=True):
@@ -76,6 +88,127 @@ class EnvironmentResult(msgspec.Struct, frozen=True):
     readings: int
     sensors: int
     measures: list[EnvironmentRow]
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """One version of an incident between two neighbouring detectors; key: area.
+
+    Versions of one ``id`` count from 1 without gaps; the newest is what is known now. Methods
+    and formulas: docs/traffic.md.
+    """
+
+    id: str
+    version: int
+    state: IncidentState
+    algorithm: str
+    area: str
+    corridor: str
+    segment: str
+    """The segment whose capacity is lost, as far as the evidence tells."""
+    upstream_segment: str
+    """The detectors whose readings show it; the incident is between the two."""
+    downstream_segment: str
+    position: float
+    """Estimated share of the way from the upstream detector to the downstream one, 0..1."""
+    severity: float
+    """Estimated share of the capacity that is lost, 0..1."""
+    confidence: float
+    estimated_start: int
+    first_evidence: int
+    """End of the first window that spoke for it."""
+    last_evidence: int
+    delay_veh_h: float
+    """Vehicle-hours lost so far against the segments' usual state."""
+    queue_m: float
+    """Present length of the queue upstream."""
+    window_end: int
+    """End of the window this version follows from."""
+    computed_at: int
+
+
+class ForecastRow(msgspec.Struct, frozen=True):
+    """One segment; every list has a value per horizon, null where nothing can be said."""
+
+    segment: str
+    speed_kmh: list[float | None]
+    speed_low_kmh: list[float | None]
+    speed_high_kmh: list[float | None]
+    flow_veh_h: list[float | None]
+    flow_low_veh_h: list[float | None]
+    flow_high_veh_h: list[float | None]
+
+
+class TrafficForecast(msgspec.Struct, frozen=True):
+    """Speed and flow of one area's segments ahead, with 80 % intervals; key: area.
+
+    ``made_at`` is the end of the newest window it knows; row lists follow ``horizons_min``.
+    """
+
+    area: str
+    made_at: int
+    horizons_min: list[int]
+    computed_at: int
+    segments: list[ForecastRow]
+
+
+class SensorHealth(msgspec.Struct, frozen=True):
+    """A change of one sensor's state of health; key: area.
+
+    While it is not ``ok`` the sensor is left out of the results.
+    """
+
+    sensor_key: int
+    kind: str
+    area: str
+    sensor: str | None
+    """None where the city model does not have it; the table ``sensors`` does."""
+    health: Health
+    reason: str
+    """One sentence with the measure, the value and what was expected."""
+    since: int
+    before: Health
+    window_end: int
+    computed_at: int
+
+
+class Anomaly(msgspec.Struct, frozen=True):
+    """One version of something unusual that a healthy sensor measures; key: area."""
+
+    id: str
+    version: int
+    state: Literal["open", "closed"]
+    kind: str
+    area: str
+    sensor_key: int
+    sensor: str | None
+    """None where the city model does not have it; the table ``sensors`` does."""
+    measure: str
+    score: float
+    """The highest anomaly score so far, 0..1."""
+    value: float
+    """What was measured when this version was made."""
+    expected: float
+    low: float
+    high: float
+    """What is usual at that time: the 98 % interval around ``expected``."""
+    started_at: int
+    last_at: int
+    window_end: int
+    computed_at: int
+
+
+class FrameGap(msgspec.Struct, frozen=True):
+    """Alert: frames of a gateway never came. ``missing`` frames from number ``first`` on."""
+
+    gateway: str
+    epoch: int
+    topic: str
+    partition: int
+    first: int
+    missing: int
+    at: int
+    alert: str = "frame_gap"
+    severity: str = "critical"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):

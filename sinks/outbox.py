@@ -12,33 +12,19 @@ from kafka.errors import KafkaError
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
-from civicstream.events import DeadLetter, LedgerReport
+from civicstream.events import DeadLetter, FrameGap, LedgerReport
 from civicstream.kafka_clients import producer
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.letters import letter_id
 from sinks.sequences import Gap
 
-__all__ = ["FrameGap", "Outbox"]
+__all__ = ["Outbox"]
 
 log = logging.getLogger(__name__)
 
 _CONFIRM_S = 15
 """How long to wait for Kafka's confirmation before the transaction is given up and tried again."""
-
-
-class FrameGap(msgspec.Struct, frozen=True):
-    """Alert: frames of a gateway never came. ``missing`` frames from number ``first`` on."""
-
-    gateway: str
-    epoch: int
-    topic: str
-    partition: int
-    first: int
-    missing: int
-    at: int
-    alert: str = "frame_gap"
-    severity: str = "critical"
 
 
 class Outbox:
