@@ -94,9 +94,10 @@ class Arrivals:
     def close(self) -> None:
         self._consumer.close()
 
-    def refresh(self) -> None:
-        """Take in what is new."""
-        for at, records in self._consumer.poll(timeout_ms=200).items():
+    def refresh(self, wait_ms: int = 200) -> int:
+        """Take in what is new; return how many records that were."""
+        polled = self._consumer.poll(timeout_ms=wait_ms)
+        for at, records in polled.items():
             for record in records:
                 if at.topic in self._kinds:
                     headers = FrameHeaders.from_kafka(record.headers)
@@ -110,6 +111,7 @@ class Arrivals:
                     self.letters.append(msgspec.json.decode(record.value, type=DeadLetter))
                 else:
                     self.reports.append(msgspec.json.decode(record.value, type=LedgerReport))
+        return sum(map(len, polled.values()))
 
     def wait_ready(self, child: Child, since_ms: int | None = None, timeout_s: float = 30) -> None:
         """Return when the gateway called like the child, started by now, has reported."""
@@ -142,7 +144,9 @@ class Arrivals:
         wait_until(arrived, f"{count} dead letters on Kafka", timeout_s=timeout_s)
 
     def last_report(self, instance: str = "g1") -> LedgerReport:
-        self.refresh()
+        """Return the gateway's newest report, read up to the end of all topics."""
+        while self.refresh(wait_ms=300):
+            pass
         return [r for r in self.reports if r.instance == instance][-1]
 
     def sequences(self) -> dict[tuple[str, int, str, int], list[int]]:

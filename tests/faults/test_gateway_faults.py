@@ -243,26 +243,25 @@ def test_a_flood_at_qos_0_while_kafka_hangs_stays_within_bounds_and_connected(
     limits = {"gateway__max_in_flight": 1_000, "mqtt__keepalive_s": 5}
     try:
         create_topics(kafka)
-        arrivals = Arrivals(kafka)
-        with gateway(mosquitto, kafka, arrivals, tmp_path, **limits) as child:
-            at_rest = psutil.Process(child.pid).memory_info().rss
-            os.kill(broker.pid, signal.SIGSTOP)
-            careless = [(topic, payload, 0, False) for topic, payload in traffic(30_000)]
-            paho_publish.multiple(careless, hostname="127.0.0.1", port=mosquitto.port)
-            wait_until(
-                lambda: "not reading from MQTT" in child.last_words(), "the bound", timeout_s=10
-            )
-            reading = json.dumps({"ts": now_ms(), "intensity": 3, "period": 20})
-            publish(mosquitto, "city/v1/traffic/north/careful", reading)
-            time.sleep(12)  # more than twice the keepalive, which is what is tested
-            assert psutil.Process(child.pid).memory_info().rss < at_rest + 50e6
-            os.kill(broker.pid, signal.SIGCONT)
-            careful = keys_of([("city/v1/traffic/north/careful", reading.encode())])
-            arrivals.wait_for(careful)
-            assert child.last_words(50).count("connected to MQTT") == 1
-        counts = arrivals.last_report().kinds["traffic"]
-        assert (counts.imbalance, counts.in_flight) == (0, 0)
-        arrivals.close()
+        with closing(Arrivals(kafka)) as arrivals:
+            with gateway(mosquitto, kafka, arrivals, tmp_path, **limits) as child:
+                at_rest = psutil.Process(child.pid).memory_info().rss
+                os.kill(broker.pid, signal.SIGSTOP)
+                careless = [(topic, payload, 0, False) for topic, payload in traffic(30_000)]
+                paho_publish.multiple(careless, hostname="127.0.0.1", port=mosquitto.port)
+                wait_until(
+                    lambda: "not reading from MQTT" in child.last_words(), "the bound", timeout_s=10
+                )
+                reading = json.dumps({"ts": now_ms(), "intensity": 3, "period": 20})
+                publish(mosquitto, "city/v1/traffic/north/careful", reading)
+                time.sleep(12)  # more than twice the keepalive, which is what is tested
+                assert psutil.Process(child.pid).memory_info().rss < at_rest + 50e6
+                os.kill(broker.pid, signal.SIGCONT)
+                careful = keys_of([("city/v1/traffic/north/careful", reading.encode())])
+                arrivals.wait_for(careful)
+                assert child.last_words(50).count("connected to MQTT") == 1
+            counts = arrivals.last_report().kinds["traffic"]
+            assert (counts.imbalance, counts.in_flight) == (0, 0)
     finally:
         os.kill(broker.pid, signal.SIGCONT)
         broker.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,9 @@ def test_kafka_unreachable_at_start_is_waited_for_with_a_clear_message(
         flood(mosquitto.port, messages, timeout_s=10)
         broker = start_kafka(port, tmp_path / "kafka")
         create_topics(kafka)
-        arrivals = Arrivals(kafka)
-        arrivals.wait_ready(child, since_ms=0)
-        arrivals.wait_for(keys_of(messages))
-        arrivals.close()
+        with closing(Arrivals(kafka)) as arrivals:
+            arrivals.wait_ready(child, since_ms=0)
+            arrivals.wait_for(keys_of(messages))
     finally:
         child.stop()
         if broker is not None:
@@ -166,9 +166,8 @@ def test_missing_topics_are_waited_for(
     try:
         child.wait_ready(lambda: "run `civicstream init`" in child.last_words())
         create_topics(kafka)
-        found = Arrivals(kafka)
-        found.wait_ready(child, since_ms=0)
-        found.close()
+        with closing(Arrivals(kafka)) as found:
+            found.wait_ready(child, since_ms=0)
     finally:
         child.stop()
 
