@@ -11,7 +11,17 @@ from typing import Any
 import msgspec
 
 from civicstream import __version__
-from civicstream.events import DeadLetter, EnvironmentResult, LedgerReport, TrafficResult
+from civicstream.events import (
+    Anomaly,
+    DeadLetter,
+    EnvironmentResult,
+    FrameGap,
+    Incident,
+    LedgerReport,
+    SensorHealth,
+    TrafficForecast,
+    TrafficResult,
+)
 from civicstream.kinds import KINDS, Kind, Measure
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, Topic, frames_topic, topic_name
@@ -23,6 +33,11 @@ Json = dict[str, Any]
 _EVENTS: dict[str, type[msgspec.Struct]] = {
     "results.traffic": TrafficResult,
     "results.environment": EnvironmentResult,
+    "incidents": Incident,
+    "forecasts": TrafficForecast,
+    "health": SensorHealth,
+    "anomalies": Anomaly,
+    "alerts": FrameGap,
     "deadletter": DeadLetter,
     "ledger": LedgerReport,
 }

@@ -83,6 +83,7 @@ class DatabaseSettings(_Section):
     chunk_days: float = Field(1.0, gt=0, le=365)
     readings_retention_days: int = Field(30, ge=1)
     results_retention_days: int = Field(730, ge=1)
+    forecasts_retention_days: int = Field(14, ge=1)
     dead_letters_retention_days: int = Field(90, ge=1)
 
 

@@ -9,6 +9,15 @@ import msgspec
 import pytest
 
 from civicstream.asyncapi import document
+from civicstream.events import (
+    Anomaly,
+    ForecastRow,
+    FrameGap,
+    Incident,
+    SensorHealth,
+    TrafficForecast,
+    TrafficResult,
+)
 from civicstream.kinds import KINDS
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, parse_mqtt_topic
@@ -82,3 +91,36 @@ def test_kafka_addresses_are_declared_topics() -> None:
     addresses = {c["address"] for n, c in DOCUMENT["channels"].items() if n.startswith("kafka.")}
     assert addresses <= {f"city.{name}" for name in TOPICS}
     assert {f"city.frames.{kind}" for kind in KINDS} <= addresses
+
+
+@pytest.mark.parametrize(
+    ("topic", "event"),
+    [
+        ("results.traffic", TrafficResult),
+        ("incidents", Incident),
+        ("forecasts", TrafficForecast),
+        ("health", SensorHealth),
+        ("anomalies", Anomaly),
+        ("alerts", FrameGap),
+    ],
+)
+def test_an_events_channel_leads_to_a_schema_with_all_its_fields(
+    topic: str, event: type[msgspec.Struct]
+) -> None:
+    message = DOCUMENT["channels"][f"kafka.{topic}"]["messages"][topic]
+    schema = _resolve(_resolve(message["$ref"])["payload"]["$ref"])
+    assert list(schema["properties"]) == list(event.__struct_fields__)
+    assert set(schema["required"]) == {
+        field.name for field in msgspec.structs.fields(event) if field.required
+    }
+
+
+def test_what_may_be_missing_in_a_forecast_may_be_null() -> None:
+    row = _resolve(f"#/components/schemas/{ForecastRow.__name__}")
+    low = row["properties"]["speed_low_kmh"]
+    assert {kind["type"] for kind in low["items"]["anyOf"]} == {"number", "null"}
+
+
+def test_a_sensors_health_is_one_of_the_declared_states() -> None:
+    health = _resolve(f"#/components/schemas/{SensorHealth.__name__}")["properties"]["health"]
+    assert {"ok", "stuck", "silent", "drifting"} < set(health["enum"])
