@@ -81,7 +81,8 @@ def simulate(
             simulation.blocks(),
             Pace(wall_ms, event_ms, plan.speed),
             stop,
-            finish=lambda: (simulation.incidents, {"withheld": simulation.withheld}),
+            incidents=lambda: simulation.incidents,
+            about=lambda: {"withheld": simulation.withheld},
             batch=plan.batch,
         )
 
@@ -105,13 +106,15 @@ def publish_blocks(
     blocks: Iterable[Block],
     pace: Pace,
     stop: threading.Event,
-    finish: Callable[[], tuple[list[Incident], dict[str, Any]]],
+    incidents: Callable[[], list[Incident]],
+    about: Callable[[], dict[str, Any]],
     batch: int,
 ) -> dict[str, Any]:
     """Publish the blocks, wait for the acks, write the truth, return its counts.
 
     ``run.duration_s`` counts from the start of ``pace``: the same messages go out however long
-    preparing them took.
+    preparing them took. ``incidents`` are those begun so far, noted in the truth block by block;
+    ``about`` joins the counts at the end.
     """
     truth = Truth(city, run.truth)
     started, since = now_ms(), time.monotonic()
@@ -123,18 +126,22 @@ def publish_blocks(
     def counts() -> tuple[int, int]:
         return broadcast.published * batch, publisher.acked * batch
 
+    def noted() -> Iterator[Block]:
+        for block in blocks:
+            truth.happened(pace.event_ms, block.end_ms, incidents())
+            yield block
+
     with show_progress(counts) as progress:
         broadcast = Broadcast(
             city, settings.mqtt.root, publisher, truth, wall_ms, stop, progress.tick
         )
         until = np.inf if run.duration_s is None else pace.wall_ms + run.duration_s * 1000
         try:
-            broadcast.run(blocks, pace, until)
+            broadcast.run(noted(), pace, until)
             missing = publisher.drain(_DRAIN_S)
         finally:
-            incidents, about = finish()
             span = {"started_at": started, "ended_at": int(wall_ms())}
-            totals = truth.close(incidents, about | span)
+            totals = truth.close(about() | span)
     if missing:
         log.warning("%d messages were not acked within %g s of the end", missing, _DRAIN_S)
     log.info("published %d readings, %d acked", totals["published"], totals["acked"])

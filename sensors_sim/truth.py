@@ -1,14 +1,13 @@
 """The truth of a run: every reading that was published, which fault it has, whether it was acked.
 
 A folder with ``<kind>.arrow`` (Arrow IPC streams, one row per reading and publication),
-``incidents.json`` and ``counts.json``. Rows go to disk as soon as their messages are settled,
-so a run of any length needs the memory of its last seconds only.
+``counts.json``, and what happened (``truth_events``). Rows go to disk as soon as their messages
+are settled, so a run of any length needs the memory of its last seconds only.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from civicstream.errors import ConfigurationError
 from civicstream.frames import arrow_schema
 from sensors_sim.incidents import Incident
 from sensors_sim.messages import FAULTS, MALFORMATIONS, Block, Messages, fault_code
+from sensors_sim.truth_events import EVENT_FILES, EventTruth
 
 __all__ = ["ACKED", "REFUSED", "SENT", "Outgoing", "Truth", "truth_schema"]
 
@@ -77,6 +77,12 @@ class Truth:
         self._malformations: Counter[str] = Counter()
         if folder:
             _prepare(folder)
+        self._events = EventTruth(city, folder) if folder else None
+
+    def happened(self, start_ms: int, end_ms: int, incidents: list[Incident]) -> None:
+        """Note the incidents begun so far; event time has gone from ``start_ms`` to ``end_ms``."""
+        if self._events:
+            self._events.happened(start_ms, end_ms, incidents)
 
     def begin(self, block: Block) -> Outgoing:
         """Take a block in; its rows are written when all its messages are settled."""
@@ -90,7 +96,7 @@ class Truth:
         while self._open and not self._open[0].unsettled:
             self._write(self._open.popleft())
 
-    def close(self, incidents: list[Incident], about: dict[str, Any]) -> dict[str, Any]:
+    def close(self, about: dict[str, Any]) -> dict[str, Any]:
         """Write everything that was published, settled or not; return the counts."""
         while self._open:
             self._write(self._open.popleft())
@@ -98,19 +104,8 @@ class Truth:
             file.close()
         counts = self._counts() | about
         if self._folder:
-            encode = msgspec.json.encode
-            segments = self._city.segments
-            found = [
-                asdict(i)
-                | {
-                    "segment": segments[i.segment].id,
-                    "area": segments[i.segment].area,
-                    "corridor": segments[i.segment].corridor,
-                }
-                for i in incidents
-            ]
-            (self._folder / "incidents.json").write_bytes(msgspec.json.format(encode(found)))
-            (self._folder / "counts.json").write_bytes(msgspec.json.format(encode(counts)))
+            encoded = msgspec.json.format(msgspec.json.encode(counts))
+            (self._folder / "counts.json").write_bytes(encoded)
         return counts
 
     def _counts(self) -> dict[str, Any]:
@@ -208,7 +203,7 @@ def _prepare(folder: Path) -> None:
     """Make the folder; what an earlier run left in it would be taken for this run's truth."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("incidents.json", "counts.json", *(f"{k}.arrow" for k in Sensors.kind_names)):
+        for name in (*EVENT_FILES, "counts.json", *(f"{k}.arrow" for k in Sensors.kind_names)):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigurationError(f"--truth {folder}: {error.strerror}") from error
