@@ -9,17 +9,40 @@ from typing import TypeVar
 import msgspec
 
 from civicstream.errors import CorruptFrame, DataError
-from civicstream.events import DeadLetter, EnvironmentResult, TrafficResult
+from civicstream.events import (
+    Anomaly,
+    DeadLetter,
+    EnvironmentResult,
+    Incident,
+    SensorHealth,
+    TrafficForecast,
+    TrafficResult,
+)
 from civicstream.frames import Frame, FrameHeaders, decode
 from civicstream.kinds import KINDS
 from civicstream.topics import frames_topic, topic_name
+from sinks.intelligence import forecast_fault
 from sinks.letters import StoredLetter, corrupt_record
 from sinks.records import KafkaRecord, Place
 
 __all__ = ["Batch", "LateFrame", "RawFrame", "Routes"]
 
 
-_Event = TypeVar("_Event", DeadLetter, TrafficResult, EnvironmentResult)
+_Event = TypeVar("_Event", bound=msgspec.Struct)
+
+_EVENTS: dict[str, type[msgspec.Struct]] = {
+    "results.traffic": TrafficResult,
+    "results.environment": EnvironmentResult,
+    "incidents": Incident,
+    "forecasts": TrafficForecast,
+    "health": SensorHealth,
+    "anomalies": Anomaly,
+}
+"""What the topics with one JSON event a record hold."""
+
+_INT8_END = 2**63
+_INT4_END = 2**31
+_LAST_TS_MS = 253_402_300_800_000  # the year 10,000: no clock is that wrong
 
 
 @dataclass(frozen=True)
@@ -46,14 +69,13 @@ class Routes:
 
     def __init__(self, prefix: str) -> None:
         self.kind_of = {topic_name(prefix, frames_topic(kind)): kind for kind in KINDS}
-        self.traffic = topic_name(prefix, "results.traffic")
-        self.environment = topic_name(prefix, "results.environment")
+        self.event_of = {topic_name(prefix, name): event for name, event in _EVENTS.items()}
         self.late = topic_name(prefix, "late")
         self.dead_letters = topic_name(prefix, "deadletter")
 
     @property
     def topics(self) -> list[str]:
-        return [*self.kind_of, self.traffic, self.environment, self.late, self.dead_letters]
+        return [*self.kind_of, *self.event_of, self.late, self.dead_letters]
 
 
 @dataclass
@@ -66,6 +88,9 @@ class Batch:
     late: list[LateFrame] = field(default_factory=list)
     traffic: list[TrafficResult] = field(default_factory=list)
     environment: list[EnvironmentResult] = field(default_factory=list)
+    forecasts: list[TrafficForecast] = field(default_factory=list)
+    histories: dict[type[msgspec.Struct], list[msgspec.Struct]] = field(default_factory=dict)
+    """Incidents, changes of health and anomalies: a row each."""
     letters: list[StoredLetter] = field(default_factory=list)
     rejected: list[DeadLetter] = field(default_factory=list)
     """What this sink itself could not read."""
@@ -90,19 +115,18 @@ class Batch:
             raise CorruptFrame("empty_record", "the record has no value")
         if topic in routes.kind_of:
             self._add_frame(record, routes.kind_of[topic], record.value)
-        elif topic == routes.traffic:
-            self._add_traffic(record.value)
-        elif topic == routes.environment:
-            self._add_environment(record.value)
+        elif topic in routes.event_of:
+            self._add_event(_from_json(record.value, routes.event_of[topic]))
         elif topic == routes.late:
             self._add_late(record, record.value)
         else:
             letter = _from_json(record.value, DeadLetter)
+            _check_letter(letter)
             self.letters.append(StoredLetter.of(record, letter))
             self.rows += 1
 
     def _add_frame(self, record: KafkaRecord, kind: str, value: bytes) -> None:
-        headers = FrameHeaders.from_kafka(record.headers)
+        headers = _frame_headers(record)
         frame = decode(value, kind)
         if headers.count != len(frame):
             raise CorruptFrame(
@@ -112,24 +136,31 @@ class Batch:
         self.frames.setdefault(kind, []).append(raw)
         self.rows += len(frame)
 
-    def _add_traffic(self, value: bytes) -> None:
-        result = _from_json(value, TrafficResult)
-        if result.status == "final":
-            self.traffic.append(result)
-            self.rows += len(result.segments)
-
-    def _add_environment(self, value: bytes) -> None:
-        result = _from_json(value, EnvironmentResult)
-        if result.status == "final":
-            self.environment.append(result)
-            self.rows += len(result.measures)
+    def _add_event(self, event: msgspec.Struct) -> None:
+        if isinstance(event, TrafficResult):
+            if event.status == "final":
+                self.traffic.append(event)
+                self.rows += len(event.segments)
+        elif isinstance(event, EnvironmentResult):
+            if event.status == "final":
+                self.environment.append(event)
+                self.rows += len(event.measures)
+        elif isinstance(event, TrafficForecast):
+            if fault := forecast_fault(event):
+                raise CorruptFrame("foreign_record", f"not a forecast: {fault}")
+            self.forecasts.append(event)
+            self.rows += len(event.segments) * len(event.horizons_min)
+        else:
+            self.histories.setdefault(type(event), []).append(event)
+            self.rows += 1
 
     def _add_late(self, record: KafkaRecord, value: bytes) -> None:
-        headers = FrameHeaders.from_kafka(record.headers)
+        headers = _frame_headers(record)
         found = dict(record.headers)
         try:
             kind, closed_until = found["kind"].decode(), int(found["closed_until"])
             frame = decode(value, KINDS[kind].name)
+            _check_range("closed_until", closed_until, _INT8_END)
         except (KeyError, ValueError) as error:
             raise CorruptFrame(
                 "late_headers", f"header kind or closed_until missing or malformed: {error!r}"
@@ -143,3 +174,24 @@ def _from_json(value: bytes, of: type[_Event]) -> _Event:
         return msgspec.json.decode(value, type=of)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptFrame("foreign_record", f"not a {of.__name__}: {error}") from error
+
+
+def _frame_headers(record: KafkaRecord) -> FrameHeaders:
+    headers = FrameHeaders.from_kafka(record.headers)
+    for name in ("epoch", "seq", "ingested_at"):
+        _check_range(name, getattr(headers, name), _INT8_END, "frame_headers")
+    return headers
+
+
+def _check_range(name: str, value: int | None, end: int, reason: str = "late_headers") -> None:
+    """Raise CorruptFrame for a number that no column could hold: it would fail every batch."""
+    if value is not None and not 0 <= value < end:
+        raise CorruptFrame(reason, f"{name} {value} is outside 0..{end - 1}")
+
+
+def _check_letter(letter: DeadLetter) -> None:
+    for name, end in (
+        *(("count", _INT4_END), ("partition", _INT4_END), ("offset", _INT8_END)),
+        *(("payload_bytes", _INT8_END), ("received_at", _LAST_TS_MS)),
+    ):
+        _check_range(name, getattr(letter, name), end, "foreign_record")

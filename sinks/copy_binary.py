@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HEADER", "TRAILER", "ColumnType", "copy_buffer", "representable"]
+__all__ = ["HEADER", "TRAILER", "ColumnType", "copy_buffer", "integers", "representable"]
 
 ColumnType = Literal["int4", "int8", "float8", "timestamptz", "text"]
 """``timestamptz`` takes int64 epoch milliseconds, ``text`` a sequence of str or None, the
@@ -50,6 +50,14 @@ def representable(column_type: ColumnType, values: NDArray[Any]) -> NDArray[np.b
     elif column_type == "timestamptz":
         fits = (values >= _FIRST_TS_MS) & (values <= _LAST_TS_MS)
     return fits
+
+
+def integers(values: Sequence[int]) -> NDArray[Any]:
+    """Return the column of these numbers, which JSON lets be of any size."""
+    try:
+        return np.array(values, np.int64)
+    except OverflowError:  # the row is to fail on it when it is written, not the batch here
+        return np.array(values, object)
 
 
 def copy_buffer(

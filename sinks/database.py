@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-BAD_DATA = (psycopg.DataError, psycopg.IntegrityError)
+# A text too long for an index is "program limit exceeded", which psycopg counts as operational.
+BAD_DATA = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded)
 """What PostgreSQL raises when values, not circumstances, are at fault."""
 
 # A cut link must be noticed in seconds, not after the system's two hours of TCP patience.

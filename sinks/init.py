@@ -87,7 +87,7 @@ def init_database(
                 sql.SQL("SET LOCAL search_path = {}, pg_temp").format(sql.Identifier(schema))
             )
             try:
-                applied = migrate(connection, settings.database, timescale)
+                applied = migrate(connection, settings.database, timescale, settings.windows.size_s)
                 grant_privileges(connection)
             except errors.InsufficientPrivilege as error:
                 raise ConfigurationError(

@@ -29,6 +29,7 @@ from sinks.timescale import (
     policies,
     refresh_policy,
 )
+from sinks.views import statements, views
 
 __all__ = ["Migration", "fill_new_rollups", "latest_version", "migrate", "migrations"]
 
@@ -75,9 +76,14 @@ def latest_version() -> int:
 
 
 def migrate(
-    connection: Connection, database: DatabaseSettings, timescale: Timescale | None
+    connection: Connection,
+    database: DatabaseSettings,
+    timescale: Timescale | None,
+    window_s: int,
 ) -> list[str]:
     """Apply what is missing inside the caller's transaction; return the names of what was new.
+
+    ``window_s``: size of the windows whose results are stored.
 
     Raise ConfigurationError when an applied migration's text has changed since, or rows are to
     be kept for too short a time.
@@ -109,6 +115,8 @@ def migrate(
             (table.name, table.time_column, table.keep_days),
         )
         generated.bring_up(f"growth {table.name}", _growth(table, timescale))
+    for group, made in views(window_s).items():
+        generated.bring_up(f"views {group}", statements(made))
     for rollup in rollups():
         if timescale and timescale.full:
             _bring_up_continuous(generated, rollup)

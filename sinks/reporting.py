@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from civicstream.events import Counts, LedgerReport
 from sinks.transaction import Written
 
 __all__ = ["Book"]
+
+_GAUGES = {
+    "incidents": "incidents_written",
+    "forecasts": "forecasts_written",
+    "sensor_health": "health_written",
+    "anomalies": "anomalies_written",
+}
+"""Table -> gauge, named for the topic."""
 
 
 class Book:
@@ -18,6 +26,7 @@ class Book:
         self._epoch = epoch
         self._kinds: dict[str, Counts] = defaultdict(Counts)
         self._result_rows = 0
+        self._intelligence: Counter[str] = Counter()
         self._transactions = 0
 
     def add(self, written: Written) -> None:
@@ -29,6 +38,7 @@ class Book:
             total.rejected += counts.rejected
             total.duplicate += counts.duplicate
         self._result_rows += written.result_rows
+        self._intelligence.update(written.intelligence)
         self._transactions += 1
 
     def report(self, at: int, *, pending: dict[str, int], lag: int) -> LedgerReport:
@@ -52,6 +62,7 @@ class Book:
             gauges={
                 "rows_written": sum(c.accepted for c in self._kinds.values()),
                 "results_written": self._result_rows,
+                **{gauge: self._intelligence[table] for table, gauge in _GAUGES.items()},
                 "lag_records": lag,
                 "transactions": self._transactions,
             },

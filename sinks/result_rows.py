@@ -9,6 +9,7 @@ import numpy as np
 
 from civicstream.events import EnvironmentResult, TrafficResult
 from sinks.batching import LateFrame
+from sinks.copy_binary import integers
 from sinks.letters import printable
 
 __all__ = ["environment_columns", "late_columns", "traffic_columns"]
@@ -24,10 +25,6 @@ def _numbers(values: list[float | None]) -> Any:
     return np.array([np.nan if v is None else v for v in values], np.float64)
 
 
-def _integers(values: list[int]) -> Any:
-    return np.array(values, np.int64)
-
-
 def traffic_columns(results: Sequence[TrafficResult]) -> list[Any]:
     """Return the columns of ``tables.RESULTS_TRAFFIC``, a row per segment and window."""
     rows = [(result, row) for result in results for row in result.segments]
@@ -35,14 +32,14 @@ def traffic_columns(results: Sequence[TrafficResult]) -> list[Any]:
     return [
         [printable(result.area) for result, _ in rows],
         [printable(row.segment) for row in segments],
-        _integers([result.window_start for result, _ in rows]),
-        _integers([result.window_end for result, _ in rows]),
+        integers([result.window_start for result, _ in rows]),
+        integers([result.window_end for result, _ in rows]),
         *(_numbers([getattr(s, n) for s in segments]) for n in _TRAFFIC_NUMBERS_BEFORE),
         *(_numbers([getattr(s, n) for s in segments]) for n in _TRAFFIC_NULLABLE),
         [printable(row.level_of_service) for row in segments],
         _numbers([row.travel_time_index for row in segments]),
         _numbers([row.coverage for row in segments]),
-        _integers([result.computed_at for result, _ in rows]),
+        integers([result.computed_at for result, _ in rows]),
     ]
 
 
@@ -53,14 +50,14 @@ def environment_columns(results: Sequence[EnvironmentResult]) -> list[Any]:
         [printable(result.area) for result, _ in rows],
         [printable(result.kind) for result, _ in rows],
         [printable(row.measure) for _, row in rows],
-        _integers([result.window_start for result, _ in rows]),
-        _integers([result.window_end for result, _ in rows]),
-        _integers([result.readings for result, _ in rows]),
-        _integers([result.sensors for result, _ in rows]),
-        _integers([row.readings for _, row in rows]),
-        _integers([row.sensors for _, row in rows]),
+        integers([result.window_start for result, _ in rows]),
+        integers([result.window_end for result, _ in rows]),
+        integers([result.readings for result, _ in rows]),
+        integers([result.sensors for result, _ in rows]),
+        integers([row.readings for _, row in rows]),
+        integers([row.sensors for _, row in rows]),
         *(_numbers([getattr(row, n) for _, row in rows]) for n in ("mean", "min", "max", "p95")),
-        _integers([result.computed_at for result, _ in rows]),
+        integers([result.computed_at for result, _ in rows]),
     ]
 
 

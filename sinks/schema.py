@@ -21,7 +21,10 @@ __all__ = [
 ]
 
 BOOKKEEPING_TABLES = ("sink_offsets", "frames_seen", "sink_counts")
-_HISTORY_TABLES = ("results_traffic", "results_environment", "late_readings", "dead_letters")
+_HISTORY_TABLES = (
+    *("results_traffic", "results_environment", "late_readings", "dead_letters"),
+    *("incidents", "forecasts", "sensor_health", "anomalies"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,22 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         TimeTable("results_traffic", "window_start", keep, week, "segment"),
         TimeTable("results_environment", "window_start", keep, week, "area, kind, measure"),
         TimeTable("late_readings", "ts", keep, week, "sensor_key"),
+        # As many rows as readings, or more: a row per segment, window and horizon.
+        TimeTable(
+            "forecasts",
+            "made_at",
+            database.forecasts_retention_days,
+            database.chunk_days,
+            "segment, horizon_min",
+        ),
+        *(
+            TimeTable(name, "window_end", keep, week, by, hypertable=False)
+            for name, by in (
+                ("incidents", "id"),
+                ("sensor_health", "sensor_key"),
+                ("anomalies", "id"),
+            )
+        ),
         TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
         TimeTable("frames_seen", "updated_at", letters, week, "gateway", hypertable=False),
     ]

@@ -13,6 +13,7 @@ from sinks import offsets
 from sinks.batching import Batch
 from sinks.database import Connection
 from sinks.frames_seen import load_tallies, store_tallies
+from sinks.intelligence import FORECASTS, HISTORIES, forecast_columns, history_columns
 from sinks.letters import INSERT, letter_row, row_letter
 from sinks.offsets import Position
 from sinks.reading_writer import ReadingWriter
@@ -37,6 +38,8 @@ class Written:
     kinds: dict[str, Counts] = field(default_factory=dict)
     replaced: dict[str, int] = field(default_factory=dict)
     result_rows: int = 0
+    intelligence: dict[str, int] = field(default_factory=dict)
+    """New rows of incidents, forecasts, sensor_health and anomalies, by table."""
     letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
@@ -99,6 +102,15 @@ class BatchWriter:
             written.result_rows += self._merge(table, columns, written, careful=careful)
         if batch.late:
             self._merge(LATE, late_columns(batch.late), written, careful=careful)
+        found = {
+            HISTORIES[event]: history_columns(batch.histories[event], HISTORIES[event])
+            for event in batch.histories
+        }
+        if batch.forecasts:
+            found[FORECASTS] = forecast_columns(batch.forecasts)
+        for table, columns in found.items():
+            new = self._merge(table, columns, written, careful=careful)
+            written.intelligence[table.name] = new
 
     def _merge(
         self, table: BulkTable, columns: list[Any], written: Written, *, careful: bool

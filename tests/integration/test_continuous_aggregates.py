@@ -120,7 +120,7 @@ def test_every_rollup_is_a_continuous_aggregate_and_every_history_has_its_jobs(
         "WHERE NOT materialized_only ORDER BY 1"
     )
     assert [name for (name,) in made] == sorted(rollup.name for rollup in rollups())
-    histories = {"late_readings"} | {rollup.source for rollup in rollups()}
+    histories = {"late_readings", "forecasts"} | {rollup.source for rollup in rollups()}
     wanted = {(history, job) for history in histories for job in (COMPRESS, RETAIN)}
     assert set(licensed.jobs()) == wanted | {(rollup.name, REFRESH) for rollup in rollups()}
 

@@ -17,7 +17,14 @@ from pydantic import SecretStr
 from civicstream.city import Area, City, Segment, Sensors
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.events import EnvironmentRow, TrafficRow
+from civicstream.events import (
+    Anomaly,
+    EnvironmentRow,
+    ForecastRow,
+    Incident,
+    SensorHealth,
+    TrafficRow,
+)
 from civicstream.geojson import write_city
 from civicstream.kinds import KINDS, Measure, sensor_key
 from civicstream.settings import CitySettings, DatabaseSettings, KafkaSettings, Settings
@@ -46,7 +53,7 @@ def test_tables_with_time_are_hypertables_where_timescaledb_is(timescaledb: str)
     _, timescale, _ = init_database(settings_for(timescaledb))
     found = ask(timescaledb, "SELECT hypertable_name FROM timescaledb_information.hypertables")
     wanted = {f"readings_{kind}" for kind in KINDS}
-    wanted |= {"results_traffic", "results_environment", "late_readings"}
+    wanted |= {"results_traffic", "results_environment", "late_readings", "forecasts"}
     assert {name for (name,) in found} == wanted
     assert timescale is not None
     assert [(timescale.license,)] == ask(timescaledb, "SHOW timescaledb.license")
@@ -65,6 +72,11 @@ def test_result_tables_have_a_column_for_every_field_of_a_result(postgres: str) 
     environment = {name for (name,) in ask(postgres, query, "results_environment")}
     assert traffic >= set(TrafficRow.__struct_fields__)
     assert environment >= set(EnvironmentRow.__struct_fields__)
+    for table, event in (
+        *(("incidents", Incident), ("sensor_health", SensorHealth), ("anomalies", Anomaly)),
+        ("forecasts", ForecastRow),
+    ):
+        assert {name for (name,) in ask(postgres, query, table)} >= set(event.__struct_fields__)
 
 
 def command(settings: Settings, folder: Path, number: int, **more: str) -> Child:
