@@ -13,7 +13,7 @@ COMPOSERS = {Path("civicstream/cli.py"), Path("civicstream/embedded")}
 CLIENT_LIBRARIES = {"faust", "kafka", "aiokafka", "paho", "psycopg", "fastapi", "amqtt"}
 RUNTIME_MODULES = {
     "ingest": {"service", "mqtt", "kafka_output"},
-    "streams": {"service", "app", "partitions", "publication"},
+    "streams": {"service", "app", "partitions", "publication", "durable_table", "network_stream"},
     "sinks": {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
         "writer",

@@ -1,0 +1,135 @@
+"""Windows of the whole city out of what its partitions publish one after another; pure.
+
+Everything here follows from the records and their order, never from a clock: read again after a
+crash, they make the same windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.network import MEASURES, NetworkWindow, RoadNetwork
+from streams.network_frames import NetworkFrame
+
+__all__ = ["AssemblyProgress", "NetworkAssembly", "Source"]
+
+# Every partition that a worker has tells of its closings at least once a window. One that has
+# told nothing for so long is not waited for: its worker is away, or it has no traffic.
+_PATIENCE_MS = 60_000
+_PATIENCE_WINDOWS = 3
+
+_MOST_WAITING = 60
+"""Windows kept for partitions that are behind; bounds the memory."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """How far a partition is, and when it said so."""
+
+    closed_until: int
+    heard_at: int
+
+
+class AssemblyProgress(msgspec.Struct, frozen=True):
+    """What outlives a crash."""
+
+    assembled_until: int = 0
+    """Windows that end at or before it were handed out [ms]."""
+    resume_at: int = 0
+    """Offset of the first record that a new life needs."""
+    sources: dict[str, Source] = {}
+    """By partition."""
+
+
+@dataclass
+class _Filling:
+    start: int
+    offset: int
+    """Of the first record with something of this window."""
+    columns: dict[str, NDArray[np.float64]]
+
+
+class NetworkAssembly:
+    """Puts the partitions' windows together; hands each out once all that report have closed it.
+
+    ``partitions`` are those that the city model's roads are in: they are waited for from the
+    beginning, others from their first record on.
+    """
+
+    def __init__(
+        self,
+        network: RoadNetwork,
+        window_ms: int,
+        partitions: Iterable[int],
+        progress: AssemblyProgress | None = None,
+    ) -> None:
+        progress = progress or AssemblyProgress()
+        self._network = network
+        self._window_ms = window_ms
+        self._expected = set(partitions)
+        self._index = network.city.segment_index
+        self._sources = {int(partition): source for partition, source in progress.sources.items()}
+        self._assembled_until = progress.assembled_until
+        self._next_offset = progress.resume_at
+        self._filling: dict[int, _Filling] = {}
+        self.missed = 0
+        """Segment windows that came after their window had been handed out without them."""
+
+    def add(self, frame: NetworkFrame, offset: int) -> list[NetworkWindow]:
+        """Take in a record; return the windows that are complete with it, oldest first."""
+        self._next_offset = offset + 1
+        codes = np.array([self._index.get(name, -1) for name in frame.segments] or [-1], np.intp)
+        segment = codes[frame.segment]
+        for start in np.unique(frame.window_start).tolist():
+            chosen = (frame.window_start == start) & (segment >= 0)
+            if start + self._window_ms <= self._assembled_until:
+                self.missed += int(chosen.sum())
+            else:
+                filling = self._window(start, offset)
+                for name in MEASURES:
+                    filling.columns[name][segment[chosen]] = frame.measures[name][chosen]
+        self._hear(frame)
+        return self._complete(frame.published_at)
+
+    def _window(self, start: int, offset: int) -> _Filling:
+        filling = self._filling.get(start)
+        if filling is None:
+            n = len(self._network)
+            columns = {name: np.full(n, np.nan) for name in MEASURES}
+            columns["coverage"] = np.zeros(n)
+            filling = self._filling[start] = _Filling(start, offset, columns)
+        return filling
+
+    def _hear(self, frame: NetworkFrame) -> None:
+        if not self._sources:
+            self._sources = {p: Source(0, frame.published_at) for p in self._expected}
+        before = self._sources.get(frame.partition, Source(0, 0))
+        self._sources[frame.partition] = Source(
+            max(before.closed_until, frame.closed_until),
+            max(before.heard_at, frame.published_at),
+        )
+
+    def _complete(self, now_ms: int) -> list[NetworkWindow]:
+        patience_ms = max(_PATIENCE_MS, _PATIENCE_WINDOWS * self._window_ms)
+        present = [s for s in self._sources.values() if s.heard_at >= now_ms - patience_ms]
+        until = min(source.closed_until for source in present)
+        waiting = sorted(self._filling)
+        if len(waiting) > _MOST_WAITING:
+            until = max(until, waiting[-_MOST_WAITING])
+        self._assembled_until = max(self._assembled_until, until)
+        ready = [s for s in waiting if s + self._window_ms <= self._assembled_until]
+        return [
+            NetworkWindow(start, start + self._window_ms, **self._filling.pop(start).columns)
+            for start in ready
+        ]
+
+    @property
+    def progress(self) -> AssemblyProgress:
+        """What holds once all windows handed out so far are worked off."""
+        resume_at = min((f.offset for f in self._filling.values()), default=self._next_offset)
+        sources = {str(partition): source for partition, source in self._sources.items()}
+        return AssemblyProgress(self._assembled_until, resume_at, sources)
