@@ -1,0 +1,1 @@
+"""Forecasts of speed and flow, learned online. The method: docs/traffic.md."""

@@ -1,0 +1,131 @@
+"""The usual course of a day, from the past days that resemble the present one.
+
+A method of analogues (Lorenz 1969) over the whole network: the squared distance between the
+last hours and the same hours of each past day is tracked with exponential forgetting, and the
+usual value is the mean of the past days, weighted by exp(-distance / bandwidth). Weekends,
+holidays and a stretch of rain find their like without a calendar.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.forecast.settings import ForecastSettings
+
+__all__ = ["DayHistory"]
+
+Floats = NDArray[np.float64]
+
+_FORGET = 0.9  # per step: the last ten steps tell what kind of day it is now
+_BANDWIDTH = 0.2  # of the smallest distance: about the best three of a fortnight count
+# A road that is shut would otherwise make every past day look equally wrong.
+_LARGEST_DIFFERENCE = 0.23
+
+
+class DayHistory:
+    """Means per slot of the past days of n series, and how far each day is from this one.
+
+    Time is counted in steps from any origin; ``slots`` float32[ring, n] is addressed by the
+    number of the slot modulo its length.
+    """
+
+    def __init__(self, n: int, settings: ForecastSettings) -> None:
+        self._settings = settings
+        self._slots_per_day = settings.steps_per_day // settings.slot_steps
+        self.slots = np.full((settings.days * self._slots_per_day + 2, n), np.nan, np.float32)
+        self.newest: int | None = None
+        """Number of the newest slot."""
+        self._in_slot = np.zeros(n)
+        self.distance = np.full(settings.days, np.nan)
+        """Tracked squared distance to the day so many + 1 days ago, in relative units."""
+
+    def add(self, step: int, values: Floats) -> None:
+        """Take in the ``values`` [n] of ``step``; steps must not go back."""
+        slot = step // self._settings.slot_steps
+        if self.newest is None or slot > self.newest:
+            self._open(slot)
+        row = self.slots[slot % len(self.slots)]
+        present = ~np.isnan(values)
+        self._in_slot += present
+        before = np.where(self._in_slot > 1, row, 0.0)
+        mean = before + (values - before) / np.maximum(self._in_slot, 1)
+        row[present] = mean[present]
+
+    def _open(self, slot: int) -> None:
+        first = slot if self.newest is None else self.newest + 1
+        fresh = range(max(first, slot - len(self.slots) + 1), slot + 1)
+        self.slots[[s % len(self.slots) for s in fresh]] = np.nan
+        self.newest = slot
+        self._in_slot[:] = 0
+
+    def compare(self, step: int, values: Floats, scale: Floats) -> None:
+        """Update the distance of every past day from the ``values`` [n] of ``step``."""
+        for day in range(self._settings.days):
+            past = self._at(step - (day + 1) * self._settings.steps_per_day)
+            if past is None:
+                self.distance[day] = np.nan
+                continue
+            apart = (values - past) / scale
+            apart = apart[~np.isnan(apart)]
+            if not len(apart):
+                continue
+            apart = np.clip(apart, -_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
+            squared = float(np.mean(apart * apart))
+            before = self.distance[day]
+            start = squared if np.isnan(before) else before
+            self.distance[day] = _FORGET * start + (1 - _FORGET) * squared
+
+    def weights(self) -> Floats:
+        """Return each past day's weight [days]; they sum to 1, or are all 0 on the first day."""
+        known = ~np.isnan(self.distance)
+        if not known.any():
+            return np.zeros(len(self.distance))
+        nearest = max(float(np.nanmin(self.distance)), 1e-9)
+        weight = np.where(known, np.exp(-(self.distance - nearest) / (_BANDWIDTH * nearest)), 0.0)
+        normalised: Floats = weight / weight.sum()
+        return normalised
+
+    def usual(self, step: float, fallback: Floats) -> Floats:
+        """Return what is usual at each of ``usual_leads`` after ``step``: float64[5, n].
+
+        ``fallback`` [n] stands where no past day has the series.
+        """
+        leads = self._settings.usual_leads
+        total = np.zeros((len(leads), len(fallback)))
+        weight_of = np.zeros_like(total)
+        for day, weight in enumerate(self.weights()):
+            if weight < 1e-3:
+                continue
+            back = (day + 1) * self._settings.steps_per_day
+            for row, lead in enumerate(leads):
+                past = self._at(step + lead - back)
+                if past is not None:
+                    known = ~np.isnan(past)
+                    total[row] += np.where(known, weight * past, 0.0)
+                    weight_of[row] += weight * known
+        mean = np.divide(total, weight_of, out=np.full_like(total, np.nan), where=weight_of > 0)
+        # A course with holes in it would make changes out of nothing.
+        return np.where(np.isnan(mean).any(axis=0), fallback, mean)
+
+    def _at(self, step: float) -> Floats | None:
+        """Return the values [n] at ``step``, between the middles of two slots; None if too old."""
+        if self.newest is None:
+            return None
+        width = self._settings.slot_steps
+        place = (step - (width - 1) / 2) / width
+        low = int(np.floor(place))
+        if low <= self.newest - len(self.slots) or low + 1 > self.newest:
+            return None
+        share = place - low
+        first = self.slots[low % len(self.slots)]
+        second = self.slots[(low + 1) % len(self.slots)]
+        between: Floats = (1 - share) * first + share * second
+        return between
+
+    def last(self, slots: int) -> NDArray[np.float32]:
+        """Return the newest full slots in order: float32[at most slots, n]."""
+        if self.newest is None:
+            return self.slots[:0]
+        numbers = np.arange(self.newest - min(slots, len(self.slots) - 1), self.newest)
+        return self.slots[numbers % len(self.slots)]

@@ -1,0 +1,110 @@
+"""What the model sees of a series: its recent course, what is usual, and its neighbours.
+
+Everything is divided by the series' scale, so that one model fits all of them. The effect of
+each input depends smoothly on three measures of the state: a functional-coefficient model (Cai,
+Fan and Yao 2000) with piecewise linear coefficients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["INPUTS", "REGIMES", "Features", "build_features"]
+
+Floats32 = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+INPUTS = 19
+_LEVEL_KNOTS = (0.3, 0.55, 0.8, 0.95, 1.05)
+"""Of the value over its scale: standing, congested, slow, free, above."""
+_UNREST_KNOTS = (0.015, 0.05, 0.1, 0.2)
+"""Of the root mean square difference from the last hour."""
+_DEVIATION_KNOTS = (-0.3, -0.15, 0.0, 0.1)
+"""Of the deviation from what is usual."""
+REGIMES = len(_LEVEL_KNOTS) + (len(_UNREST_KNOTS) - 1) + (len(_DEVIATION_KNOTS) - 1)
+
+# A sensor that jumps to a hundred times its usual value must not bend the model of all others.
+_LARGEST = 3.0
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of n series at one step; relative values."""
+
+    inputs: Floats32
+    """[n, INPUTS]; the first is 1."""
+    regimes: Floats32
+    """[n, REGIMES]: how far each state holds, 0..1."""
+    cell: NDArray[np.intp]
+    """[n]: the nearest level and unrest as one number below ``CELLS``."""
+
+    def design(self) -> Floats32:
+        """Return all products of a regime and an input: float32[n, REGIMES * INPUTS]."""
+        product = self.regimes[:, :, None] * self.inputs[:, None, :]
+        return product.reshape(len(self.inputs), REGIMES * INPUTS)
+
+    def own(self) -> Floats32:
+        """Return the few inputs from which a series' own peculiarity is learned: [n, OWN]."""
+        return np.hstack([self.regimes[:, : len(_LEVEL_KNOTS)], self.inputs[:, _OWN_INPUTS]])
+
+
+_OWN_INPUTS = [1, 5, 14, 17]  # deviation, against the half hour, usual change, neighbours' level
+OWN = len(_LEVEL_KNOTS) + len(_OWN_INPUTS)
+CELLS = len(_LEVEL_KNOTS) * len(_UNREST_KNOTS)
+
+
+def build_features(
+    lags: Floats,
+    usual: Floats,
+    long: Floats,
+    level: Floats,
+    scale: Floats,
+    neighbours: NDArray[np.intp],
+) -> Features:
+    """Return the features of n series.
+
+    ``lags`` [13, n] newest first, ``usual`` [5, n] now and at quarters of the reach, ``long``,
+    ``level`` and ``scale`` [n] as in ``RecentValues``, ``neighbours`` [n, k]. A series that was
+    never seen (NaN) becomes zeros.
+    """
+    past = np.nan_to_num(lags / scale)
+    course = np.nan_to_num(usual / scale)
+    now = past[0]
+    deviation = now - course[0]
+    to_hour = now - past
+    unrest = np.sqrt(np.mean(to_hour[:12] ** 2, axis=0))
+    jumps = np.sqrt(np.mean(np.diff(past[:7], axis=0) ** 2, axis=0))
+    quarter = past[0] - past[3]
+    around = now[neighbours] - now[:, None]
+    columns = [
+        np.ones_like(now),
+        deviation,
+        now - past[1],
+        past[1] - past[2],
+        *(to_hour[:span].mean(axis=0) for span in (3, 6, 12)),
+        now - np.nan_to_num(long / scale),
+        now - np.nan_to_num(level / scale),
+        unrest,
+        jumps,
+        *(course[1:] - course[0]),
+        deviation[neighbours].mean(axis=1),
+        quarter[neighbours].mean(axis=1),
+        around.mean(axis=1),
+        around.min(axis=1),
+    ]
+    inputs = np.clip(np.stack(columns, axis=1), -_LARGEST, _LARGEST).astype(np.float32)
+    levels, unrests = _hats(now, _LEVEL_KNOTS), _hats(unrest, _UNREST_KNOTS)
+    # One hat of each further measure is left out: the hats of a measure sum to 1.
+    deviations = np.delete(_hats(deviation, _DEVIATION_KNOTS), 2, axis=1)
+    cell = levels.argmax(axis=1) * len(_UNREST_KNOTS) + unrests.argmax(axis=1)
+    return Features(inputs, np.hstack([levels, unrests[:, 1:], deviations]), cell)
+
+
+def _hats(values: Floats, knots: tuple[float, ...]) -> Floats32:
+    """Return the hat functions of ``knots`` at ``values`` [n], flat beyond the ends: [n, k]."""
+    unit = np.eye(len(knots))
+    hats = [np.interp(values, knots, unit[i]) for i in range(len(knots))]
+    return np.stack(hats, axis=1).astype(np.float32)

@@ -1,0 +1,97 @@
+"""Ridge regressions solved again and again from running sums, and how far to trust them.
+
+Both forget exponentially. Their weights shrink to zero, that is to no change from what they
+correct: the shared model to persistence, a series' own to the shared one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["OwnRidge", "SharedRidge", "Trust"]
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+
+
+class SharedRidge:
+    """One model of all series: ``weights`` float32[inputs, targets]."""
+
+    def __init__(self, inputs: int, targets: int, *, ridge: float, keep: float) -> None:
+        """``keep`` is the share of the sums that a step leaves, e.g. exp(-1/steps)."""
+        self._ridge, self._keep = ridge, keep
+        self.gram = np.zeros((inputs, inputs))
+        self.cross = np.zeros((inputs, targets))
+        self.weights = np.zeros((inputs, targets), np.float32)
+
+    def learn(self, inputs: Floats32, targets: Floats32) -> None:
+        """Add rows: ``inputs`` [m, inputs], ``targets`` [m, targets]."""
+        self.gram *= self._keep
+        self.cross *= self._keep
+        self.gram += inputs.T @ inputs
+        self.cross += inputs.T @ targets
+
+    def solve(self) -> None:
+        """Bring the weights up to what was learned."""
+        diagonal = self._ridge * np.eye(len(self.gram))
+        self.weights = np.linalg.solve(self.gram + diagonal, self.cross).astype(np.float32)
+
+    def predict(self, inputs: Floats32) -> Floats32:
+        """Return [n, targets]."""
+        predicted: Floats32 = inputs @ self.weights
+        return predicted
+
+
+class OwnRidge:
+    """A small model per series: ``weights`` float32[n, inputs, targets]."""
+
+    def __init__(self, n: int, inputs: int, targets: int, *, ridge: float, keep: float) -> None:
+        self._ridge, self._keep = ridge, keep
+        self.gram = np.zeros((n, inputs, inputs), np.float32)
+        self.cross = np.zeros((n, inputs, targets), np.float32)
+        self.weights = np.zeros((n, inputs, targets), np.float32)
+
+    def learn(self, inputs: Floats32, targets: Floats32, known: NDArray[np.bool_]) -> None:
+        """Add a row per series where ``known`` [n]: ``inputs`` [n, inputs], ``targets`` [n, t]."""
+        rows = np.where(known[:, None], inputs, 0)
+        self.gram *= self._keep
+        self.cross *= self._keep
+        self.gram += rows[:, :, None] * rows[:, None, :]
+        self.cross += rows[:, :, None] * targets[:, None, :]
+
+    def solve(self, chosen: slice) -> None:
+        """Bring the weights of some series up to what was learned."""
+        diagonal = self._ridge * np.eye(self.gram.shape[1], dtype=np.float32)
+        self.weights[chosen] = np.linalg.solve(self.gram[chosen] + diagonal, self.cross[chosen])
+
+    def predict(self, inputs: Floats32) -> Floats32:
+        """Return [n, targets]."""
+        predicted: Floats32 = (inputs[:, None, :] @ self.weights)[:, 0, :]
+        return predicted
+
+
+class Trust:
+    """The factor in 0..1 that would have made past predictions best, per target.
+
+    The regression of what happened on what was predicted before it happened (stacking, Wolpert
+    1992), with a prior that the prediction is worth nothing: a model must earn its say.
+    """
+
+    def __init__(self, targets: int, *, prior: float, keep: float) -> None:
+        """``prior`` is in units of the summed squares of the predictions."""
+        self._prior, self._keep = prior, keep
+        self.product = np.zeros(targets)
+        self.square = np.zeros(targets)
+
+    def learn(self, target: int, predicted: Floats32, happened: Floats) -> None:
+        """Take in the predictions of one target and what became of them; any equal shapes."""
+        keep = self._keep
+        self.product[target] = keep * self.product[target] + float(np.vdot(predicted, happened))
+        self.square[target] = keep * self.square[target] + float(np.vdot(predicted, predicted))
+
+    @property
+    def factor(self) -> Floats32:
+        """Return float32[targets]."""
+        factor = np.clip(self.product / (self.square + self._prior), 0.0, 1.0)
+        return factor.astype(np.float32)
