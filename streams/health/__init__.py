@@ -1,7 +1,9 @@
 """Is the sensor broken, or is the city unusual? The watch over one kind in one partition.
 
-    places = SensorPlaces(city, kind)          # once per kind, shared by its partitions
-    watch = SensorWatch(places, window_ms=60_000, detector=AnomalyDetector())
+    watch = SensorWatch(kind, city, detector=AnomalyDetector())
+
+``places=SensorPlaces(city, kind)``, made once per kind, may be shared by the watches of its
+partitions; with a million sensors that saves each of them a second.
 
 A life that follows another first restores each area's states, in any order of the areas::
 
@@ -14,12 +16,13 @@ Then, for each closed window, in order, before its results are calculated::
     publish observed.health (topic health) and observed.anomalies (topic anomalies), key: area
 
 ``readings`` are the window's Columns, deduplicated; ``late`` the LateReadings since the last call.
-``watch.excluded(sensor_key)`` tells which sensors to leave out of provisional results.
+``watch.broken(sensor_key)`` tells which sensors to leave out of provisional results.
 
-State to store: ``watch.dump()`` -> {area: bytes} at each closing, with the closing's progress;
-``watch.dump_profile(areas)`` -> {area: bytes} every some minutes, some areas at a time. The same
-state and input give the same events, with the same ids and versions: what a replay publishes
-again is a repetition. Nothing here is thread-safe: one call at a time per watch.
+State to store: ``watch.dump_all()`` -> {area: bytes} at each closing, with the closing's progress
+(``watch.dump(area)`` is one of them, and ten times the work when done for each);
+``watch.dump_profile(area)`` -> bytes every some minutes, some areas at a time. The same state and
+input give the same events, with the same ids and versions: what a replay publishes again is a
+repetition. Nothing here is thread-safe: one call at a time per watch.
 
 Methods and formulas: docs/traffic.md, Sensor health.
 """
@@ -27,6 +30,6 @@ Methods and formulas: docs/traffic.md, Sensor health.
 from __future__ import annotations
 
 from streams.health.places import SensorPlaces
-from streams.health.watch import LateReadings, Observed, SensorWatch
+from streams.health.watch import Observed, SensorWatch
 
-__all__ = ["LateReadings", "Observed", "SensorPlaces", "SensorWatch"]
+__all__ = ["Observed", "SensorPlaces", "SensorWatch"]

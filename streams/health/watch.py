@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from civicstream.city import City
 from civicstream.events import Anomaly, SensorHealth
+from civicstream.kinds import Kind
 from streams.health import blocks, contradictions, drift, punctuality, stillness, unusual, verdict
 from streams.health.expectations import expected_measures
 from streams.health.ordered import OrderedReadings, order_readings
@@ -21,9 +23,9 @@ from streams.health.series import AnomalySeries
 from streams.health.snapshot import pack, unpack
 from streams.health.unusual import AnomalyChange, Detector
 from streams.health.verdict import HEALTH, OK, Change
-from streams.windows import Columns
+from streams.windows import Columns, LateReadings
 
-__all__ = ["LateReadings", "Observed", "SensorWatch"]
+__all__ = ["Observed", "SensorWatch"]
 
 Bools = NDArray[np.bool_]
 Rows = NDArray[np.intp]
@@ -40,20 +42,6 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class LateReadings:
-    """Readings that came after their window was closed; arrays of equal length."""
-
-    sensor_key: NDArray[np.int64]
-    ts: NDArray[np.int64]
-    ingested_at: NDArray[np.int64]
-
-    @classmethod
-    def none(cls) -> LateReadings:
-        nothing = np.zeros(0, np.int64)
-        return cls(nothing, nothing, nothing)
-
-
-@dataclass(frozen=True)
 class Observed:
     """What one window told; lists are in the order of the sensors' keys."""
 
@@ -67,14 +55,21 @@ class SensorWatch:
     """All state per sensor is in here; ``observe`` is a function of it and of the input alone."""
 
     def __init__(
-        self, places: SensorPlaces, *, window_ms: int, detector: Detector | None = None
+        self,
+        kind: Kind,
+        city: City,
+        *,
+        places: SensorPlaces | None = None,
+        detector: Detector | None = None,
     ) -> None:
-        """``detector`` must be young; without one there are no anomalies, only health."""
-        self._kind = places.kind
-        self._window_ms = window_ms
-        self._measures = expected_measures(places.kind.name)
+        """``places`` of the kind may be shared; they are made from ``city`` where not given.
+
+        ``detector`` must be young; without one there are no anomalies, only health.
+        """
+        self._kind = kind
+        self._measures = expected_measures(kind.name)
         self._table = SensorTable(_COLUMNS, len(self._measures))
-        self._roll = SensorRoll(places, self._table)
+        self._roll = SensorRoll(places or SensorPlaces(city, kind), self._table)
         self._series = AnomalySeries(self._measures, detector)
 
     @property
@@ -90,8 +85,8 @@ class SensorWatch:
     def __len__(self) -> int:
         return len(self._table)
 
-    def excluded(self, sensor_key: NDArray[np.int64]) -> Bools:
-        """Return which of the sensors are not ok at present; those never heard of are."""
+    def broken(self, sensor_key: NDArray[np.int64]) -> Bools:
+        """Return which of the sensors are not ok at present; those never heard are."""
         row = self._table.rows(sensor_key)
         state = np.append(self._table["health"], np.uint8(OK))
         return np.asarray(state[row] != OK)
@@ -110,6 +105,7 @@ class SensorWatch:
         ``readings`` are the window's, deduplicated, with codes into ``area_names``; ``late`` are
         those that came too late since the last call. ``now_ms`` only stamps the events.
         """
+        window_ms = window_end - window_start
         row, arrivals = self._roll.enrol(readings, area_names, late.sensor_key)
         self._series.grow_to(len(self._table))
         ordered = order_readings(row, readings.ts, readings.ingested_at, readings.measures)
@@ -118,10 +114,10 @@ class SensorWatch:
         arrived = LateArrivals(arrivals[known], late.ts[known], late.ingested_at[known])
         punctuality.judge_clocks(self._table, ordered, arrived, window_end)
         speaking = self._table["health"] != HEALTH.index("silent")
-        punctuality.judge_silence(self._table, ordered, self._window_ms, speaking)
-        means = self._weigh_blocks(window_end)
+        punctuality.judge_silence(self._table, ordered, window_ms, speaking)
+        means = self._weigh_blocks(window_end, window_ms)
         changes = verdict.judge(self._table, ordered, self._measures, window_start, window_end)
-        unusual_ = self._follow_anomalies(means, changes, window_end)
+        unusual_ = self._follow_anomalies(means, changes, window_end, window_ms)
         return Observed(
             self._table["health"][row] != OK,
             [self._health_event(change, window_end, now_ms) for change in changes],
@@ -137,12 +133,12 @@ class SensorWatch:
             stillness.judge_stillness(table, ordered, m, expected, ok)
             blocks.add_to_block(table, ordered, m, expected)
 
-    def _weigh_blocks(self, window_end: int) -> dict[int, NDArray[np.float64]]:
+    def _weigh_blocks(self, window_end: int, window_ms: int) -> dict[int, NDArray[np.float64]]:
         """Judge drift by the blocks that end with this window; return their means."""
         ok = self._table["health"] == OK
         means = {}
         for m, expected in enumerate(self._measures):
-            if blocks.is_due(window_end, self._window_ms, m):
+            if blocks.is_due(window_end, window_ms, m):
                 means[m] = blocks.take_block(self._table, m)
                 drift.judge_drift(self._table, self._roll.neighbours, m, means[m], expected, ok)
         return means
@@ -152,11 +148,12 @@ class SensorWatch:
         means: dict[int, NDArray[np.float64]],
         changes: list[Change],
         window_end: int,
+        window_ms: int,
     ) -> list[AnomalyChange]:
         broken = np.array([c.row for c in changes if c.health != OK], np.intp)
         found = unusual.close_of_the_broken(self._table, broken)
         ok = self._table["health"] == OK
-        begun = window_end - blocks.BLOCK_WINDOWS * self._window_ms
+        begun = window_end - blocks.BLOCK_WINDOWS * window_ms
         for m, mean in means.items():
             rows = np.flatnonzero(ok & ~np.isnan(mean))
             scores = self._series.score(m, rows, window_end, mean[rows])
@@ -220,16 +217,19 @@ class SensorWatch:
             unusual.forget(table, change)
         return event
 
-    def dump(self) -> dict[str, bytes]:
-        """Return every area's fast state: exact, to be written at each closing."""
-        columns = {c.name: self._table[c.name] for c in _COLUMNS if not c.slow}
-        return self._packed(columns, self.areas)
+    def dump(self, area: str) -> bytes:
+        """Return an area's fast state: exact, to be written at each closing."""
+        return self.dump_all([area])[area]
 
-    def dump_profile(self, areas: Sequence[str] | None = None) -> dict[str, bytes]:
-        """Return what was learned, of ``areas`` or of all: to be written now and then."""
-        columns = {c.name: self._table[c.name] for c in _COLUMNS if c.slow}
-        columns |= self._series.arrays(len(self._table))
+    def dump_all(self, areas: Sequence[str] | None = None) -> dict[str, bytes]:
+        """Return the fast states of ``areas``, or of all; in one go it costs a tenth."""
+        columns = {c.name: self._table[c.name] for c in _COLUMNS if not c.slow}
         return self._packed(columns, self.areas if areas is None else list(areas))
+
+    def dump_profile(self, area: str) -> bytes:
+        """Return what was learned of an area's sensors: to be written now and then."""
+        columns = {c.name: self._table[c.name] for c in _COLUMNS if c.slow}
+        return self._packed(columns | self._series.arrays(len(self._table)), [area])[area]
 
     def _packed(
         self, columns: dict[str, NDArray[np.generic]], areas: list[str]
