@@ -84,6 +84,23 @@ def simulate(
     ] = 0.0,
     dropouts: Share = 0.0,
     malformed: Share = 0.0,
+    broken_sensors: Annotated[
+        float, typer.Option(help="Share 0..1 of the sensors that break.", rich_help_panel="Faults")
+    ] = 0.0,
+    broken_after: Annotated[
+        float,
+        typer.Option(min=0, help="Hours before the first breaks.", rich_help_panel="Faults"),
+    ] = 0.0,
+    broken_within: Annotated[
+        float, typer.Option(min=0, help="Hours until the last has.", rich_help_panel="Faults")
+    ] = 1.0,
+    broken_for: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Hours it lasts [default: ever]", rich_help_panel="Faults"),
+    ] = None,
+    sensor_faults: Annotated[
+        str, typer.Option(help="How they break, comma-separated.", rich_help_panel="Faults")
+    ] = "all",
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
@@ -93,6 +110,7 @@ def simulate(
     from sensors_sim import service
     from sensors_sim.city_plan import plan_city
     from sensors_sim.faults import FaultRates
+    from sensors_sim.sensor_faults import SENSOR_FAULTS, SensorFaultPlan
     from sensors_sim.simulation import SimulationPlan
 
     settings = _settings("simulate", config, verbose)
@@ -104,6 +122,13 @@ def simulate(
         batch=batch,
         incidents_per_hour=incidents,
         faults=FaultRates(duplicates, late, out_of_order, clock_skew, dropouts, malformed, late_by),
+        sensor_faults=SensorFaultPlan(
+            share=broken_sensors,
+            faults=SENSOR_FAULTS if sensor_faults == "all" else tuple(sensor_faults.split(",")),
+            after_h=broken_after,
+            within_h=broken_within,
+            last_h=math.inf if broken_for is None else broken_for,
+        ),
     )
     start_ms = None if start == "now" else _instant("--start", start)
     model = read_city(city_file) if city_file else plan_city(sensors, seed)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sensors_sim.messages import Block
 from sensors_sim.pacing import Pace, start_of_events
 from sensors_sim.progress import show_progress
 from sensors_sim.publisher import Publisher
+from sensors_sim.sensor_faults import BrokenSensor
 from sensors_sim.simulation import Simulation, SimulationPlan, choose_sensors
 from sensors_sim.truth import Truth
 
@@ -84,6 +85,7 @@ def simulate(
             incidents=lambda: simulation.incidents,
             about=lambda: {"withheld": simulation.withheld},
             batch=plan.batch,
+            broken=simulation.broken_sensors,
         )
 
 
@@ -109,6 +111,7 @@ def publish_blocks(
     incidents: Callable[[], list[Incident]],
     about: Callable[[], dict[str, Any]],
     batch: int,
+    broken: Sequence[BrokenSensor] = (),
 ) -> dict[str, Any]:
     """Publish the blocks, wait for the acks, write the truth, return its counts.
 
@@ -117,6 +120,7 @@ def publish_blocks(
     ``about`` joins the counts at the end.
     """
     truth = Truth(city, run.truth)
+    truth.breaks(broken)
     started, since = now_ms(), time.monotonic()
 
     def wall_ms() -> float:

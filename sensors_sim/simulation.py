@@ -18,6 +18,7 @@ from sensors_sim.incidents import Incident
 from sensors_sim.messages import Block, Messages
 from sensors_sim.road_traffic import RoadTraffic
 from sensors_sim.schedule import Schedule, interval_scale
+from sensors_sim.sensor_faults import BrokenSensor, SensorFaultPlan, SensorFaults
 
 __all__ = ["Simulation", "SimulationPlan", "choose_sensors"]
 
@@ -37,6 +38,7 @@ class SimulationPlan:
     batch: int = 1
     incidents_per_hour: float = 4.0
     faults: FaultRates = field(default_factory=FaultRates)
+    sensor_faults: SensorFaultPlan = field(default_factory=SensorFaultPlan)
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
@@ -59,6 +61,9 @@ class Simulation:
         rng = np.random.default_rng([plan.seed, 0x51])
         self._traits = rng.random((TRAITS, len(sensors)))
         self._faults = Faults(plan.faults, len(sensors), rng)
+        self._broken = SensorFaults(
+            plan.sensor_faults, sensors, start_ms, np.random.default_rng([plan.seed, 0xB5])
+        )
         self._detectors = Detectors(city) if "traffic" in plan.kinds else None
         self._roads = (
             RoadTraffic(city, plan.seed, start_ms, plan.incidents_per_hour)
@@ -73,13 +78,21 @@ class Simulation:
         return self._roads.incidents if self._roads else []
 
     @property
+    def broken_sensors(self) -> list[BrokenSensor]:
+        """The sensors that break in the course of the run, or will."""
+        return self._broken.broken
+
+    @property
     def withheld(self) -> int:
         """Readings of late messages whose time to be published has not come yet."""
         return sum(len(m) * m.batch for m in self._held.values())
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the messages due in each stretch of event time, for ever."""
-        length = 1_000 if self.readings_per_event_s > _BUSY else 5_000
+    def blocks(self, length_ms: int | None = None) -> Iterator[Block]:
+        """Yield the messages due in each stretch of event time, for ever.
+
+        ``length_ms`` of a stretch: by default as suits publishing them.
+        """
+        length = length_ms or (1_000 if self.readings_per_event_s > _BUSY else 5_000)
         begin, number = self._start, 0
         while True:
             end = begin + length
@@ -93,8 +106,9 @@ class Simulation:
         for kind, schedules in self._schedules.items():
             rng = np.random.default_rng([self._plan.seed, number, Sensors.kind_names.index(kind)])
             fresh = [self._measure(kind, schedule, begin, end, rng) for schedule in schedules]
-            spoilt, lost = self._faults.apply(Messages.join(fresh), rng)
-            dropped += lost
+            measured, silent = self._broken.apply(Messages.join(fresh))
+            spoilt, lost = self._faults.apply(measured, rng)
+            dropped += silent + lost
             groups.append(self._hold_back(kind, spoilt, end))
         return Block(tuple(groups), end, dropped)
 

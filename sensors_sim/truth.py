@@ -8,6 +8,7 @@ are settled, so a run of any length needs the memory of its last seconds only.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from civicstream.errors import ConfigurationError
 from civicstream.frames import arrow_schema
 from sensors_sim.incidents import Incident
 from sensors_sim.messages import FAULTS, MALFORMATIONS, Block, Messages, fault_code
+from sensors_sim.sensor_faults import BrokenSensor
 from sensors_sim.truth_events import EVENT_FILES, EventTruth
 
 __all__ = ["ACKED", "REFUSED", "SENT", "Outgoing", "Truth", "truth_schema"]
@@ -83,6 +85,11 @@ class Truth:
         """Note the incidents begun so far; event time has gone from ``start_ms`` to ``end_ms``."""
         if self._events:
             self._events.happened(start_ms, end_ms, incidents)
+
+    def breaks(self, broken: Sequence[BrokenSensor]) -> None:
+        """Note which sensors break in the course of the run."""
+        if self._events:
+            self._events.breaks(broken)
 
     def begin(self, block: Block) -> Outgoing:
         """Take a block in; its rows are written when all its messages are settled."""

@@ -11,11 +11,12 @@ import msgspec
 
 from civicstream.city import City
 from sensors_sim.incidents import Incident
+from sensors_sim.sensor_faults import BrokenSensor
 
 __all__ = ["EVENT_FILES", "EventTruth"]
 
-_INCIDENTS, _SPAN = "incidents.json", "span.json"
-EVENT_FILES = (_INCIDENTS, _SPAN)
+_INCIDENTS, _SPAN, _BROKEN = "incidents.json", "span.json", "sensor_faults.json"
+EVENT_FILES = (_INCIDENTS, _SPAN, _BROKEN)
 
 
 class EventTruth:
@@ -38,6 +39,21 @@ class EventTruth:
             self._replace(_INCIDENTS, [self._row(incident) for incident in incidents])
             self._noted = len(incidents)
         self._replace(_SPAN, {"start_ms": start_ms, "end_ms": end_ms})
+
+    def breaks(self, broken: Sequence[BrokenSensor]) -> None:
+        """Write which sensors break, how and when (``sensor_faults.json``)."""
+        sensors, areas = self._city.sensors, self._city.areas
+        rows = [
+            asdict(one)
+            | {
+                "sensor": sensors.ids[one.sensor],
+                "sensor_key": int(self._city.sensor_keys[one.sensor]),
+                "kind": sensors.kind_names[sensors.kind[one.sensor]],
+                "area": areas[sensors.area[one.sensor]].id,
+            }
+            for one in broken
+        ]
+        self._replace(_BROKEN, rows)
 
     def _row(self, incident: Incident) -> dict[str, Any]:
         segment = self._city.segments[incident.segment]
