@@ -1,0 +1,99 @@
+"""The six ways in which a reading can be surprising, and how they add up.
+
+Deviations [k, 6] are absolute, in units of a normal spread, in this order:
+
+0. history: from the mean of all history
+1. residual: from what was expected
+2. usual: from what is usual at this hour
+3. sustained: of the last five readings together from the usual
+4. recent: of the last three readings together from the mean of all history
+5. unrest: mean error of the last readings
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.anomaly import tails
+from streams.anomaly.expectation import Expectation, Readings, pace
+from streams.anomaly.state import Arrays
+
+__all__ = ["deviations", "judge"]
+
+Floats = NDArray[np.float64]
+
+_HOUR_MS = 3_600_000
+_SUSTAINED_READINGS = 5.0
+_RECENT_READINGS = 3.0
+_UNREST_READINGS = 5.0
+_SHORT_CUT = 6.0
+"""A single reading counts at most so many spreads in a mean of several."""
+_FARTHEST = 60.0
+"""Deviations are cut here: a series that never moved has no scale for its first move."""
+_WEIGHTS = np.array([1.0, 0.5, 1.0, 1.0, 1.0, 0.5])
+"""Residual and unrest are two views of the same errors: half a vote each."""
+_NORMAL = np.array([2.3, 2.9, 2.9, 1.5, 2.0, 2.0])
+"""About where a normal series has the 98 % quantile of each deviation: where the tails start."""
+_MEASURED_FROM = 30
+"""Readings before deviations are learnt: earlier there is no spread to measure them by."""
+_SILENT_READINGS, _FULL_READINGS = 60, 160
+_SILENT_MS, _FULL_MS = 24 * _HOUR_MS, 36 * _HOUR_MS
+"""A series says nothing in its first day, for it has not seen a day."""
+_RESIDUAL = 1
+_MEMORY_MS = 28 * 24 * _HOUR_MS
+
+
+def deviations(state: Arrays, readings: Readings, expected: Expectation) -> Floats:
+    """Return the six deviations [k, 6] and keep the running means behind them."""
+    rows, x, seen, passed = readings.rows, readings.value, readings.seen, readings.passed
+    spread = np.maximum(1.25 * expected.spread, expected.floor)  # 1.25: to a standard deviation
+    error = (x - expected.value) / expected.scale
+    away = (x - expected.usual) / expected.scale
+
+    sustained = state["sustained"][rows].astype(np.float64)
+    short = np.clip(away, -_SHORT_CUT, _SHORT_CUT)
+    sustained += pace(passed, _SUSTAINED_READINGS, seen) * (short - sustained)
+    recent = np.where(seen == 0, x, state["recent"][rows])
+    recent += pace(passed, _RECENT_READINGS, seen) * (x - recent)
+    unrest = state["unrest"][rows].astype(np.float64)
+    unrest += pace(passed, _UNREST_READINGS, seen) * (np.minimum(np.abs(error), 8.0) - unrest)
+    state["sustained"][rows], state["recent"][rows] = sustained, recent
+    state["unrest"][rows] = unrest
+
+    columns = (
+        (x - expected.mean) / spread,
+        error,
+        away,
+        sustained,
+        (recent - expected.mean) / spread,
+        unrest,
+    )
+    return np.minimum(np.abs(np.column_stack(columns)), _FARTHEST)
+
+
+def judge(state: Arrays, readings: Readings, deviation: Floats) -> tuple[Floats, Floats]:
+    """Return the surprise [k] and the 98 % quantile of the residual [k, in scales]; learn both."""
+    rows, seen = readings.rows, readings.seen
+    measured = (seen >= _MEASURED_FROM)[:, None]
+    untouched = (seen <= _MEASURED_FROM)[:, None]
+    start = np.where(untouched, _NORMAL, state["tail_start"][rows])
+    mean = state["tail_mean"][rows].astype(np.float64)
+    count = state["tail_count"][rows].astype(np.float64)
+    rarity = tails.rarity(deviation, start, mean, count)
+    surprise = (rarity @ _WEIGHTS) * _maturity(readings)
+
+    # The threshold moves on as if there were no more readings than the memory holds.
+    effective = np.minimum(seen, _MEMORY_MS / np.maximum(readings.interval_ms, 1.0))[:, None]
+    learnt = tails.learn(deviation, start, mean, count, effective)
+    for name, new in zip(("tail_start", "tail_mean", "tail_count"), learnt, strict=True):
+        state[name][rows] = np.where(measured, new, state[name][rows])
+    return surprise, np.maximum(start[:, _RESIDUAL], 1.0)
+
+
+def _maturity(readings: Readings) -> Floats:
+    """Return 0 for a series that has seen too little to be surprised, up to 1."""
+    age = readings.at_ms - readings.first_ms
+    enough = (readings.seen - _SILENT_READINGS) / (_FULL_READINGS - _SILENT_READINGS)
+    old = (age - _SILENT_MS) / (_FULL_MS - _SILENT_MS)
+    return np.clip(np.minimum(enough, old), 0.0, 1.0)
