@@ -16,6 +16,7 @@ from streams.forecast.settings import ForecastSettings
 __all__ = ["DayHistory"]
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 
 _FORGET = 0.9  # per step: the last ten steps tell what kind of day it is now
 _BANDWIDTH = 0.2  # of the smallest distance: about the best three of a fortnight count
@@ -36,11 +37,11 @@ class DayHistory:
         self.slots = np.full((settings.days * self._slots_per_day + 2, n), np.nan, np.float32)
         self.newest: int | None = None
         """Number of the newest slot."""
-        self._in_slot = np.zeros(n)
+        self._in_slot = np.zeros(n, np.float32)
         self.distance = np.full(settings.days, np.nan)
         """Tracked squared distance to the day so many + 1 days ago, in relative units."""
 
-    def add(self, step: int, values: Floats) -> None:
+    def add(self, step: int, values: Floats32) -> None:
         """Take in the ``values`` [n] of ``step``; steps must not go back."""
         slot = step // self._settings.slot_steps
         if self.newest is None or slot > self.newest:
@@ -59,7 +60,16 @@ class DayHistory:
         self.newest = slot
         self._in_slot[:] = 0
 
-    def compare(self, step: int, values: Floats, scale: Floats) -> None:
+    def put(self, newest: int, series: NDArray[np.intp], slots: NDArray[np.float16]) -> None:
+        """Put back the past of some series: ``slots`` [ring, m] as they were at slot ``newest``."""
+        if self.newest is None or newest > self.newest:
+            self._open(newest)
+        numbers = np.arange(newest - len(slots) + 1, newest + 1)
+        numbers = numbers[numbers > (self.newest or 0) - len(self.slots)]
+        rows = numbers % len(self.slots)
+        self.slots[np.ix_(rows, series)] = slots[rows]
+
+    def compare(self, step: int, values: Floats32, scale: Floats32) -> None:
         """Update the distance of every past day from the ``values`` [n] of ``step``."""
         for day in range(self._settings.days):
             past = self._at(step - (day + 1) * self._settings.steps_per_day)
@@ -86,15 +96,15 @@ class DayHistory:
         normalised: Floats = weight / weight.sum()
         return normalised
 
-    def usual(self, step: float, fallback: Floats) -> Floats:
-        """Return what is usual at each of ``usual_leads`` after ``step``: float64[5, n].
+    def usual(self, step: float, fallback: Floats32) -> Floats32:
+        """Return what is usual at each of ``usual_leads`` after ``step``: float32[5, n].
 
         ``fallback`` [n] stands where no past day has the series.
         """
         leads = self._settings.usual_leads
-        total = np.zeros((len(leads), len(fallback)))
+        total = np.zeros((len(leads), len(fallback)), np.float32)
         weight_of = np.zeros_like(total)
-        for day, weight in enumerate(self.weights()):
+        for day, weight in enumerate(self.weights().astype(np.float32)):
             if weight < 1e-3:
                 continue
             back = (day + 1) * self._settings.steps_per_day
@@ -108,7 +118,7 @@ class DayHistory:
         # A course with holes in it would make changes out of nothing.
         return np.where(np.isnan(mean).any(axis=0), fallback, mean)
 
-    def _at(self, step: float) -> Floats | None:
+    def _at(self, step: float) -> Floats32 | None:
         """Return the values [n] at ``step``, between the middles of two slots; None if too old."""
         if self.newest is None:
             return None
@@ -117,13 +127,13 @@ class DayHistory:
         low = int(np.floor(place))
         if low <= self.newest - len(self.slots) or low + 1 > self.newest:
             return None
-        share = place - low
+        share = np.float32(place - low)
         first = self.slots[low % len(self.slots)]
         second = self.slots[(low + 1) % len(self.slots)]
-        between: Floats = (1 - share) * first + share * second
+        between: Floats32 = (1 - share) * first + share * second
         return between
 
-    def last(self, slots: int) -> NDArray[np.float32]:
+    def last(self, slots: int) -> Floats32:
         """Return the newest full slots in order: float32[at most slots, n]."""
         if self.newest is None:
             return self.slots[:0]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 __all__ = ["INPUTS", "REGIMES", "Features", "build_features"]
 
 Floats32 = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 INPUTS = 19
 _LEVEL_KNOTS = (0.3, 0.55, 0.8, 0.95, 1.05)
@@ -57,11 +56,11 @@ CELLS = len(_LEVEL_KNOTS) * len(_UNREST_KNOTS)
 
 
 def build_features(
-    lags: Floats,
-    usual: Floats,
-    long: Floats,
-    level: Floats,
-    scale: Floats,
+    lags: Floats32,
+    usual: Floats32,
+    long: Floats32,
+    level: Floats32,
+    scale: Floats32,
     neighbours: NDArray[np.intp],
 ) -> Features:
     """Return the features of n series.
@@ -103,7 +102,7 @@ def build_features(
     return Features(inputs, np.hstack([levels, unrests[:, 1:], deviations]), cell)
 
 
-def _hats(values: Floats, knots: tuple[float, ...]) -> Floats32:
+def _hats(values: Floats32, knots: tuple[float, ...]) -> Floats32:
     """Return the hat functions of ``knots`` at ``values`` [n], flat beyond the ends: [n, k]."""
     unit = np.eye(len(knots))
     hats = [np.interp(values, knots, unit[i]) for i in range(len(knots))]

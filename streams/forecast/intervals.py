@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["Intervals"]
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 
 _TAIL = 0.1  # on either side of an 80 % interval
 _MOVE = 0.05
@@ -37,7 +38,7 @@ class Intervals:
         return self.low[cell] * self.factor, self.high[cell] * self.factor
 
     def learn(
-        self, target: int, series: NDArray[np.intp], cell: NDArray[np.intp], error: Floats
+        self, target: int, series: NDArray[np.intp], cell: NDArray[np.intp], error: Floats32
     ) -> None:
         """Take in errors (what happened - forecast) of ``series``, all arrays [m]."""
         cells = len(self.low)

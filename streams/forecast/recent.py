@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = ["LAGS", "RecentValues"]
 
-Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 
 LAGS = 13
 """Steps kept: the present and twelve before."""
@@ -24,7 +24,7 @@ _FIRST_STEP, _LAST_STEP = 0.1, 0.005
 
 
 class RecentValues:
-    """State of n series; ``lags`` float64[LAGS, n] has the newest first and no gaps.
+    """State of n series; ``lags`` float32[LAGS, n] has the newest first and no gaps.
 
     ``scale`` tracks the 85th percentile, near the free-flow speed or the peak flow; everything
     the model sees is divided by it, so units do not matter.
@@ -32,25 +32,25 @@ class RecentValues:
 
     def __init__(self, n: int, memory_steps: float) -> None:
         self._memory_steps = memory_steps
-        self.lags = np.full((LAGS, n), np.nan)
-        self.long = np.full(n, np.nan)
-        self.level = np.full(n, np.nan)
-        self.quantile = np.full(n, np.nan)
-        self.usual = np.full(n, np.nan)
+        self.lags = np.full((LAGS, n), np.nan, np.float32)
+        self.long = np.full(n, np.nan, np.float32)
+        self.level = np.full(n, np.nan, np.float32)
+        self.quantile = np.full(n, np.nan, np.float32)
+        self.usual = np.full(n, np.nan, np.float32)
         """What was usual at the newest step."""
-        self.seen = np.zeros(n)
+        self.seen = np.zeros(n, np.float32)
         """Values ever seen."""
-        self.age = np.full(n, 1_000_000, np.int64)
+        self.age = np.full(n, 1_000_000, np.int32)
         """Steps since the last value."""
 
     @property
-    def scale(self) -> Floats:
+    def scale(self) -> Floats32:
         """Return what one unit of a relative value is, in the series' unit."""
         floor = np.maximum(np.abs(self.level) * 0.05, 1e-3)
-        scale: Floats = np.fmax(self.quantile, floor)
-        return np.where(np.isnan(scale), 1.0, scale)
+        scale = np.fmax(self.quantile, floor)
+        return np.where(np.isnan(scale), np.float32(1), scale)
 
-    def add(self, values: Floats, usual: Floats) -> None:
+    def add(self, values: Floats32, usual: Floats32) -> None:
         """Take in a step's ``values`` [n], NaN where missing.
 
         ``usual`` [n] is what is usual at this step; it carries a missing value on.
@@ -71,7 +71,7 @@ class RecentValues:
         self._track_level(values, present, first)
 
     def _track_level(
-        self, values: Floats, present: NDArray[np.bool_], first: NDArray[np.bool_]
+        self, values: Floats32, present: NDArray[np.bool_], first: NDArray[np.bool_]
     ) -> None:
         rate = 1 / np.clip(self.seen, 1, self._memory_steps)
         level = np.where(first, values, self.level + rate * (values - self.level))
@@ -80,10 +80,10 @@ class RecentValues:
         moved = self.quantile + step * (_QUANTILE - (values < self.quantile))
         self.quantile = np.where(first, values, np.where(present, moved, self.quantile))
 
-    def at(self, values: Floats, fraction: float) -> Floats:
+    def at(self, values: Floats32, fraction: float) -> Floats32:
         """Return the lags as seen when ``fraction`` of the next step is over.
 
-        ``values`` [n] is the mean of that part. The result float64[LAGS, n] holds means over a
+        ``values`` [n] is the mean of that part. The result float32[LAGS, n] holds means over a
         whole step that end now, one step ago and so on: each step is split where the sliding one
         begins, as if it had been even within.
         """

@@ -84,7 +84,7 @@ class Trust:
         self.product = np.zeros(targets)
         self.square = np.zeros(targets)
 
-    def learn(self, target: int, predicted: Floats32, happened: Floats) -> None:
+    def learn(self, target: int, predicted: Floats32, happened: Floats32) -> None:
         """Take in the predictions of one target and what became of them; any equal shapes."""
         keep = self._keep
         self.product[target] = keep * self.product[target] + float(np.vdot(predicted, happened))

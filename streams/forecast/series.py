@@ -51,8 +51,8 @@ class _Made:
 
     step: int
     features: Features
-    start: Floats
-    scale: Floats
+    start: Floats32
+    scale: Floats32
     present: NDArray[np.bool_]
     raw: Floats32
     """The shared model's change, before trust."""
@@ -86,7 +86,7 @@ class SeriesForecaster:
         self.own_trust = Trust(targets, prior=_TRUST_PRIOR * n, keep=day)
         self.intervals = Intervals(n, CELLS, targets)
         self._made: deque[_Made] = deque(maxlen=settings.reach)
-        self._seen: deque[Floats] = deque(maxlen=settings.reach)
+        self._seen: deque[Floats32] = deque(maxlen=settings.reach)
 
     def observe(self, step: int, values: Floats) -> None:
         """Take in the ``values`` [n] of ``step`` (NaN: missing), learn from them and forecast.
@@ -95,13 +95,20 @@ class SeriesForecaster:
         """
         if self.step is not None and step <= self.step:
             raise ValueError(f"step {step} after step {self.step}: steps must come in order")
-        # After more than the lags, what was missed in between makes no difference.
-        first = step if self.step is None else max(self.step + 1, step - 2 * LAGS)
+        # After so many, what was missed before makes no difference.
+        most = max(2 * LAGS, self.settings.reach)
+        first = step if self.step is None else max(self.step + 1, step - most)
         for missed in range(first, step):
-            self._take_in(missed, np.full(self.n, np.nan))
-        self._take_in(step, values)
+            self._take_in(missed, np.full(self.n, np.nan, np.float32))
+        self._take_in(step, values.astype(np.float32))
 
-    def _take_in(self, step: int, values: Floats) -> None:
+    def resume(self, step: int | None) -> None:
+        """Go on after ``step`` with the state that was put in; forecasts not yet due are void."""
+        self.step = step
+        self._made.clear()
+        self._seen.clear()
+
+    def _take_in(self, step: int, values: Floats32) -> None:
         self._score(step, values)
         self._seen.append(values)
         self._learn(step)
@@ -117,7 +124,7 @@ class SeriesForecaster:
             self.shared.solve()
         self.own.solve(slice(step % _SOLVE_EVERY, None, _SOLVE_EVERY))
 
-    def _score(self, step: int, values: Floats) -> None:
+    def _score(self, step: int, values: Floats32) -> None:
         """Hold the forecasts for ``step`` against what happened: trust and intervals."""
         for made in self._made:
             if step - made.step not in self.settings.leads:
@@ -148,7 +155,7 @@ class SeriesForecaster:
         self.shared.learn(made.features.design()[known], targets[known])
         self.own.learn(made.features.own(), targets - made.shared, known)
 
-    def _make(self, step: float, lags: Floats, usual: Floats) -> _Made:
+    def _make(self, step: float, lags: Floats32, usual: Floats32) -> _Made:
         recent = self.recent
         scale = recent.scale
         features = build_features(
@@ -171,7 +178,7 @@ class SeriesForecaster:
             return SeriesForecast(nothing, nothing, nothing)
         lags = self.recent.lags
         if part is not None and fraction > 0:
-            lags = self.recent.at(part, fraction)
+            lags = self.recent.at(part.astype(np.float32), fraction)
         else:
             fraction = 0.0
         if fraction == 0 and self._made:
@@ -188,6 +195,6 @@ class SeriesForecaster:
         def absolute(relative: Floats | Floats32) -> Floats:
             return np.maximum(made.start[:, None] + relative * scale[:, None], 0.0)
 
-        return SeriesForecast(
-            absolute(made.change), absolute(made.change + low), absolute(made.change + high)
-        )
+        mean = absolute(made.change)
+        below, above = absolute(made.change + low), absolute(made.change + high)
+        return SeriesForecast(mean, np.minimum(below, mean), np.maximum(above, mean))
