@@ -107,6 +107,30 @@ app.command()(simulation.replay)
 app.command()(forecasting.backtest)
 
 
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="CSV file with a header, in order of time.")],
+    timestamp_column: Annotated[str, typer.Option()] = "timestamp",
+    value_column: Annotated[str, typer.Option()] = "value",
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="A line per row, not the ten most unusual.")
+    ] = False,
+) -> None:
+    """Score each row of a recorded series by those before it; exit with 1 if any was rejected."""
+    from streams.anomaly.score_command import score as run
+
+    done = run(
+        file,
+        timestamp_column=timestamp_column,
+        value_column=value_column,
+        json_lines=json_lines,
+        out=sys.stdout,
+        errors=sys.stderr,
+    )
+    if done.rejected:
+        raise typer.Exit(1)
+
+
 app.command()(up)
 
 

@@ -133,7 +133,5 @@ def learn(state: Arrays, readings: Readings, expected: Expectation) -> None:
 
     state["readings"][rows] += 1
     state["first_ms"][rows] = readings.first_ms
-    state["last_ms"][rows] = np.where(
-        seen == 0, readings.at_ms, np.maximum(readings.at_ms, state["last_ms"][rows])
-    )
+    state["last_ms"][rows] = readings.at_ms
     state["interval_ms"][rows] = readings.interval_ms
