@@ -46,7 +46,7 @@ class JudgedFile:
     window: NDArray[np.intp]
     """[n]: index of the window a row is in, -1 outside."""
     judged: NDArray[np.bool_]
-    """[n]: false for the rows of the probation that are in no window."""
+    """[n]: false for the rows of the probation."""
     windows: int
 
 
@@ -74,7 +74,7 @@ def judge_file(
         past = (row[last + 1 :] - last) / max(width - 1, 1e-9)
         weight[last + 1 :] = FALSE_POSITIVE_WEIGHT * _sigmoid(past)
     probation = int(_PROBATION_SHARE * min(n, _PROBATION_ROWS_OF))
-    judged = (row >= probation) | (window >= 0)
+    judged = row >= probation
     return JudgedFile(name, np.where(judged, weight, 0.0), window, judged, len(windows))
 
 
