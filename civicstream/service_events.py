@@ -16,9 +16,11 @@ __all__ = [
     "Allocation",
     "AllocationState",
     "Alternative",
+    "BinForecast",
     "Case",
     "CaseState",
     "Demand",
+    "ParkingForecast",
     "Priority",
     "Report",
     "Task",
@@ -203,3 +205,45 @@ class Demand(msgspec.Struct, frozen=True):
     capacity_per_h: float
     pressure: float | None
     """Demand divided by the capacity on shift; null without any."""
+
+
+class BinForecast(msgspec.Struct, frozen=True):
+    """When a waste container will be full; key: area. A newer one of a sensor replaces it."""
+
+    sensor_key: int
+    area: str
+    sensor: str | None
+    """None where the city model does not have it."""
+    lon: float | None
+    lat: float | None
+    at: int
+    """Time of the reading it follows from."""
+    level: float
+    """Filled share now, 0..1, without the sensor's noise."""
+    fill_per_h: float
+    """Share of the container in an hour; 0 or less when it does not fill."""
+    emptied_at: int | None
+    predicted_full_at: int | None
+    """Null where it will not be full within the horizon."""
+    full_low: int | None
+    """The 80 % interval: one in ten is full before ``full_low``, one in ten after ``full_high``."""
+    full_high: int | None
+
+
+class ParkingForecast(msgspec.Struct, frozen=True):
+    """Free spaces of one car park now and ahead; key: area. A newer one replaces it."""
+
+    sensor_key: int
+    area: str
+    sensor: str | None
+    """None where the city model does not have it."""
+    at: int
+    """Time of the reading it follows from."""
+    total: float
+    free: float
+    ahead_min: float
+    """How far ahead the forecast looks."""
+    expected: float
+    low: float
+    high: float
+    """80 % interval."""
