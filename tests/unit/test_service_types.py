@@ -99,7 +99,7 @@ def test_a_wrong_file_is_refused_with_line_field_and_remedy(
 
 
 def test_a_file_that_is_absent_empty_or_no_toml_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file.*REPORTS__SERVICES_FILE"):
+    with pytest.raises(ConfigurationError, match=r"No such file.*REPORTS__SERVICES_FILE"):
         load_services(tmp_path / "none.toml")
     assert "is not TOML" in _refusal(tmp_path, "[[service")
     assert "has no [[service]]" in _refusal(tmp_path, "service = []")
