@@ -56,7 +56,7 @@ def simulate_corpus(seed: int) -> list[LabelledSeries]:
 
 def simulate_series(rng: np.random.Generator, measure: str, name: str) -> LabelledSeries:
     """Return one series of ``measure`` with 1 to 4 labelled events."""
-    n = int(rng.integers(2_000, 2_600))
+    n = int(rng.integers(1_000, 2_600))
     times = _times(rng, n, slow=measure == "travel_time")
     road = _Road(
         free_flow=rng.uniform(62, 85),

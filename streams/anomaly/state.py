@@ -50,6 +50,7 @@ FIELDS = {
     "sustained": Field(np.float32),
     "recent": Field(np.float32),
     "unrest": Field(np.float32),
+    "reach": Field(np.float32),
     "told": Field(np.float32),
     "tail_start": Field(np.float32, (COMPONENTS,)),
     "tail_mean": Field(np.float32, (COMPONENTS,)),

@@ -19,7 +19,7 @@ from streams.anomaly import tails
 from streams.anomaly.expectation import Expectation, Readings, pace
 from streams.anomaly.state import Arrays
 
-__all__ = ["deviations", "judge"]
+__all__ = ["OUTSIDE_SHARE", "deviations", "judge"]
 
 Floats = NDArray[np.float64]
 
@@ -33,14 +33,17 @@ _FARTHEST = 60.0
 """Deviations are cut here: a series that never moved has no scale for its first move."""
 _WEIGHTS = np.array([1.0, 0.5, 1.0, 1.0, 1.0, 0.5])
 """Residual and unrest are two views of the same errors: half a vote each."""
-_NORMAL = np.array([2.3, 2.9, 2.9, 1.5, 2.0, 2.0])
-"""About where a normal series has the 98 % quantile of each deviation: where the tails start."""
+_NORMAL = np.array([2.6, 3.2, 3.2, 1.7, 2.2, 2.2])
+"""About where a normal series has the 99 % quantile of each deviation: where the tails start."""
 _MEASURED_FROM = 30
 """Readings before deviations are learnt: earlier there is no spread to measure them by."""
 _SILENT_READINGS, _FULL_READINGS = 60, 160
-_SILENT_MS, _FULL_MS = 24 * _HOUR_MS, 36 * _HOUR_MS
-"""A series says nothing in its first day, for it has not seen a day."""
+_SILENT_MS, _FULL_MS = 12 * _HOUR_MS, 24 * _HOUR_MS
+"""Nothing is said in the first half day, and little before a whole day has been seen."""
 _RESIDUAL = 1
+OUTSIDE_SHARE = 0.02
+"""Share of readings outside the published interval."""
+_NORMAL_REACH = 2.9
 _MEMORY_MS = 28 * 24 * _HOUR_MS
 
 
@@ -73,7 +76,7 @@ def deviations(state: Arrays, readings: Readings, expected: Expectation) -> Floa
 
 
 def judge(state: Arrays, readings: Readings, deviation: Floats) -> tuple[Floats, Floats]:
-    """Return the surprise [k] and the 98 % quantile of the residual [k, in scales]; learn both."""
+    """Return the surprise [k] and the 98 % quantile of the residual [k, scales]; learn both."""
     rows, seen = readings.rows, readings.seen
     measured = (seen >= _MEASURED_FROM)[:, None]
     untouched = (seen <= _MEASURED_FROM)[:, None]
@@ -88,7 +91,11 @@ def judge(state: Arrays, readings: Readings, deviation: Floats) -> tuple[Floats,
     learnt = tails.learn(deviation, start, mean, count, effective)
     for name, new in zip(("tail_start", "tail_mean", "tail_count"), learnt, strict=True):
         state[name][rows] = np.where(measured, new, state[name][rows])
-    return surprise, np.maximum(start[:, _RESIDUAL], 1.0)
+    residual = deviation[:, [_RESIDUAL]]
+    reach = np.where(untouched, _NORMAL_REACH, state["reach"][rows][:, None])
+    further = tails.moved_quantile(residual, reach, OUTSIDE_SHARE, effective)
+    state["reach"][rows] = np.where(measured, further, reach)[:, 0]
+    return surprise, reach[:, 0]
 
 
 def _maturity(readings: Readings) -> Floats:

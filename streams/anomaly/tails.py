@@ -1,7 +1,7 @@
 """How rare a deviation is, from the series' own largest deviations so far.
 
 Peaks over a threshold (Pickands 1975; Siffer et al. 2017 for streams): the threshold is the
-98 % quantile of the deviations, found by stochastic approximation (Robbins and Monro 1951);
+99 % quantile of the deviations, found by stochastic approximation (Robbins and Monro 1951);
 what exceeds it has an exponential tail with the mean excess seen. With k exceedances seen, the
 chance of an excess beyond y is the predictive (Lomax) one, (1 + y / (k m))^-k: with few
 exceedances little is rare.
@@ -14,12 +14,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TAIL_SHARE", "learn", "rarity"]
+__all__ = ["TAIL_SHARE", "learn", "moved_quantile", "rarity"]
 
 Floats = NDArray[np.float64]
 
-TAIL_SHARE = 0.02
-"""Share of deviations beyond the threshold; also what lies outside the published interval."""
+TAIL_SHARE = 0.01
+"""Share of deviations beyond the threshold."""
 _LIGHTEST = 0.8
 """Mean excess taken at least, in spreads: no series is trusted to have a lighter tail. Twice a
 normal tail's, for a light tail seen so far says little of what comes once a month."""
@@ -44,9 +44,14 @@ def learn(
     """Return start, mean and count after a deviation; ``effective`` [series, 1] readings so far."""
     excess = deviation - start
     above = excess > 0
-    step = _GAIN / (effective + _START_UP)
-    new_start = np.maximum(start + step * np.where(above, 1 - TAIL_SHARE, -TAIL_SHARE), 0)
+    new_start = moved_quantile(deviation, start, TAIL_SHARE, effective)
     new_count = np.minimum(count + above, _REMEMBERED)
     rate = 1 / np.maximum(new_count, 1)
     new_mean = np.where(above, mean + rate * (excess - mean), mean)
     return new_start, new_mean, new_count
+
+
+def moved_quantile(deviation: Floats, at: Floats, share_above: float, effective: Floats) -> Floats:
+    """Return the estimate of a quantile after a deviation: a step towards it, never below 0."""
+    step = _GAIN / (effective + _START_UP)
+    return np.maximum(at + step * np.where(deviation > at, 1 - share_above, -share_above), 0)
