@@ -1,7 +1,7 @@
 """What the model sees of a series: its recent course, what is usual, and its neighbours.
 
 Everything is divided by the series' scale, so that one model fits all of them. The effect of
-each input depends smoothly on three measures of the state: a functional-coefficient model (Cai,
+each input depends smoothly on four measures of the state: a functional-coefficient model (Cai,
 Fan and Yao 2000) with piecewise linear coefficients.
 """
 
@@ -16,14 +16,17 @@ __all__ = ["INPUTS", "REGIMES", "Features", "build_features"]
 
 Floats32 = NDArray[np.float32]
 
-INPUTS = 19
+INPUTS = 21
 _LEVEL_KNOTS = (0.3, 0.55, 0.8, 0.95, 1.05)
 """Of the value over its scale: standing, congested, slow, free, above."""
 _UNREST_KNOTS = (0.015, 0.05, 0.1, 0.2)
 """Of the root mean square difference from the last hour."""
 _DEVIATION_KNOTS = (-0.3, -0.15, 0.0, 0.1)
 """Of the deviation from what is usual."""
-REGIMES = len(_LEVEL_KNOTS) + (len(_UNREST_KNOTS) - 1) + (len(_DEVIATION_KNOTS) - 1)
+_JUMP_KNOTS = (0.0, 0.02, 0.05, 0.1)
+"""Of the root mean square change per step within the last half hour."""
+_FURTHER_KNOTS = (_UNREST_KNOTS, _DEVIATION_KNOTS, _JUMP_KNOTS)
+REGIMES = len(_LEVEL_KNOTS) + sum(len(knots) - 1 for knots in _FURTHER_KNOTS)
 
 # A sensor that jumps to a hundred times its usual value must not bend the model of all others.
 _LARGEST = 3.0
@@ -93,13 +96,15 @@ def build_features(
         quarter[neighbours].mean(axis=1),
         around.mean(axis=1),
         around.min(axis=1),
+        *(change[neighbours].mean(axis=1) for change in course[[2, 4]] - course[0]),
     ]
     inputs = np.clip(np.stack(columns, axis=1), -_LARGEST, _LARGEST).astype(np.float32)
     levels, unrests = _hats(now, _LEVEL_KNOTS), _hats(unrest, _UNREST_KNOTS)
-    # One hat of each further measure is left out: the hats of a measure sum to 1.
+    # The commonest hat of each further measure is left out: the hats of a measure sum to 1.
     deviations = np.delete(_hats(deviation, _DEVIATION_KNOTS), 2, axis=1)
+    jumping = _hats(jumps, _JUMP_KNOTS)[:, 1:]
     cell = levels.argmax(axis=1) * len(_UNREST_KNOTS) + unrests.argmax(axis=1)
-    return Features(inputs, np.hstack([levels, unrests[:, 1:], deviations]), cell)
+    return Features(inputs, np.hstack([levels, unrests[:, 1:], deviations, jumping]), cell)
 
 
 def _hats(values: Floats32, knots: tuple[float, ...]) -> Floats32:

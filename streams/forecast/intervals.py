@@ -8,6 +8,8 @@ certain than a free road; each series has a factor on top, because some sensors 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,25 +39,30 @@ class Intervals:
         """Return the bounds of the error for series in states ``cell`` [n]: [n, targets] each."""
         return self.low[cell] * self.factor, self.high[cell] * self.factor
 
-    def learn(
-        self, target: int, series: NDArray[np.intp], cell: NDArray[np.intp], error: Floats32
-    ) -> None:
-        """Take in errors (what happened - forecast) of ``series``, all arrays [m]."""
-        cells = len(self.low)
-        factor = self.factor[series, target]
-        below = error < self.low[cell, target] * factor
-        above = error > self.high[cell, target] * factor
-        count = np.bincount(cell, minlength=cells)
+    def learn(self, targets: NDArray[np.intp], cell: NDArray[np.intp], error: Floats32) -> None:
+        """Take in errors (what happened - forecast): ``error`` [m, n], NaN where unknown.
+
+        Row r is of target ``targets[r]``, from states ``cell`` [m, n].
+        """
+        row, series = np.nonzero(~np.isnan(error))
+        at, error = (cell[row, series], targets[row]), error[row, series]
+        factor = self.factor[series, at[1]]
+        below = error < self.low[at] * factor
+        above = error > self.high[at] * factor
+        flat = np.ravel_multi_index(at, self.low.shape)
+
+        def total(weights: NDArray[Any] | None = None) -> Floats:
+            sums = np.bincount(flat, weights, self.low.size).astype(np.float64)
+            return sums.reshape(self.low.shape)
+
+        count = total()
+        share = np.minimum(count / _FEWEST, 1.0)
         divisor = np.maximum(count, 1)
-        weight = np.minimum(count / _FEWEST, 1.0)
-        mean = np.bincount(cell, np.abs(error) / factor, cells) / divisor
-        size = self.size[:, target]
-        size += np.where(size == 0, 1.0, _MOVE) * weight * (mean - size) * (count > 0)
-        # A move in proportion to the tail is quick where everything is outside, at the start.
-        step = _MOVE * size * weight
-        self.low[:, target] -= step * (np.bincount(cell, below, cells) / divisor - _TAIL)
-        self.high[:, target] += step * (np.bincount(cell, above, cells) / divisor - _TAIL)
-        missed = (below | above) - 2 * _TAIL
-        self.factor[series, target] = np.clip(
-            factor * np.exp(_FACTOR_MOVE * missed), *_FACTOR_LIMITS
-        )
+        mean = total(np.abs(error) / factor) / divisor
+        self.size += np.where(self.size == 0, 1.0, _MOVE) * share * (mean - self.size)
+        # A move in proportion to the share outside is quick at the start, when everything is.
+        step = _MOVE * self.size * share
+        self.low -= step * (total(below) / divisor - _TAIL)
+        self.high += step * (total(above) / divisor - _TAIL)
+        moved = factor * np.exp(_FACTOR_MOVE * ((below | above) - 2 * _TAIL))
+        self.factor[series, at[1]] = np.clip(moved, *_FACTOR_LIMITS)

@@ -84,11 +84,15 @@ class Trust:
         self.product = np.zeros(targets)
         self.square = np.zeros(targets)
 
-    def learn(self, target: int, predicted: Floats32, happened: Floats32) -> None:
-        """Take in the predictions of one target and what became of them; any equal shapes."""
-        keep = self._keep
-        self.product[target] = keep * self.product[target] + float(np.vdot(predicted, happened))
-        self.square[target] = keep * self.square[target] + float(np.vdot(predicted, predicted))
+    def learn(self, targets: NDArray[np.intp], predicted: Floats32, happened: Floats32) -> None:
+        """Take in predictions [m, n] and what became of them, row r of target ``targets[r]``.
+
+        A prediction whose outcome is unknown must be 0.
+        """
+        self.product[targets] *= self._keep
+        self.square[targets] *= self._keep
+        self.product[targets] += (predicted * happened).sum(axis=1)
+        self.square[targets] += (predicted * predicted).sum(axis=1)
 
     @property
     def factor(self) -> Floats32:

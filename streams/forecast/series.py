@@ -126,20 +126,26 @@ class SeriesForecaster:
 
     def _score(self, step: int, values: Floats32) -> None:
         """Hold the forecasts for ``step`` against what happened: trust and intervals."""
-        for made in self._made:
-            if step - made.step not in self.settings.leads:
-                continue
-            target = self.settings.leads.index(step - made.step)
-            happened = (values - made.start) / made.scale
-            known = np.flatnonzero(made.present & ~np.isnan(happened))
-            if not len(known):
-                continue
-            happened = np.clip(happened[known], -_LARGEST_CHANGE, _LARGEST_CHANGE)
-            self.shared_trust.learn(target, made.raw[known, target], happened)
-            rest = happened - made.shared[known, target]
-            self.own_trust.learn(target, made.own[known, target], rest)
-            error = happened - made.change[known, target]
-            self.intervals.learn(target, known, made.features.cell[known], error)
+        leads = self.settings.leads
+        due = [made for made in self._made if step - made.step in leads]
+        if not due:
+            return
+        targets = np.array([leads.index(step - made.step) for made in due])
+
+        def stacked(name: str) -> Floats32:
+            return np.stack(
+                [getattr(made, name)[:, t] for made, t in zip(due, targets, strict=True)]
+            )
+
+        happened = np.stack([(values - made.start) / made.scale for made in due])
+        happened = np.clip(happened, -_LARGEST_CHANGE, _LARGEST_CHANGE)
+        known = np.stack([made.present for made in due]) & ~np.isnan(happened)
+        outcome = np.where(known, happened, 0)
+        self.shared_trust.learn(targets, stacked("raw") * known, outcome)
+        self.own_trust.learn(targets, stacked("own") * known, outcome - stacked("shared"))
+        cell = np.stack([made.features.cell for made in due])
+        error = np.where(known, happened - stacked("change"), np.nan)
+        self.intervals.learn(targets, cell, error)
 
     def _learn(self, step: int) -> None:
         """Learn from the oldest forecast once the time of its last lead has come."""
