@@ -29,7 +29,7 @@ from sinks.timescale import (
     policies,
     refresh_policy,
 )
-from sinks.views import statements, views
+from sinks.views import view_statements
 
 __all__ = ["Migration", "fill_new_rollups", "latest_version", "migrate", "migrations"]
 
@@ -115,8 +115,8 @@ def migrate(
             (table.name, table.time_column, table.keep_days),
         )
         generated.bring_up(f"growth {table.name}", _growth(table, timescale))
-    for group, made in views(window_s).items():
-        generated.bring_up(f"views {group}", statements(made))
+    for group, statements in view_statements(window_s).items():
+        generated.bring_up(f"views {group}", statements)
     for rollup in rollups():
         if timescale and timescale.full:
             _bring_up_continuous(generated, rollup)

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-__all__ = ["View", "statements", "views"]
-
-
-@dataclass(frozen=True)
-class View:
-    """A view and its SELECT; later ones may stand on earlier ones of the same group."""
-
-    name: str
-    select: str
-
+__all__ = ["view_statements"]
 
 # "The newest" as "there is no newer one", not as DISTINCT ON: so a condition on the state is
 # applied before, through the partial indexes.
@@ -38,15 +27,16 @@ _SENSOR_HEALTH = """
         WHERE newer.sensor_key = h.sensor_key AND newer.window_end > h.window_end)"""
 
 
+_EPOCH = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
+_DAY = "INTERVAL '24 hours'"  # not '1 day', which may be an hour more or less in the session's zone
+
+
 def _window_before(moment: str, window_s: int) -> str:
     """Return the start of the window that ends at ``moment``, or else contains it.
 
     Windows lie on multiples of their size since 1970.
     """
-    return (
-        f"date_bin(INTERVAL '{window_s} seconds', {moment} - INTERVAL '1 microsecond', "
-        "TIMESTAMPTZ '1970-01-01 00:00:00+00')"
-    )
+    return f"date_bin(INTERVAL '{window_s} seconds', {moment} - INTERVAL '1 microsecond', {_EPOCH})"
 
 
 _MEASURES = {"speed": ("speed_kmh", "space_mean_speed_kmh"), "flow": ("flow_veh_h", "flow_veh_h")}
@@ -65,10 +55,11 @@ def _errors(measure: str) -> str:
         present.{result} - actual.{result} AS {measure}_persistence_error"""
 
 
-def _accuracy(window_s: int) -> str:
-    """Return every forecast whose target has come, with what came.
+def _accuracy(window_s: int, bounds: str) -> str:
+    """Return the forecasts whose target has come, with what came.
 
-    Both joins are on a whole unique key of the results, so that they can be looked up or hashed.
+    Both joins are on a whole unique key of the results, so that they can be looked up or hashed;
+    ``bounds`` keep the hash from being of years of results.
     """
     errors = ",".join(_errors(measure) for measure in _MEASURES)
     target, made_at = (_window_before(f"f.{at}", window_s) for at in ("target", "made_at"))
@@ -78,50 +69,118 @@ def _accuracy(window_s: int) -> str:
     JOIN results_traffic actual
         ON actual.segment = f.segment AND actual.window_start = {target}
     LEFT JOIN results_traffic present
-        ON present.segment = f.segment AND present.window_start = {made_at}"""  # noqa: S608 names from above
+        ON present.segment = f.segment AND present.window_start = {made_at}
+        AND present.window_start {bounds}
+    WHERE actual.window_start {bounds}"""  # noqa: S608 names from above
+
+
+_SINCE_THE_OLDEST = f"> (SELECT min(made_at) - {_DAY} FROM forecasts)"  # noqa: S608
+_AROUND_IT = f"BETWEEN $1 - {_DAY} AND $2 + {_DAY}"
+
+_SUMS = {
+    "n": ("bigint", "count({m}_error)"),
+    "sum": ("double precision", "sum({m}_error)"),
+    "absolute": ("double precision", "sum({m}_absolute_error)"),
+    "squares": ("double precision", "sum({m}_error ^ 2)"),
+    "inside": ("bigint", "count(*) FILTER (WHERE {m}_inside)"),
+    "persistence_n": ("bigint", "count(*) FILTER (WHERE {both})"),
+    "persistence_absolute": (
+        "double precision",
+        "sum(abs({m}_persistence_error)) FILTER (WHERE {both})",
+    ),
+    "persistence_squares": (
+        "double precision",
+        "sum({m}_persistence_error ^ 2) FILTER (WHERE {both})",
+    ),
+}
+"""Name -> SQL type and formula; a forecast counts where there is both a value and a result."""
+
+
+def _error_sums(window_s: int) -> str:
+    """Return the definition of the function that adds up the errors of a stretch of time.
+
+    A function, because its query is planned for the very stretch: of the hypertables only its
+    chunks are read, and no plan is made for years of results.
+    """
+    returned, sums = [], []
+    for m in _MEASURES:
+        both = f"{m}_error IS NOT NULL AND {m}_persistence_error IS NOT NULL"
+        for name, (sql_type, formula) in _SUMS.items():
+            returned.append(f"{m}_{name} {sql_type}")
+            sums.append(formula.format(m=m, both=both))
+    errors = f"{_accuracy(window_s, _AROUND_IT)} AND f.made_at >= $1 AND f.made_at < $2"
+    return f"""
+    CREATE FUNCTION forecast_error_sums(since timestamptz, until timestamptz)
+    RETURNS TABLE (area text, segment text, horizon_min integer, {", ".join(returned)})
+    LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $function$
+    BEGIN
+        RETURN QUERY EXECUTE $query$
+            SELECT area, segment, horizon_min, {", ".join(sums)}
+            FROM ({errors}) AS errors GROUP BY area, segment, horizon_min
+        $query$ USING since, until;
+    END $function$"""  # noqa: S608 names from above
+
+
+# From one day that has forecasts to the next, by the index on made_at.
+_DAYS = f"""
+    WITH RECURSIVE days (day) AS (
+        SELECT date_bin({_DAY}, min(made_at), {_EPOCH}) FROM forecasts
+        UNION ALL
+        SELECT (SELECT date_bin({_DAY}, min(made_at), {_EPOCH}) FROM forecasts
+                WHERE made_at >= days.day + {_DAY})
+        FROM days WHERE days.day IS NOT NULL)"""  # noqa: S608 no values
+
+_MEASURES_OF_ACCURACY = """
+    sum({m}_n)::bigint AS {m}_n,
+    sqrt(sum({m}_squares) / nullif(sum({m}_n), 0)::double precision) AS {m}_rmse,
+    sum({m}_absolute) / nullif(sum({m}_n), 0)::double precision AS {m}_mae,
+    sum({m}_sum) / nullif(sum({m}_n), 0)::double precision AS {m}_bias,
+    sum({m}_inside)::double precision / nullif(sum({m}_n), 0)::double precision AS {m}_coverage,
+    sum({m}_persistence_n)::bigint AS {m}_persistence_n,
+    sqrt(sum({m}_persistence_squares) / nullif(sum({m}_persistence_n), 0)::double precision)
+        AS {m}_persistence_rmse,
+    sum({m}_persistence_absolute) / nullif(sum({m}_persistence_n), 0)::double precision
+        AS {m}_persistence_mae"""
 
 
 def _summary(by: str) -> str:
     """Return the measures of accuracy per day (UTC) of ``made_at`` and ``by``.
 
-    n counts the forecasts that have both a value and a result; persistence_n, of these, the ones
-    with a result to persist in.
+    A condition on the day is applied before anything of another day is read.
     """
-    columns = []
-    for m in _MEASURES:
-        both = f"FILTER (WHERE {m}_error IS NOT NULL)"
-        columns += [
-            f"count({m}_error) AS {m}_n",
-            f"sqrt(avg({m}_error ^ 2)) AS {m}_rmse",
-            f"avg({m}_absolute_error) AS {m}_mae",
-            f"avg({m}_error) AS {m}_bias",
-            f"avg({m}_inside::int) {both} AS {m}_coverage",
-            f"count({m}_persistence_error) {both} AS {m}_persistence_n",
-            f"sqrt(avg({m}_persistence_error ^ 2) {both}) AS {m}_persistence_rmse",
-            f"avg(abs({m}_persistence_error)) {both} AS {m}_persistence_mae",
-        ]
-    listed = ", ".join(columns)
-    day = "date_bin(INTERVAL '1 day', made_at, TIMESTAMPTZ '1970-01-01 00:00:00+00')"
-    return f"SELECT {day} AS day, {by}, {listed} FROM forecast_accuracy GROUP BY day, {by}"  # noqa: S608 names from above
+    measures = ",".join(_MEASURES_OF_ACCURACY.format(m=m) for m in _MEASURES)
+    return f"""{_DAYS}
+    SELECT days.day, {by}, {measures}
+    FROM days CROSS JOIN LATERAL forecast_error_sums(days.day, days.day + {_DAY})
+    WHERE days.day IS NOT NULL GROUP BY days.day, {by}"""  # noqa: S608 names from above
 
 
-def views(window_s: int) -> dict[str, list[View]]:
-    """Return group -> its views in order; ``window_s`` is the size of the windows of results."""
+def view_statements(window_s: int) -> dict[str, list[str]]:
+    """Return group -> the statements that make its views anew.
+
+    ``window_s`` is the size of the windows whose results are stored [s].
+    """
+    summaries = {
+        "forecast_accuracy_by_horizon": _summary("horizon_min"),
+        "forecast_accuracy_by_segment": _summary("area, segment, horizon_min"),
+    }
     return {
-        "incidents": [View("incidents_current", _INCIDENTS)],
-        "anomalies": [View("anomalies_current", _ANOMALIES)],
-        "sensor health": [View("sensor_health_current", _SENSOR_HEALTH)],
+        "incidents": _anew({"incidents_current": _INCIDENTS}),
+        "anomalies": _anew({"anomalies_current": _ANOMALIES}),
+        "sensor health": _anew({"sensor_health_current": _SENSOR_HEALTH}),
         "forecast accuracy": [
-            View("forecast_accuracy", _accuracy(window_s)),
-            View("forecast_accuracy_by_horizon", _summary("horizon_min")),
-            View("forecast_accuracy_by_segment", _summary("area, segment, horizon_min")),
+            *_anew({"forecast_accuracy": _accuracy(window_s, _SINCE_THE_OLDEST)}),
+            *(f"DROP VIEW IF EXISTS {name}" for name in summaries),
+            "DROP FUNCTION IF EXISTS forecast_error_sums",
+            _error_sums(window_s),
+            *_anew(summaries),
         ],
     }
 
 
-def statements(group: list[View]) -> list[str]:
-    """Return what makes the views of a group anew."""
+def _anew(made: dict[str, str]) -> list[str]:
     return [
-        *(f"DROP VIEW IF EXISTS {view.name}" for view in reversed(group)),
-        *(f"CREATE VIEW {view.name} AS {view.select}" for view in group),
+        statement
+        for name, select in made.items()
+        for statement in (f"DROP VIEW IF EXISTS {name}", f"CREATE VIEW {name} AS {select}")
     ]

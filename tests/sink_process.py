@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 import psycopg
 
@@ -20,11 +21,20 @@ from civicstream.embedded.processes import Child, wait_until
 from civicstream.kinds import KINDS
 from civicstream.settings import Settings
 from sinks.schema import reading_columns
+from tests.sink_events import anomaly, forecast, forecast_row, health, incident
 from tests.sink_input import START, Gateway, frame_of, sensors
 
 AREAS = ("north", "south", "east", "west", "centre")
 FED_KINDS = ("traffic", "noise")
 SENSORS = 40
+
+EVENT_ROWS = {
+    "incidents": "id, version, severity",
+    "forecasts": "segment, (extract(epoch FROM made_at) * 1000)::bigint, horizon_min, speed_kmh",
+    "sensor_health": "sensor_key, (extract(epoch FROM window_end) * 1000)::bigint, health",
+    "anomalies": "id, version, score",
+}
+"""Table -> what is compared of its rows: the key, then a value."""
 
 
 def start_sink(settings: Settings, folder: Path, name: str = "sink-1", **more: str) -> Child:
@@ -52,12 +62,15 @@ def sink_running(settings: Settings, folder: Path, name: str = "sink-1") -> Iter
 class Feed:
     """Publishes frames of several areas and kinds until left, some readings late or twice.
 
-    ``truth``: (kind, sensor key, ts) -> values of the one ingested last.
+    With them come incidents, forecasts, changes of health and anomalies, some twice. ``truth``:
+    (kind, sensor key, ts) -> values of the one ingested last; ``events``: table -> rows as
+    ``EVENT_ROWS`` has them, of those published first.
     """
 
     def __init__(self, settings: Settings, *, every_s: float = 0.05, seed: int = 5) -> None:
         self.gateway = Gateway(settings.kafka)
         self.truth: dict[tuple[str, int, int], tuple[float | None, ...]] = {}
+        self.events: dict[str, set[tuple[Any, ...]]] = {table: set() for table in EVENT_ROWS}
         self._every_s = every_s
         self._rng = np.random.default_rng(seed)
         self._stop = threading.Event()
@@ -103,6 +116,30 @@ class Feed:
             for i in range(len(frame)):  # ingested later than all before: it wins
                 values = tuple(None if np.isnan(c[i]) else float(c[i]) for c in columns)
                 self.truth[kind, int(frame.sensor_key[i]), int(ts[i])] = values
+        self._publish_events(area)
+
+    def _publish_events(self, area: str) -> None:
+        """Publish one event of each sort; every fourth time again, with another value."""
+        tick, share = self._tick, round(float(self._rng.random()), 6)
+        at = START + tick * 1000
+        for again in range(2 if tick % 4 == 0 else 1):
+            value = share + again
+            sick = "flat" if again else "stuck"
+            seen = {"window_end": at, "area": area}
+            number = {"id": f"i{tick // 7}", "version": tick % 7 + 1}
+            row = forecast_row(f"{area}-s1", [value, None])
+            for topic, event in (
+                ("incidents", incident(**number, severity=value, **seen)),
+                ("forecasts", forecast(row, made_at=at)),
+                ("health", health(sensor_key=tick % 9, health=sick, **seen)),
+                ("anomalies", anomaly(**number, score=value, **seen)),
+            ):
+                self.gateway.raw(topic, msgspec.json.encode(event), key=area.encode())
+        self.events["incidents"].add((number["id"], number["version"], share))
+        self.events["anomalies"].add((number["id"], number["version"], share))
+        self.events["sensor_health"].add((tick % 9, at, "stuck"))
+        made = {(f"{area}-s1", at, 15, share), (f"{area}-s1", at, 30, None)}
+        self.events["forecasts"] |= made
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:
@@ -122,6 +159,19 @@ def wait_received(url: str, count: int, child: Child | None = None, timeout_s: f
         return received(url) >= count
 
     wait_until(enough, f"{count} readings in the database", timeout_s=timeout_s, every_s=0.2)
+
+
+def wait_for_all(url: str, feed: Feed, child: Child) -> None:
+    """Return when all readings and events of a feed that has ended are in the database."""
+    wait_received(url, feed.gateway.sent, child)
+    query = " + ".join(f"(SELECT count(*) FROM {table})" for table in EVENT_ROWS)
+    wanted = sum(map(len, feed.events.values()))
+
+    def enough() -> bool:
+        assert child.alive(), child.last_words()
+        return int(ask(url, f"SELECT {query}")[0][0]) >= wanted
+
+    wait_until(enough, f"{wanted} rows of events", timeout_s=60, every_s=0.2)
 
 
 def assert_rows_equal_truth(url: str, feed: Feed) -> None:
@@ -146,6 +196,10 @@ def assert_rows_equal_truth(url: str, feed: Feed) -> None:
     assert tuple(map(int, counts)) == (feed.gateway.sent, total, feed.gateway.sent - total, 0)
     tallies = ask(url, "SELECT sum(readings), sum(gaps), sum(repeats) FROM frames_seen")[0]
     assert tuple(map(int, tallies)) == (feed.gateway.sent, 0, 0)
+    for table, columns in EVENT_ROWS.items():
+        stored = ask(url, f"SELECT {columns} FROM {table}")
+        assert len(stored) == len(feed.events[table])
+        assert set(stored) == feed.events[table]
 
 
 def at_a_random_moment(rng: random.Random) -> None:

@@ -42,6 +42,8 @@ CREATE TABLE forecasts (
     computed_at     timestamptz NOT NULL,
     UNIQUE (segment, made_at, horizon_min)
 );
+-- For the first and last of them, without which the views of accuracy would read all results.
+CREATE INDEX forecasts_by_time ON forecasts (made_at);
 
 CREATE TABLE sensor_health (
     sensor_key  bigint NOT NULL,

@@ -21,6 +21,7 @@ from tests.sink_process import (
     received,
     sink_running,
     start_sink,
+    wait_for_all,
     wait_received,
 )
 from tests.sink_rows import settings_for
@@ -49,7 +50,7 @@ def test_a_sink_killed_again_and_again_under_load_loses_and_repeats_nothing(
             child.kill()
         feed.finish()
         with sink_running(settings, tmp_path) as child:
-            wait_received(database, feed.gateway.sent, child)
+            wait_for_all(database, feed, child)
         assert child.returncode == 0
         assert_rows_equal_truth(database, feed)
 
@@ -68,7 +69,7 @@ def test_a_sink_killed_while_another_runs_hands_its_partitions_over(
             first.kill()
             wait_received(postgres, received(postgres) + 2000, second)
             feed.finish()
-            wait_received(postgres, feed.gateway.sent, second)
+            wait_for_all(postgres, feed, second)
         assert_rows_equal_truth(postgres, feed)
 
 
@@ -92,7 +93,7 @@ def test_a_database_away_for_20_seconds_costs_nothing_but_time(
         assert "nothing is lost, trying again" in child.last_words(200)
         timescale_server.restart()
         feed.finish()
-        wait_received(url, feed.gateway.sent, child)
+        wait_for_all(url, feed, child)
         assert_rows_equal_truth(url, feed)
     assert child.returncode == 0
 
@@ -111,7 +112,7 @@ def test_a_sink_started_before_kafka_waits_for_it(postgres: str, tmp_path: Path)
             with Feed(settings) as feed:
                 wait_received(postgres, 500, child)
                 feed.finish()
-                wait_received(postgres, feed.gateway.sent, child)
+                wait_for_all(postgres, feed, child)
                 assert_rows_equal_truth(postgres, feed)
             child.stop()
         finally:

@@ -20,6 +20,7 @@ from civicstream.events import Counts, LedgerReport
 from civicstream.kafka_clients import consumer, create_topics
 from civicstream.settings import KafkaSettings, Settings
 from sinks.init import init_database
+from tests.sink_events import anomaly, forecast, forecast_row, health, incident
 from tests.sink_input import Gateway, frame_of, sensors
 from tests.sink_process import AREAS, Feed, ask, sink_running, start_sink, wait_received
 from tests.sink_rows import noise, settings_for
@@ -117,31 +118,49 @@ def _collect(reader: object, found: list[dict[str, object]]) -> bool:
     return bool(found)
 
 
+EVENTS: dict[str, msgspec.Struct] = {
+    "incidents": incident(),
+    "forecasts": forecast(forecast_row("s1", [50.0]), horizons_min=(15,)),
+    "health": health(),
+    "anomalies": anomaly(),
+}
+TOPICS_TO_SPOIL = ("frames.noise", "results.traffic", "late", "deadletter", *EVENTS)
+
+
 def test_corrupt_records_go_to_the_dead_letters_and_the_rest_goes_on(
     ready: tuple[str, Settings], tmp_path: Path
 ) -> None:
     url, settings = ready
     with sink_running(settings, tmp_path) as sink, Gateway(settings.kafka) as gateway:
-        for topic in ("frames.noise", "results.traffic", "late", "deadletter"):
+        for topic in TOPICS_TO_SPOIL:
             gateway.raw(topic, b"\x00\xffgarbage", partition=0)
+            if topic in EVENTS:
+                gateway.raw(topic, msgspec.json.encode(EVENTS[topic]), partition=0)
         gateway.raw("frames.noise", None, key=b"k", partition=1)  # type: ignore[arg-type]
         gateway.publish("north", noise("north", [(0, 1_780_000_000_000, 50)]))
         gateway.flush()
         wait_received(url, 1, sink)
         wait_until(
-            lambda: ask(url, "SELECT count(*) FROM dead_letters")[0][0] >= 5,
+            lambda: ask(url, "SELECT count(*) FROM dead_letters")[0][0] >= 9,
             "dead letters in the database",
             timeout_s=30,
         )
+        for table in ("incidents", "forecasts", "sensor_health", "anomalies"):
+            count = f"SELECT count(*) FROM {table}"
+            wait_until(lambda q=count: ask(url, q) == [(1,)], table, timeout_s=30)  # type: ignore[misc]
     letters = ask(url, "SELECT topic, reason, payload FROM dead_letters ORDER BY topic, reason")
     assert [(topic, reason) for topic, reason, _ in letters] == [
+        ("city.anomalies", "foreign_record"),
         ("city.deadletter", "foreign_record"),
+        ("city.forecasts", "foreign_record"),
         ("city.frames.noise", "empty_record"),
         ("city.frames.noise", "frame_headers"),
+        ("city.health", "foreign_record"),
+        ("city.incidents", "foreign_record"),
         ("city.late", "frame_headers"),
         ("city.results.traffic", "foreign_record"),
     ]
-    assert bytes(letters[2][2]) == b"\x00\xffgarbage"
+    assert bytes(letters[0][2]) == b"\x00\xffgarbage"
 
 
 def test_a_sink_without_rights_ends_with_code_2_and_says_which(
