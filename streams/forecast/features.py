@@ -43,6 +43,10 @@ class Features:
     cell: NDArray[np.intp]
     """[n]: the nearest level and unrest as one number below ``CELLS``."""
 
+    def take(self, chosen: NDArray[np.bool_]) -> Features:
+        """Return the features of the series that are ``chosen`` [n]."""
+        return Features(self.inputs[chosen], self.regimes[chosen], self.cell[chosen])
+
     def design(self) -> Floats32:
         """Return all products of a regime and an input: float32[n, REGIMES * INPUTS]."""
         product = self.regimes[:, :, None] * self.inputs[:, None, :]
