@@ -55,6 +55,7 @@ class ServiceType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     duplicate_window_h: Annotated[float, _POSITIVE]
     work_min: Annotated[float, _POSITIVE]
     keywords: tuple[Text, ...] = ()
+    confirmed_by: tuple[Code, ...] = ()
     attributes: tuple[Attribute, ...] = ()
 
     @property
