@@ -28,10 +28,18 @@ _QUIET_CORES = 0.2
 RESULTS = Path(__file__).with_name("results.md")
 
 
-def bench(name: str, *, seconds: float | None, readings: int | None, as_json: bool) -> bool:
+def bench(
+    name: str,
+    *,
+    seconds: float | None,
+    readings: int | None,
+    as_json: bool,
+    data: Path | None = None,
+) -> bool:
     """Run the bench ``name`` (or ``all``) and print it; True when all of them ran.
 
     ``all`` also writes ``results.md``. One bench that fails does not stop the others. With
+    ``data`` is the folder of recorded data for benches that use some. With
     ``as_json`` the last line is one JSON object: the bench's, or name -> object for ``all``.
     """
     chosen = registry.find(name)
@@ -46,7 +54,7 @@ def bench(name: str, *, seconds: float | None, readings: int | None, as_json: bo
             typer.echo(f"  {busy} cores are busy already: the figures will come out too low")
         try:
             with _sigterm_cleans_up():
-                result = registry.run(one, seconds=seconds, readings=readings)
+                result = registry.run(one, seconds=seconds, readings=readings, data=data)
             results[one.name] = {**result, "cores_busy_before": busy}
         except (CivicStreamError, ImportError, OSError, RuntimeError) as error:
             if name != "all":

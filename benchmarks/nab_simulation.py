@@ -54,8 +54,10 @@ def simulate_corpus(seed: int) -> list[LabelledSeries]:
     return [simulate_series(rng, m, f"{m}_{seed}_{i}") for i, m in enumerate(CORPUS)]
 
 
-def simulate_series(rng: np.random.Generator, measure: str, name: str) -> LabelledSeries:
-    """Return one series of ``measure`` with 1 to 4 labelled events."""
+def simulate_series(
+    rng: np.random.Generator, measure: str, name: str, *, eventful: bool = True
+) -> LabelledSeries:
+    """Return one series of ``measure`` with 1 to 4 labelled events, or none."""
     n = int(rng.integers(1_000, 2_600))
     times = _times(rng, n, slow=measure == "travel_time")
     road = _Road(
@@ -65,7 +67,8 @@ def simulate_series(rng: np.random.Generator, measure: str, name: str) -> Labell
         stray_share=rng.choice([0.0, 0.001, 0.004]),
     )
     demand, jam = _demand_and_jam(rng, times)
-    starts = _event_rows(rng, n, int(rng.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1])))
+    events = int(rng.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1])) if eventful else 0
+    starts = _event_rows(rng, n, events) if events else []
     kinds = [str(k) for k in rng.choice(list(EVENTS), len(starts), p=_EVENT_SHARES)]
     # How much of the road an event takes, 0..1 per reading: it acts on the traffic.
     loss = np.zeros(n)
@@ -74,7 +77,7 @@ def simulate_series(rng: np.random.Generator, measure: str, name: str) -> Labell
     values = _measured(rng, measure, road, demand, jam, loss)
     for kind, start in zip(kinds, starts, strict=True):
         EVENTS[kind](rng, values, _Place(times, start, measure))
-    half = n // 10 // len(starts) // 2
+    half = n // 10 // max(events, 1) // 2
     windows = tuple((times[s - half], times[s + half]) for s in starts)
     return LabelledSeries(name, times, np.round(values, 2), windows, tuple(kinds))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 
 from civicstream.errors import ConfigurationError
 
@@ -32,6 +33,7 @@ BENCHES = {
         Bench("gateway", "MQTT to Kafka, beside a bare callback and a naive bridge", 30),
         Bench("e2e", "the whole embedded stack: rate held and delays", 60),
         Bench("memory", "the worker's peak memory from 1,000 to 1,000,000 sensors", 40),
+        Bench("nab", "anomaly scores, judged as the Numenta Anomaly Benchmark does it", 60),
     )
 }
 
@@ -45,8 +47,13 @@ def find(name: str) -> list[Bench]:
     return [BENCHES[name]]
 
 
-def run(bench: Bench, *, seconds: float | None, readings: int | None) -> dict[str, object]:
-    """Run ``bench`` and return its object; ``readings`` where the bench counts by readings."""
+def run(
+    bench: Bench, *, seconds: float | None, readings: int | None, data: Path | None = None
+) -> dict[str, object]:
+    """Run ``bench`` and return its object.
+
+    ``readings`` is for benches that count by readings, ``data`` for those on recorded data.
+    """
     module = importlib.import_module(f"benchmarks.{bench.name}")
     arguments: dict[str, object] = {"seconds": bench.seconds if seconds is None else seconds}
     if readings is not None:
@@ -55,5 +62,7 @@ def run(bench: Bench, *, seconds: float | None, readings: int | None) -> dict[st
                 f"bench {bench.name} measures for a time; give --seconds instead of --readings"
             )
         arguments["readings"] = readings
+    if data is not None and "data" in inspect.signature(module.run).parameters:
+        arguments["data"] = data
     result: dict[str, object] = module.run(**arguments)
     return result

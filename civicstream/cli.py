@@ -84,12 +84,15 @@ def sink(config: Config = None, verbose: Verbose = False) -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="streams, sink, gateway, e2e, memory or all.")],
+    name: Annotated[str, typer.Argument(help="streams, sink, gateway, e2e, memory, nab or all.")],
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Measuring time; start-up comes on top.")
     ] = None,
     readings: Annotated[
         int | None, typer.Option(min=1000, help="Measure this many readings instead.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recorded data, for benches that use some.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object as last line.")] = False,
 ) -> None:
@@ -97,7 +100,7 @@ def bench(
     set_up_logging("bench")
     from benchmarks.command import bench as run
 
-    if not run(name, seconds=seconds, readings=readings, as_json=as_json):
+    if not run(name, seconds=seconds, readings=readings, as_json=as_json, data=data):
         raise typer.Exit(1)
 
 
