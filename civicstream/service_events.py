@@ -66,6 +66,20 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     attributes: dict[str, list[str]] = {}
 
 
+class PersonalRecord(msgspec.Struct, frozen=True):
+    """What is known of a reporter as a person, encrypted; topic ``private``, key: pseudonym.
+
+    ``sealed`` opens with ``civicstream.personal`` to a JSON object: client, name, email, phone,
+    and the texts as they were before contacts in them were masked.
+    """
+
+    pseudonym: str
+    at: int
+    report: str
+    """Id of the report it came with."""
+    sealed: str
+
+
 class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     """One version of a case: what is known of one problem that one or more people reported."""
 

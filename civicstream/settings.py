@@ -14,16 +14,28 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from civicstream.errors import ConfigurationError
 
 __all__ = [
     "CitySettings",
     "DatabaseSettings",
+    "FeedsSettings",
     "GatewaySettings",
+    "IntelligenceSettings",
     "KafkaSettings",
     "MqttSettings",
+    "PrivacySettings",
+    "ReportSettings",
     "Settings",
     "SinkSettings",
     "WindowSettings",
@@ -120,6 +132,17 @@ class WindowSettings(_Section):
     provisional_every_s: float = Field(2, gt=0)
 
 
+class IntelligenceSettings(_Section):
+    """What the worker concludes from final windows; docs/traffic.md."""
+
+    sensor_health: bool = True
+    """Watch every sensor; leave broken ones out of the results, report what is unusual."""
+    incidents: Literal["none", "queue_discharge", "california8", "snd"] = "queue_discharge"
+    """The incident detection algorithm."""
+    forecasts: bool = True
+    """Forecast speed and flow of every segment."""
+
+
 class WorkerSettings(_Section):
     """The Faust worker."""
 
@@ -142,6 +165,69 @@ class SinkSettings(_Section):
     """How often rows past their retention are removed."""
 
 
+class ReportSettings(_Section):
+    """Citizens' reports, whichever way they come; docs/reports.md."""
+
+    services_file: Path | None = None
+    """Service types as TOML; None: the packaged ones (civicstream/services.toml)."""
+    addresses_file: Path | None = None
+    """CSV with address_id, address, lon, lat: finds the place of reports that give only these."""
+    max_description: int = Field(4000, ge=100, le=20_000)
+    """Characters; GeoReport v2 allows 4,000."""
+    per_client_10_min: float = Field(10, gt=0)
+    """Reports of one client that are taken in the long run …"""
+    burst: int = Field(10, ge=1, le=10_000)
+    """… and at once, after a pause."""
+
+
+class PrivacySettings(_Section):
+    """Keys for what is known of citizens as persons; without ``key`` no report is taken in."""
+
+    key: SecretStr | None = None
+    """At least 32 bytes. Several, newest first, separated by commas: the first seals, all open."""
+    pseudonym_key: SecretStr | None = None
+    """What pseudonyms and report ids are made with; None: the last of ``key``."""
+
+    @field_validator("key", "pseudonym_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        for number, key in enumerate(value.get_secret_value().split(",") if value else [], 1):
+            if len(key.strip().encode()) < 32:
+                raise ValueError(
+                    f"key {number} has fewer than 32 bytes; make one with "
+                    "`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+                )
+        return value
+
+
+class FeedsSettings(_Section):
+    """The HTTP front: Open311."""
+
+    id: Name = Field(default_factory=lambda: f"feeds-{socket.gethostname()}"[:80])
+    host: str = "127.0.0.1"
+    """Loopback: a proxy with TLS belongs in front of it."""
+    port: int = Field(8311, ge=0, le=65535)
+    database_url: SecretStr | None = None
+    """Read only; None: that of the database section."""
+    jurisdiction_id: str | None = None
+    """Requests that name another one are answered 404."""
+    api_keys: str = ""
+    """``name:SHA-256 of the key in hex``, separated by commas."""
+    api_keys_file: Path | None = None
+    """The same, one a line."""
+    allow_anonymous: bool = False
+    """Take reports without an API key."""
+    position_decimals: int = Field(3, ge=0, le=7)
+    """Of public positions: 3 is about 100 m, 4 about 10 m."""
+    publish_addresses: bool = False
+    """Show the address that the citizen wrote; it undoes the rounding of positions."""
+    max_body_bytes: int = Field(65_536, ge=1024, le=16 * 1024 * 1024)
+    confirm_timeout_s: float = Field(10, gt=0, le=120)
+    """So long a POST waits for Kafka, then it is answered 503."""
+    default_area: Name = "city"
+    """Area of reports while no city model is set."""
+
+
 class CitySettings(_Section):
     """The city model."""
 
@@ -157,8 +243,12 @@ class Settings(_Section):
     database: DatabaseSettings = DatabaseSettings()
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     windows: WindowSettings = WindowSettings()
+    intelligence: IntelligenceSettings = IntelligenceSettings()
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     sink: SinkSettings = Field(default_factory=SinkSettings)
+    reports: ReportSettings = ReportSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    feeds: FeedsSettings = Field(default_factory=FeedsSettings)
     city: CitySettings = CitySettings()
 
 
