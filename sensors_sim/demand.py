@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DAY_MS", "hour_of_day", "is_weekend", "travel_demand"]
+__all__ = ["DAY_MS", "hour_of_day", "is_weekend", "travel_demand", "wander"]
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -51,3 +51,19 @@ def _bell(hour: Floats, centre: float, width_h: float) -> Floats:
     away = np.abs(hour - centre)
     bell: Floats = np.exp(-0.5 * (np.minimum(away, 24 - away) / width_h) ** 2)
     return bell
+
+
+def wander(ts_ms: int, phase: Floats, period_s: float) -> Floats:
+    """Return a smooth random-looking wander [n] in -1..1, of variance 0.19, at one time.
+
+    Three sines without a common period, turned by ``phase`` [n], 0..1: a function of the time
+    alone, so a run may start anywhere. ``period_s`` is the longest of the three periods.
+    """
+    t = ts_ms / 1000 / period_s * 2 * np.pi
+    turn = phase * 2 * np.pi
+    sum_: Floats = (
+        0.5 * np.sin(t + turn)
+        + 0.3 * np.sin(t * 2.71 + 3 * turn)
+        + 0.2 * np.sin(t * 7.39 + 7 * turn)
+    )
+    return sum_

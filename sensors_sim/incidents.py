@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Incident", "IncidentPlan"]
+__all__ = ["Incident", "IncidentPlan", "Incidents"]
 
 HOUR_MS = 3_600_000
 
@@ -22,6 +23,16 @@ class Incident:
     end_ms: int
     severity: float
     """Share of the segment's capacity that is lost, 0..1."""
+    position: float = 0.5
+    """Where in the segment, as a share of its length from upstream, 0..1."""
+
+
+class Incidents(Protocol):
+    """What says which incidents there are; asked for consecutive stretches of time."""
+
+    def starting_between(self, start_ms: int, end_ms: int) -> list[Incident]:
+        """Return the incidents with ``start_ms`` <= start < ``end_ms``."""
+        ...
 
 
 class IncidentPlan:
@@ -46,6 +57,7 @@ class IncidentPlan:
         # Median 25 minutes, one in twenty above an hour and a quarter (Giuliano 1989: lognormal).
         minutes = np.clip(rng.lognormal(np.log(25), 0.65, count), 4, 240)
         severity = np.round(rng.uniform(0.4, 0.95, count), 2)
+        position = np.round(rng.random(count), 2)
         return [
             Incident(
                 id=f"incident-{hour}-{i + 1}",
@@ -53,6 +65,7 @@ class IncidentPlan:
                 start_ms=int(starts[i]),
                 end_ms=int(starts[i] + minutes[i] * 60_000),
                 severity=float(severity[i]),
+                position=float(position[i]),
             )
             for i in range(count)
         ]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from civicstream.city import City
 from sensors_sim.cell_transmission import Cells, CellTransmission, wave_speed_kmh
-from sensors_sim.demand import travel_demand
-from sensors_sim.incidents import Incident, IncidentPlan
+from sensors_sim.demand import travel_demand, wander
+from sensors_sim.disturbances import DisturbancePlan
+from sensors_sim.incidents import Incident, IncidentPlan, Incidents
 
 __all__ = ["RoadTraffic", "SegmentState"]
 
@@ -24,6 +25,24 @@ WARM_UP_MS = 30 * 60_000
 
 JAM_VEH_KM_LANE = 140.0
 _MAX_CELLS_PER_SEGMENT = 2
+
+_DAY_SPREAD, _HALF_HOUR_SPREAD = 0.10, 0.12
+"""How far a corridor's demand wanders from its usual course over days and over half an hour, as
+a share of it: with the variance of ``wander`` 4 and 5 % as standard deviations, a little under
+what is found on freeways from day to day."""
+
+_SLOWER_AT_CAPACITY = 0.12
+"""Drivers slow down as the road fills, which the triangular diagram leaves out (HCM 2010, exhibit
+11-2: about an eighth below free flow at capacity)."""
+
+_FREE_UNREST, _QUEUE_UNREST = 0.05, 0.30
+"""How far a segment's speed wanders within minutes, as a share of it: 2 % in free flow and 13 %
+in a queue, where it stops and goes, as standard deviations."""
+
+_QUEUE_DISCHARGE, _QUEUED = 0.93, 1.3
+"""A queue discharges into free road at less than the capacity of flowing traffic (HCM 2010 and
+Yeon et al. 2009: 5 to 10 % less), once the density exceeds the critical one by so much."""
+
 _RAMP_EVERY = 4
 _BUSY_JUNCTION = 5
 
@@ -45,17 +64,31 @@ class RoadTraffic:
     ``incidents`` collects the ground truth: every incident that has begun so far.
     """
 
-    def __init__(self, city: City, seed: int, start_ms: int, incidents_per_hour: float) -> None:
+    def __init__(
+        self,
+        city: City,
+        seed: int,
+        start_ms: int,
+        incidents_per_hour: float,
+        incidents: Incidents | None = None,
+    ) -> None:
+        """``incidents`` takes the place of random ones of the rate ``incidents_per_hour``."""
         self._segment, self._cells = build_cells(city)
         rng = np.random.default_rng([seed, 0xC7])
         self._entry, self._morning = _plan_demand(city, self._segment, self._cells, rng)
         weights = np.array([s.lanes * s.length_m for s in city.segments], np.float64)
-        self._plan = IncidentPlan(seed, incidents_per_hour, weights)
+        self._plan = incidents or IncidentPlan(seed, incidents_per_hour, weights)
+        self._disturbances = DisturbancePlan(seed, self._cells.length_km)
         self.incidents: list[Incident] = []
+        self._active: list[Incident] = []
+        self._corridor_phase, self._segment_phase = _phases(city, self._segment, seed)
         self._count = np.bincount(self._segment, minlength=len(city.segments)).clip(min=1)
         self._factor = np.ones(len(self._cells))
         self._now = (start_ms - WARM_UP_MS) // STEP_MS * STEP_MS
         self._model = CellTransmission(self._cells, STEP_S, self._settled_vehicles())
+        cells = self._cells
+        critical = cells.capacity_veh_h / cells.free_flow_kmh * cells.length_km
+        self._queued_vehicles: Floats = _QUEUED * critical
         self._begin = start_ms
         self.advance_to(start_ms)
 
@@ -64,15 +97,22 @@ class RoadTraffic:
         while self._now < ts_ms:
             end = self._now + STEP_MS
             self._begin_incidents(self._now, end)
-            self._model.step(self._demand(self._now), self._factor)
+            self._model.step(self._demand(self._now), self._capacity_factor())
             self._now = end
 
     def state(self) -> SegmentState:
         """Return each segment's present state, the mean over its cells."""
-        model = self._model
+        model, cells = self._model, self._cells
+        filled = np.minimum(model.flow_veh_h / cells.capacity_veh_h, 1.0)
+        speed = np.minimum(
+            model.speed_kmh, cells.free_flow_kmh * (1 - _SLOWER_AT_CAPACITY * filled**3)
+        )
+        slow = 1 - self._per_segment(speed / cells.free_flow_kmh)
+        unrest = _FREE_UNREST + (_QUEUE_UNREST - _FREE_UNREST) * slow
+        speed_of_segment = self._per_segment(speed)
         return SegmentState(
             flow_veh_h=self._per_segment(model.flow_veh_h),
-            speed_kmh=self._per_segment(model.speed_kmh),
+            speed_kmh=speed_of_segment * (1 + unrest * wander(self._now, self._segment_phase, 400)),
             density_veh_km=self._per_segment(model.density_veh_km),
         )
 
@@ -84,7 +124,13 @@ class RoadTraffic:
     def _demand(self, ts_ms: int) -> Floats:
         """Return what wants to enter each cell now [veh/h]."""
         at = np.full(1, ts_ms, np.int64)
-        demand: Floats = self._entry * travel_demand(at, self._morning)
+        usual = self._entry * travel_demand(at, self._morning)
+        phase = self._corridor_phase
+        demand: Floats = usual * (
+            1
+            + _DAY_SPREAD * wander(ts_ms, phase, 5 * 86_400)
+            + _HALF_HOUR_SPREAD * wander(ts_ms, (phase * 7) % 1, 3_600)
+        )
         return demand
 
     def _settled_vehicles(self) -> Floats:
@@ -99,16 +145,38 @@ class RoadTraffic:
     def _begin_incidents(self, start_ms: int, end_ms: int) -> None:
         # The settled state before the run has no incidents: all of them are in the truth.
         if start_ms >= self._begin:
-            self.incidents += self._plan.starting_between(start_ms, end_ms)
-        active = [i for i in self.incidents if i.end_ms > start_ms]
-        self._factor = _capacity_factor(active, self._segment)
+            found = self._plan.starting_between(start_ms, end_ms)
+            self.incidents += found
+            self._active += found
+        going_on = [i for i in self._active if i.end_ms > start_ms]
+        if len(going_on) != len(self._active) or any(i.start_ms >= start_ms for i in going_on):
+            self._active = going_on
+            self._factor = _capacity_factor(going_on, self._segment)
+
+    def _capacity_factor(self) -> Floats:
+        cell, severity = self._disturbances.active(self._now)
+        factor = self._factor.copy()
+        factor[cell] *= 1 - severity
+        queued = self._model.vehicles > self._queued_vehicles
+        factor[1:][queued[:-1] & ~self._cells.last[:-1]] *= _QUEUE_DISCHARGE
+        return factor
 
 
 def _capacity_factor(active: Iterable[Incident], segment_of_cell: NDArray[np.intp]) -> Floats:
     factor = np.ones(len(segment_of_cell))
     for incident in active:
-        factor[segment_of_cell == incident.segment] *= 1 - incident.severity
+        cells = np.flatnonzero(segment_of_cell == incident.segment)
+        cell = min(int(incident.position * len(cells)), len(cells) - 1)
+        factor[cells[cell]] *= 1 - incident.severity
     return factor
+
+
+def _phases(city: City, segment: NDArray[np.intp], seed: int) -> tuple[Floats, Floats]:
+    """Return where each cell's corridor and each segment are in their wander, 0..1."""
+    rng = np.random.default_rng([seed, 0xF5])
+    corridor = np.unique([s.corridor for s in city.segments], return_inverse=True)[1]
+    of_corridor = rng.random(int(corridor.max(initial=-1)) + 1)
+    return of_corridor[corridor][segment], rng.random(len(city.segments))
 
 
 def build_cells(city: City) -> tuple[NDArray[np.intp], Cells]:

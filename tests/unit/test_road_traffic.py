@@ -28,7 +28,7 @@ def speeds(city: City, hour: float) -> np.ndarray:
 
 
 def test_the_evening_peak_slows_some_roads_and_the_night_none(city: City) -> None:
-    assert speeds(city, 3.0).min() > 0.99
+    assert speeds(city, 3.0).min() > 0.9  # a free road, with the unrest of single drivers
     assert speeds(city, 17.5).min() < 0.6
     assert np.median(speeds(city, 17.5)) > 0.9
 
