@@ -6,6 +6,8 @@ sensor is convicted when more than a sixth of its readings are impossible, not f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ from streams.health.expectations import Expected
 from streams.health.ordered import OrderedReadings
 from streams.health.sensor_table import Column, SensorTable
 
-__all__ = ["COLUMNS", "CONVICTS", "judge_contradictions", "what_contradicts"]
+__all__ = ["COLUMNS", "CONVICTS", "effective_length_m", "judge_contradictions", "what_contradicts"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -117,10 +119,9 @@ def _traffic(m: dict[str, Floats], lanes: Floats) -> list[Bools]:
     # An unknown detector may cover one lane or six.
     fewest, most = np.where(np.isnan(lanes), 1.0, lanes), np.where(np.isnan(lanes), 6.0, lanes)
     several = count >= 3
-    per_lane_m = 1000 * occupancy * speed * hours / np.maximum(count, 1)
-    length = several & (
-        (per_lane_m * fewest > _LONGEST_M)
-        | ((per_lane_m * most < _SHORTEST_M) & (speed > 10) & (occupancy > 0))
+    per_lane_m = np.where(several, effective_length_m(m), np.nan)
+    length = (per_lane_m * fewest > _LONGEST_M) | (
+        (per_lane_m * most < _SHORTEST_M) & (speed > 10) & (occupancy > 0)
     )
     expected = _LANE_VEH_H * hours * most
     return [
@@ -129,6 +130,18 @@ def _traffic(m: dict[str, Floats], lanes: Floats) -> list[Bools]:
         count > expected + 4 * np.sqrt(expected) + 3,
         speed > _FASTEST_KMH,
     ]
+
+
+def effective_length_m(m: Mapping[str, Floats]) -> Floats:
+    """Return [k] the length of vehicle and detection zone that count, speed and occupancy imply.
+
+    Per lane that the detector covers; NaN where one of the three is missing or nothing passed.
+    Occupancy = count x length / (speed x period) (Athol 1965); a detector that miscounts or
+    mismeasures the speed shows here in any state of the traffic.
+    """
+    count = np.where(m["intensity"] > 0, m["intensity"], np.nan)
+    metres: Floats = m["occupancy"] * m["period"] * m["averageVehicleSpeed"] / 3.6 / count
+    return metres
 
 
 def _too_fast(table: SensorTable, readings: OrderedReadings, m: int, expected: Expected) -> Bools:

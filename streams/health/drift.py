@@ -6,6 +6,10 @@ towards 1; the residual, smoothed over half an hour, is held against its own usu
 of |residual| / S convicts. Where the neighbours disagree among themselves (the front of a queue
 stands between them) nothing is concluded, and while a sensor is under suspicion it learns
 nothing, or a slow drift would be learned as usual.
+
+A traffic detector is also held against itself: speed, count and occupancy imply the length of its
+vehicles, in free flow and in a jam alike. As long as that is as ever, a deviation from the
+neighbours is a queue that ends there.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ Rows = NDArray[np.intp]
 COLUMNS = (
     Column("residual", "f4", per_measure=True),
     Column("drift", "f2", per_measure=True),
+    Column("consistent", "u1"),
     Column("level", "f4", per_measure=True, slow=True),
     Column("co_moment", "f4", per_measure=True, slow=True),
     Column("neighbour_moment", "f4", per_measure=True, slow=True),
@@ -41,6 +46,8 @@ MATURE_BLOCKS = 288
 
 _FRESH_BLOCKS = 6
 _SMOOTHING = 1 / 6
+_MANY = 5
+_CONSISTENT = 2.0
 _USUAL = 3.5
 """Multiples of S: half an hour's mean of a healthy sensor goes beyond that once in thousands."""
 
@@ -53,20 +60,21 @@ _DEVIATION_MEMORY = 576.0
 def judge_drift(
     table: SensorTable, neighbours: Rows, m: int, value: Floats, expected: Expected, ok: Bools
 ) -> None:
-    """Add one block's evidence about measure ``m``.
+    """Add one block's evidence about measure ``m``, against neighbours or the own past.
 
     ``value`` [n] are block means, NaN where there is none; ``neighbours`` [n, k] rows, -1 for
     none; ``ok`` [n] the sensors that may serve as neighbours and learn.
     """
-    if expected.neighbour_floor is None or not len(table):
+    alone = expected.own_floor is not None
+    floor = expected.own_floor if alone else expected.neighbour_floor
+    if floor is None or not len(table):
         return
-    floor = expected.neighbour_floor
     blocks = table["blocks"][:, m].astype(np.float64)
     level = table["level"][:, m].astype(np.float64)
     level = np.where(blocks > 0, level, np.where(np.isnan(value), 0.0, value))
     own = value - level
     usable = np.where(ok & (blocks >= _FRESH_BLOCKS), own, np.nan)
-    middle, spread = neighbour_median(usable, neighbours)
+    middle, spread = _nothing(own) if alone else _reference(usable, neighbours)
     co, moment = table["co_moment"][:, m], table["neighbour_moment"][:, m].astype(np.float64)
     slope = np.clip((co + floor**2) / (moment + floor**2), 0.0, 3.0)
     residual = own - slope * middle
@@ -76,6 +84,11 @@ def judge_drift(
     smooth = np.where(told, smooth + _SMOOTHING * (residual - smooth), smooth)
     z = np.abs(smooth) / size
     judged = told & (blocks >= MATURE_BLOCKS)
+    if expected.derived:
+        table["consistent"][:] = told & (z < _CONSISTENT) & (blocks >= _FRESH_BLOCKS)
+    else:
+        # Its own figures fit together as ever: then it is the traffic that differs.
+        judged &= table["consistent"] == 0
     points = np.where(judged, np.clip(z - _USUAL, -2.0, 4.0), 0.0)
     table["residual"][:, m] = smooth
     table["drift"][:, m] = np.clip(table["drift"][:, m] + points, 0.0, _MOST)
@@ -110,6 +123,25 @@ def _learn(
     shorter = np.where(paired, 1 / np.minimum(n, _DEVIATION_MEMORY), 0.0)
     table["deviation_moment"][:, m] = before + shorter * (smooth**2 - before)
     table["blocks"][:, m] = np.where(learns, n, blocks)
+
+
+def _nothing(own: Floats) -> tuple[Floats, Floats]:
+    return np.zeros(len(own)), np.zeros(len(own))
+
+
+def _reference(usable: Floats, neighbours: Rows) -> tuple[Floats, Floats]:
+    """Return [n] what to expect of each sensor's value, and how much the neighbours disagree.
+
+    A sensor with too few neighbours is held against all of its kind in the partition: if they
+    have little to do with it, the size of its usual residual says so.
+    """
+    middle, spread = neighbour_median(usable, neighbours)
+    lonely = np.isnan(middle)
+    known = usable[~np.isnan(usable)]
+    if lonely.any() and len(known) >= _MANY:
+        middle = np.where(lonely, np.median(known), middle)
+        spread = np.where(lonely, 0.0, spread)
+    return middle, spread
 
 
 def neighbour_median(value: Floats, neighbours: Rows) -> tuple[Floats, Floats]:

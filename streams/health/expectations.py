@@ -10,7 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["EXPECTATIONS", "Expected", "NoiseLaw", "StepLimit", "expected_measures"]
+__all__ = [
+    "EFFECTIVE_LENGTH",
+    "EXPECTATIONS",
+    "Expected",
+    "NoiseLaw",
+    "StepLimit",
+    "expected_measures",
+    "needed_measures",
+]
 
 NoiseLaw = Literal["additive", "relative", "poisson", "sampled"]
 """How the scatter from reading to reading goes with the level: not at all, in proportion, with
@@ -42,6 +50,10 @@ class Expected:
     """None: its scatter says nothing about its health."""
     neighbour_floor: float | None = None
     """A smaller deviation from the neighbours is never drift; None: neighbours say nothing."""
+    own_floor: float | None = None
+    """Like ``neighbour_floor``, of what is held against the sensor's own past instead."""
+    derived: bool = False
+    """Calculated from several measures; only its drift is judged."""
     anomalies: bool = True
     """Whether unusual values are worth an event."""
     per: str | None = None
@@ -57,6 +69,9 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 def _gas(name: str, floor: float) -> Expected:
     return Expected(name, 30 * _MINUTE, noise="relative", neighbour_floor=floor, trivial=(0.0,))
 
+
+EFFECTIVE_LENGTH = "effectiveLength"
+"""Of vehicle and detection zone [m], as occupancy, count and speed together imply."""
 
 EXPECTATIONS: dict[str, tuple[Expected, ...]] = {
     "traffic": (
@@ -77,6 +92,14 @@ EXPECTATIONS: dict[str, tuple[Expected, ...]] = {
             weight="intensity",
         ),
         Expected("occupancy", 5 * _MINUTE, trivial=(0.0,), anomalies=False),
+        Expected(
+            EFFECTIVE_LENGTH,
+            0.0,
+            own_floor=0.35,  # [m]; trucks come and go
+            derived=True,
+            anomalies=False,
+            weight="intensity",
+        ),
     ),
     "air": (
         _gas("pm25", 3.0),
@@ -154,3 +177,14 @@ EXPECTATIONS: dict[str, tuple[Expected, ...]] = {
 def expected_measures(kind: str) -> tuple[Expected, ...]:
     """Return what is judged of ``kind``; nothing where it is not declared."""
     return EXPECTATIONS.get(kind, ())
+
+
+def needed_measures(kind: str) -> tuple[str, ...]:
+    """Return the names of the reported measures that judging ``kind`` reads."""
+    names: dict[str, None] = {}
+    for expected in expected_measures(kind):
+        used = (None if expected.derived else expected.name, expected.per, expected.weight)
+        for name in (*used, expected.trivial_at):
+            if name is not None:
+                names[name] = None
+    return tuple(names)

@@ -35,8 +35,9 @@ class SensorPlaces:
             members = np.flatnonzero(self._of_kind)
             order = members[np.argsort(sensors.area[members], kind="stable")]
             areas, starts = np.unique(sensors.area[order], return_index=True)
-            parts = np.split(order, starts[1:])
-            self._by_area = dict(zip(areas.tolist(), parts, strict=True))
+            ends = np.append(starts[1:], len(order))[: len(starts)]
+            spans = zip(areas.tolist(), starts, ends, strict=True)
+            self._by_area = {area: order[start:end] for area, start, end in spans}
 
     def find(self, keys: NDArray[np.int64]) -> Indices:
         """Return each key's index among the city's sensors, -1 where the model has none."""

@@ -43,7 +43,7 @@ COLUMNS = (
 """``seen_at``: ``ts`` of the last reading in time [ms]; ``late_at``: end of the last window by
 which late ones had come; ``offset_s``: least recent delay against the others."""
 
-SKEWED = 5
+SKEWED = 4
 _MOST_SKEWED = 10
 """Windows with an offset that convict, and that are remembered at most."""
 
@@ -51,8 +51,8 @@ _TOLERANCE_S = 10.0
 """Clocks that are set by the network now and then are seconds off; a minute's window and the
 gateway's tolerance of 30 s are hurt by more than this."""
 
-_RISE, _RISE_S = 0.4, 10.0
-"""How fast the least delay forgets one that was smaller: by two fifths a window, at least 10 s."""
+_RISE, _RISE_S = 0.7, 10.0
+"""How fast the least delay forgets one that was smaller: by seven tenths, at least 10 s."""
 
 _SILENT_INTERVALS = 10
 _LEAST_SILENCE_MS = 300_000

@@ -54,31 +54,36 @@ def _of_measure(
     table: SensorTable, kind: Kind, expected: Expected, change: Change, since: str
 ) -> str:
     row, m = change.row, change.measure
-    declared = next(measure for measure in kind.measures if measure.name == expected.name)
-    unit = "" if expected.per else f" {declared.unit}"
+    declared = {measure.name: measure.unit for measure in kind.measures}.get(expected.name, "m")
+    unit = "" if expected.per else f" {declared}"
     value = float(table["value"][row, m])
     state = HEALTH[change.health]
     if state == "stuck":
         repeats, changes = float(table["repeats"][row, m]), float(table["changes"][row, m])
         share = repeats / (repeats + changes) if repeats + changes > 0 else expected.repeats
         return (
-            f"{expected.name} has been exactly {value:g} {declared.unit} since {since}; "
+            f"{expected.name} has been exactly {value:g} {declared} since {since}; "
             f"expected a repeat in {share:.0%} of the readings"
         )
     if change.dead:
         return (
-            f"{expected.name} has stood at {value:g} {declared.unit} since before {since}; "
+            f"{expected.name} has stood at {value:g} {declared} since before {since}; "
             "expected it to move as its neighbours' did"
         )
     if state == "flat":
         return (
-            f"{expected.name} at {value:g} {declared.unit} moves from reading to reading by less "
+            f"{expected.name} at {value:g} {declared} moves from reading to reading by less "
             "than a quarter of its usual step; expected its usual scatter"
         )
     off = float(table["residual"][row, m])
     usual = float(np.sqrt(table["deviation_moment"][row, m]))
-    usual = max(usual, expected.neighbour_floor or 0.0)
+    usual = max(usual, expected.own_floor or expected.neighbour_floor or 0.0)
     per_second = " a second" if expected.per else ""
+    if expected.derived:
+        return (
+            f"count, speed and occupancy imply vehicles {off:+.2g} m longer than usual; "
+            f"expected within {3.5 * usual:.2g} m"
+        )
     return (
         f"{expected.name} deviates from its neighbours by {off:+.3g}{unit}{per_second}; "
         f"expected within {3.5 * usual:.3g}{unit}{per_second}"

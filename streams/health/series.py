@@ -28,9 +28,9 @@ class AnomalySeries:
         self._remembered: dict[str, list[tuple[Rows, NDArray[Any]]]] = {}
 
     def grow_to(self, sensors: int) -> None:
-        """Add young series for sensors that are new."""
+        """Add young series for sensors that are new; ``sensors`` is how many there are."""
         if self._detector is not None and sensors > self._sensors:
-            self._detector.grow((sensors - self._sensors) * len(self._place))
+            self._detector.grow(sensors * len(self._place))
         self._sensors = sensors
 
     def score(self, m: int, rows: Rows, at_ms: int, values: NDArray[np.float64]) -> Scores | None:

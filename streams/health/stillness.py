@@ -43,7 +43,7 @@ _SUSPICION = 10.0
 _LEAST_P = 0.05
 _PRIOR_WEIGHT = 20.0
 _MEMORY_READINGS = 4000.0
-_MATURE_STEPS = 100
+_MATURE_STEPS = 200
 _SCATTER_MEMORY = 2000.0
 
 _FLAT_RATIO = 16.0
@@ -146,7 +146,8 @@ def _chance_of_repeat(
     # Whole numbers, so that the sums do not depend on the order of the sensors.
     others = float(asked[good].sum()) - np.where(good, asked, 0.0)
     others_repeat = float(repeats[good].sum()) - np.where(good, repeats, 0.0)
-    now = (others_repeat + expected.repeats * MANY) / (others + MANY)
+    # All of many repeat: then it is certain, and not just probable, that repeats tell nothing.
+    now = np.where(others >= MANY, others_repeat / np.maximum(others, 1), expected.repeats)
     own_repeats, own_changes = table["repeats"][rows, m], table["changes"][rows, m]
     own = (own_repeats + expected.repeats * _PRIOR_WEIGHT) / (
         own_repeats + own_changes + _PRIOR_WEIGHT
@@ -178,10 +179,15 @@ def _judge_steps(
     usual, n = table["scatter"][rows, m].astype(np.float64), table["scatter_n"][rows, m]
     mean = series.total(log_step) / np.maximum(steps, 1)
     mature = n >= _MATURE_STEPS
-    peers = (mean - usual)[mature & good & (steps > 0)]
-    # Where everybody is calmer than usual it is the city that is calm.
-    calm = min(float(np.median(peers)), 0.0) if len(peers) >= MANY else 0.0
-    away = log_step - (usual + calm - _LOG_STEP)[series.of]
+    trusted = mature & good & (steps > 0)
+    peers = mean[trusted] - usual[trusted]
+    calm, reference = 0.0, usual
+    if len(peers) >= MANY:
+        # Where everybody is calmer than usual it is the city that is calm. And a sensor that
+        # learned in a jam must not be flat when it moves like the others.
+        calm = min(float(np.median(peers)), 0.0)
+        reference = np.minimum(usual, float(np.median(usual[trusted])))
+    away = log_step - (reference + calm - _LOG_STEP)[series.of]
     q = np.exp(2 * np.minimum(away, 2.0))
     ratio = 0.5 * np.log(_FLAT_RATIO) - 0.5 * q * (_FLAT_RATIO - 1)
     worth = series.total(np.where(moved, np.maximum(ratio, -8.0), 0.0))

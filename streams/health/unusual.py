@@ -115,7 +115,7 @@ def follow(
     closes = is_open & (calm >= _CALM_BLOCKS)
     peak = table["anomaly_peak"][rows, m]
     worse = is_open & (score >= peak + _WORSE)
-    started = block_start - (alone - 1).clip(min=0) * (window_end - block_start)
+    started = block_start - (alone.astype(np.int64) - 1).clip(min=0) * (window_end - block_start)
     table["anomaly_since"][rows, m] = np.where(opens, started // 1000, since)
     table["anomaly_alone"][rows, m] = np.where(opens | is_open, 0, alone)
     table["anomaly_calm"][rows, m] = calm

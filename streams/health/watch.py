@@ -12,7 +12,11 @@ from civicstream.city import City
 from civicstream.events import Anomaly, SensorHealth
 from civicstream.kinds import Kind
 from streams.health import blocks, contradictions, drift, punctuality, stillness, unusual, verdict
-from streams.health.expectations import expected_measures
+from streams.health.expectations import (
+    EFFECTIVE_LENGTH,
+    expected_measures,
+    needed_measures,
+)
 from streams.health.ordered import OrderedReadings, order_readings
 from streams.health.places import SensorPlaces
 from streams.health.punctuality import LateArrivals
@@ -68,6 +72,7 @@ class SensorWatch:
         """
         self._kind = kind
         self._measures = expected_measures(kind.name)
+        self._needed = needed_measures(kind.name)
         self._table = SensorTable(_COLUMNS, len(self._measures))
         self._roll = SensorRoll(places or SensorPlaces(city, kind), self._table)
         self._series = AnomalySeries(self._measures, detector)
@@ -108,7 +113,8 @@ class SensorWatch:
         window_ms = window_end - window_start
         row, arrivals = self._roll.enrol(readings, area_names, late.sensor_key)
         self._series.grow_to(len(self._table))
-        ordered = order_readings(row, readings.ts, readings.ingested_at, readings.measures)
+        judged = {name: readings.measures[name] for name in self._needed}
+        ordered = order_readings(row, readings.ts, readings.ingested_at, judged)
         self._weigh_readings(ordered)
         known = arrivals >= 0
         arrived = LateArrivals(arrivals[known], late.ts[known], late.ingested_at[known])
@@ -126,18 +132,25 @@ class SensorWatch:
 
     def _weigh_readings(self, ordered: OrderedReadings) -> None:
         table, ok = self._table, self._table["health"] == OK
+        if self._kind.name == "traffic":
+            length = contradictions.effective_length_m(ordered.measures)
+            ordered.measures[EFFECTIVE_LENGTH] = length
         contradictions.judge_contradictions(
             table, ordered, self._kind.name, self._roll.lanes, self._measures
         )
         for m, expected in enumerate(self._measures):
-            stillness.judge_stillness(table, ordered, m, expected, ok)
+            if not expected.derived:
+                stillness.judge_stillness(table, ordered, m, expected, ok)
             blocks.add_to_block(table, ordered, m, expected)
 
     def _weigh_blocks(self, window_end: int, window_ms: int) -> dict[int, NDArray[np.float64]]:
         """Judge drift by the blocks that end with this window; return their means."""
         ok = self._table["health"] == OK
         means = {}
-        for m, expected in enumerate(self._measures):
+        # What is derived comes first: it tells whether a deviation is the traffic's.
+        order = sorted(range(len(self._measures)), key=lambda m: not self._measures[m].derived)
+        for m in order:
+            expected = self._measures[m]
             if blocks.is_due(window_end, window_ms, m):
                 means[m] = blocks.take_block(self._table, m)
                 drift.judge_drift(self._table, self._roll.neighbours, m, means[m], expected, ok)
