@@ -214,5 +214,27 @@ def ledger(
         raise typer.Exit(1)
 
 
+@app.command()
+def truth(
+    folder: Annotated[Path, typer.Argument(help="What `simulate --truth` writes.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    print_only: Annotated[
+        bool, typer.Option("--print-only", help="Write no tables: needs no owner's rights.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Hold what was detected against what the simulator says happened (simulation only)."""
+    settings = _start("truth", config, verbose=False)
+    import msgspec
+
+    from sinks.truth import compare, show
+
+    found = compare(settings, folder, write=not print_only)
+    if as_json:
+        typer.echo(msgspec.json.encode(found))
+    else:
+        show(found)
+
+
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ RUNTIME_MODULES = {
     "streams": {"service", "app", "partitions", "publication", "durable_table", "network_stream"},
     "sinks": {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
-        "writer",
+        *("truth", "writer"),
     },
     "feeds": set(),
     "sensors_sim": {"mqtt_link"},
