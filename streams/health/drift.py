@@ -52,9 +52,13 @@ _USUAL = 3.5
 """Multiples of S: half an hour's mean of a healthy sensor goes beyond that once in thousands."""
 
 _LEARNS_BELOW = 3.0
-_RELATION_MEMORY = 2016.0
-_DEVIATION_MEMORY = 576.0
-"""Blocks: a week of the relation, two days of the deviations, which a first day inflates."""
+_MEMORY = 1440.0
+"""Blocks, five days: with two, a drift of a few per cent an hour made itself usual as it went."""
+
+_SETTLING_BLOCKS = 36
+"""Three hours in which the level is still being found; what deviates from it then is no measure."""
+
+_MOST_BLOCKS = 2.0**16
 
 
 def judge_drift(
@@ -108,8 +112,8 @@ def _learn(
     value: Floats,
 ) -> None:
     blocks = table["blocks"][:, m].astype(np.float64)
-    n = np.minimum(blocks + 1, _RELATION_MEMORY)
-    gain = np.where(learns, 1 / n, 0.0)
+    mature = blocks >= MATURE_BLOCKS
+    gain = np.where(learns, np.where(mature, 1 / _MEMORY, 1 / (blocks + 1)), 0.0)
     level = table["level"][:, m]
     fresh = learns & (blocks == 0)
     table["level"][:, m] = np.where(fresh, value, level + gain * np.where(learns, own, 0.0))
@@ -120,9 +124,11 @@ def _learn(
         before = table[name][:, m]
         table[name][:, m] = before + gain * (product - before)
     before = table["deviation_moment"][:, m]
-    shorter = np.where(paired, 1 / np.minimum(n, _DEVIATION_MEMORY), 0.0)
-    table["deviation_moment"][:, m] = before + shorter * (smooth**2 - before)
-    table["blocks"][:, m] = np.where(learns, n, blocks)
+    settled = blocks - _SETTLING_BLOCKS
+    later = np.where(mature, gain, np.where(paired, 1 / np.maximum(settled + 1, 1), 0.0))
+    later = np.where(settled >= 0, later, 0.0)
+    table["deviation_moment"][:, m] = before + later * (smooth**2 - before)
+    table["blocks"][:, m] = np.where(learns, np.minimum(blocks + 1, _MOST_BLOCKS), blocks)
 
 
 def _nothing(own: Floats) -> tuple[Floats, Floats]:

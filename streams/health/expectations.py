@@ -71,7 +71,7 @@ def _gas(name: str, floor: float) -> Expected:
 
 
 EFFECTIVE_LENGTH = "effectiveLength"
-"""Of vehicle and detection zone [m], as occupancy, count and speed together imply."""
+"""Logarithm of that of vehicle and detection zone, as occupancy, count and speed imply it."""
 
 EXPECTATIONS: dict[str, tuple[Expected, ...]] = {
     "traffic": (
@@ -95,7 +95,7 @@ EXPECTATIONS: dict[str, tuple[Expected, ...]] = {
         Expected(
             EFFECTIVE_LENGTH,
             0.0,
-            own_floor=0.35,  # [m]; trucks come and go
+            own_floor=0.05,  # 5 %; trucks come and go
             derived=True,
             anomalies=False,
             weight="intensity",

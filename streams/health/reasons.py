@@ -81,8 +81,8 @@ def _of_measure(
     per_second = " a second" if expected.per else ""
     if expected.derived:
         return (
-            f"count, speed and occupancy imply vehicles {off:+.2g} m longer than usual; "
-            f"expected within {3.5 * usual:.2g} m"
+            f"count, speed and occupancy imply vehicles {np.expm1(off):+.0%} longer than usual; "
+            f"expected within {np.expm1(3.5 * usual):.0%}"
         )
     return (
         f"{expected.name} deviates from its neighbours by {off:+.3g}{unit}{per_second}; "

@@ -134,7 +134,7 @@ class SensorWatch:
         table, ok = self._table, self._table["health"] == OK
         if self._kind.name == "traffic":
             length = contradictions.effective_length_m(ordered.measures)
-            ordered.measures[EFFECTIVE_LENGTH] = length
+            ordered.measures[EFFECTIVE_LENGTH] = np.log(np.where(length > 0, length, np.nan))
         contradictions.judge_contradictions(
             table, ordered, self._kind.name, self._roll.lanes, self._measures
         )
