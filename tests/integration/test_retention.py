@@ -22,6 +22,18 @@ INSERT INTO dead_letters (source, id, received_at, stage, reason, detail, count,
         payload, payload_bytes)
     SELECT 's', age, now() - make_interval(days => age), 'sink', 'r', 'd', 1, 't', '[]', '', 0
     FROM unnest(ARRAY[1, 89, 91]) age;
+INSERT INTO forecasts (area, segment, made_at, target, horizon_min, computed_at)
+    SELECT 'a', 's', at, at, 15, at
+    FROM (SELECT now() - make_interval(days => age) FROM unnest(ARRAY[0, 13, 16]) age) t (at);
+INSERT INTO incidents
+    SELECT 'i', age, 'confirmed', 'x', 'a', 'c', 's', 's', 's', 0, 0, 0, at, at, at, 0, 0, at, at
+    FROM unnest(ARRAY[1, 729, 731]) age, LATERAL (SELECT now() - make_interval(days => age)) t (at);
+INSERT INTO sensor_health
+    SELECT 7, 'air', 'a', 's', 'stuck', 'r', at, 'ok', at, at
+    FROM (SELECT now() - make_interval(days => age) FROM unnest(ARRAY[1, 731]) age) t (at);
+INSERT INTO anomalies
+    SELECT 'i', age, 'open', 'air', 'a', 7, 's', 'no2', 1, 1, 1, 1, 1, at, at, at, at
+    FROM unnest(ARRAY[1, 731]) age, LATERAL (SELECT now() - make_interval(days => age)) t (at);
 """
 
 
@@ -48,11 +60,16 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
     assert removed is not None
     assert {name for name, chunks, rows in removed if chunks or rows} == {
         *("readings_noise", "results_traffic", "dead_letters"),
+        *("forecasts", "incidents", "sensor_health", "anomalies"),
     }
     # A chunk of a day goes when all of it is past, so 29 days stays on either database.
     assert ages(filled, "readings_noise", "ts") == [0, 10, 29]
     assert ages(filled, "results_traffic", "window_start") == [1, 700]
     assert ages(filled, "dead_letters", "received_at") == [1, 89]
+    assert ages(filled, "forecasts", "made_at") == [0, 13]
+    assert ages(filled, "incidents", "window_end") == [1, 729]
+    assert ages(filled, "sensor_health", "window_end") == [1]
+    assert ages(filled, "anomalies", "window_end") == [1]
     again = remove_old_rows(as_role(filled, "civicstream_writer"))
     assert not [name for name, chunks, rows in again or [] if chunks or rows]
 

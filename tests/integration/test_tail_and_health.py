@@ -21,6 +21,8 @@ from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.tail import tail
 from civicstream.topics import topic_name
+from tests.sink_events import anomaly, forecast, forecast_row, incident
+from tests.sink_events import health as sensor_health
 
 Send = Callable[..., None]
 
@@ -70,6 +72,25 @@ def test_the_limit_counts_lines_of_the_area_asked_for(kafka: KafkaSettings, send
     stop = threading.Event()
     tail(kafka, "city.frames.noise", start="beginning", stop=stop, limit=2, area="south", out=out)
     assert [json.loads(line)["ts"] for line in out.getvalue().splitlines()] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("topic", "event"),
+    [
+        ("incidents", incident()),
+        ("forecasts", forecast(forecast_row("s1", [50.0, None]))),
+        ("health", sensor_health(sensor=None)),
+        ("anomalies", anomaly()),
+    ],
+)
+def test_events_of_traffic_intelligence_are_printed_as_they_are(
+    kafka: KafkaSettings, send: Send, topic: str, event: msgspec.Struct
+) -> None:
+    send(topic, msgspec.json.encode(msgspec.structs.replace(event, area="south")), key=b"south")
+    send(topic, msgspec.json.encode(event), key=b"north")
+    out, stop = io.StringIO(), threading.Event()
+    tail(kafka, topic, start="beginning", stop=stop, limit=1, area="north", out=out)
+    assert msgspec.json.decode(out.getvalue(), type=type(event)) == event
 
 
 def test_a_topic_that_is_not_declared_is_refused_with_the_list(kafka: KafkaSettings) -> None:

@@ -1,0 +1,38 @@
+"""The sink's ledger page: what it has written of each sort, beside the balance of readings."""
+
+from __future__ import annotations
+
+from civicstream.events import Counts
+from sinks.reporting import Book
+from sinks.transaction import Written
+
+
+def test_rows_of_traffic_intelligence_are_gauges_and_leave_the_balance_alone() -> None:
+    book = Book("sink-1", 5)
+    book.add(
+        Written(
+            kinds={"air": Counts(received=10, accepted=9, duplicate=1)},
+            result_rows=3,
+            intelligence={"incidents": 2, "forecasts": 40},
+        )
+    )
+    book.add(Written(intelligence={"incidents": 1, "sensor_health": 5, "anomalies": 7}))
+    report = book.report(9, pending={"air": 4}, lag=6)
+    assert report.gauges == {
+        "rows_written": 9,
+        "results_written": 3,
+        "incidents_written": 3,
+        "forecasts_written": 40,
+        "health_written": 5,
+        "anomalies_written": 7,
+        "lag_records": 6,
+        "transactions": 2,
+    }
+    assert report.kinds == {"air": Counts(received=14, accepted=9, duplicate=1, in_flight=4)}
+    assert report.kinds["air"].imbalance == 0
+
+
+def test_before_anything_is_written_every_gauge_is_there_and_zero() -> None:
+    gauges = Book("sink-1", 5).report(9, pending={}, lag=0).gauges
+    assert set(gauges) > {"incidents_written", "forecasts_written", "health_written"}
+    assert set(gauges.values()) == {0}
