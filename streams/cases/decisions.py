@@ -1,0 +1,169 @@
+"""People and units decide: actions move cases along, or are refused with a reason."""
+
+from __future__ import annotations
+
+from civicstream.events import DeadLetter
+from civicstream.service_events import Action, Allocation, Case, CaseState, Unit
+from streams.cases.letters import refused_action
+from streams.cases.life import MOVES, Move
+from streams.cases.matching import follow_duplicates
+from streams.cases.memory import Memory
+from streams.cases.records import CaseRecord
+from streams.cases.standing import settle
+
+__all__ = ["Decisions"]
+
+_PREFIX = "case/"
+_REMEMBERED_ACTIONS = 16
+"""Per case; what is sent again comes soon after the first time."""
+
+
+class Decisions:
+    """Carries out what others decided about cases."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def act(self, action: Action, now_ms: int) -> list[Case | DeadLetter]:
+        """Return the versions that the action makes, or the letter that refuses it.
+
+        Nothing for an action on something else than a case, or one that was carried out already.
+        """
+        if not action.subject.startswith(_PREFIX):
+            return []
+        record = self._memory.cases.get(action.subject.removeprefix(_PREFIX))
+        if record is not None and action.id in record.actions:
+            return []
+        problem = self._problem(action, record)
+        if problem is not None or record is None:
+            return [refused_action(action, *(problem or ("", "")), now_ms)]
+        record.actions = [*record.actions, action.id][-_REMEMBERED_ACTIONS:]
+        return [*self._carry_out(record, action, now_ms)]
+
+    def _problem(self, action: Action, record: CaseRecord | None) -> tuple[str, str] | None:
+        """Return reason and sentence when the action cannot be carried out."""
+        if record is None:
+            days = self._memory.rules.closed_memory_h / 24
+            return "unknown_case", (
+                f"no such case is at hand; closed ones are kept for {days:g} days. "
+                "Check the id, or let the problem be reported anew"
+            )
+        move = MOVES.get(action.action)
+        if move is None:
+            return "unknown_action", f"no such action; there are {', '.join(sorted(MOVES))}"
+        if record.state not in move.sources:
+            return "forbidden_transition", (
+                f"the case is {record.state}; this is possible only from {move.from_text}"
+            )
+        if move.needs_note and not action.note.strip():
+            return "missing_note", f"the note must say {move.needs_note}"
+        if move.needs_value and not action.value:
+            return "missing_value", f"the value must be {move.needs_value}"
+        return self._bad_value(action, record)
+
+    def _bad_value(self, action: Action, record: CaseRecord) -> tuple[str, str] | None:
+        if action.action == "reclassify" and action.value not in self._memory.services:
+            return "bad_value", f"{action.value!r} is none of the city's services"
+        if action.action != "duplicate":
+            return None
+        other = self._memory.cases.get(action.value or "")
+        end = None if other is None else follow_duplicates(self._memory, other)
+        if end is None:
+            return "bad_value", f"case {action.value!r} is not at hand; name one that is"
+        if end is record:
+            return "bad_value", f"case {action.value!r} is itself a duplicate of this one"
+        return None
+
+    def _carry_out(self, record: CaseRecord, action: Action, now_ms: int) -> list[Case]:
+        note, versions = action.note.strip(), []
+        match action.action:
+            case "duplicate":
+                versions, note = self._merge(record, action, now_ms), note or "the same problem"
+            case "reclassify":
+                note = self._reclassify(record, action.value or "", note)
+            case "reopen":
+                record.reopen("acknowledged", now_ms)
+                settle(record, self._memory.services[record.service], self._memory.rules, anew=True)
+            case _:
+                note = _move(record, MOVES[action.action], action.value, now_ms, note)
+        return [self._memory.tell(record, now_ms, action.by, note), *versions]
+
+    def _merge(self, record: CaseRecord, action: Action, now_ms: int) -> list[Case]:
+        """Give the people of a case to the one it is a duplicate of; return that one's version."""
+        memory = self._memory
+        named = memory.cases.get(action.value or "")
+        target = follow_duplicates(memory, named) if named else None
+        if target is None:
+            return []
+        record.close("duplicate", now_ms)
+        record.duplicate_of = target.id
+        for reporter, share in record.reporters.items():
+            known = target.reporters.get(reporter)
+            if known is not None:
+                known.credit = max(known.credit, share.credit)
+            elif len(target.reporters) < memory.rules.max_reporters:
+                target.reporters[reporter] = share
+        target.reports += record.reports
+        target.first_seen = min(target.first_seen, record.first_seen)
+        target.last_seen = max(target.last_seen, record.last_seen)
+        settle(target, memory.services[target.service], memory.rules, anew=False)
+        return [memory.tell(target, now_ms, action.by, f"{record.id} is a duplicate of this")]
+
+    def _reclassify(self, record: CaseRecord, code: str, note: str) -> str:
+        before, service = record.service, self._memory.services[code]
+        record.service, record.agency, record.suggested_service = code, service.agency, None
+        self._memory.place(record)
+        settle(record, service, self._memory.rules, anew=True)
+        return "; ".join(filter(None, [f"service corrected from {before} to {code}", note]))
+
+    def follow_allocation(self, allocation: Allocation, now_ms: int) -> list[Case]:
+        """Let the case follow what became of sending a unit to it."""
+        record = self._task_of(allocation.task)
+        if record is None:
+            return []
+        unit, state = allocation.unit, allocation.state
+        if state == "accepted" and (record.state, record.unit) != ("assigned", unit):
+            return self._followed(record, "assign", unit, allocation.decided_by, now_ms)
+        if record.unit != unit:
+            return []
+        if state == "completed":
+            return self._followed(record, "resolve", unit, unit, now_ms)
+        if state in {"rejected", "overridden", "withdrawn"} and record.state == "assigned":
+            return self._followed(record, "unassign", unit, allocation.decided_by, now_ms)
+        return []
+
+    def follow_unit(self, unit: Unit, now_ms: int) -> list[Case]:
+        """Let the case follow its unit: work is in progress when that is on site."""
+        record = self._task_of(unit.task or "")
+        if unit.state != "on_site" or record is None or record.state != "assigned":
+            return []
+        return self._followed(record, "start", unit.id, unit.id, now_ms)
+
+    def _task_of(self, task: str) -> CaseRecord | None:
+        return self._memory.cases.get(task.removeprefix(_PREFIX)) if task[:5] == _PREFIX else None
+
+    def _followed(
+        self, record: CaseRecord, name: str, unit: str, by: str, now_ms: int
+    ) -> list[Case]:
+        move = MOVES[name]
+        if record.state not in move.sources:
+            return []
+        note = _move(record, move, unit, now_ms, f"unit {unit}" if name != "assign" else "")
+        return [self._memory.tell(record, now_ms, by, note)]
+
+
+def _move(record: CaseRecord, move: Move, value: str | None, now_ms: int, note: str) -> str:
+    """Move the case on; return the note of the new version."""
+    to: CaseState | None = move.to
+    if to is None:
+        return note
+    if to in {"resolved", "rejected"}:
+        record.close(to, now_ms)
+        return note
+    record.state = to
+    if to == "assigned":
+        record.unit = value
+        return "; ".join(filter(None, [f"unit {value}", note]))
+    if to == "acknowledged":
+        record.unit = None
+    return note

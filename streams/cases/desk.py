@@ -1,0 +1,102 @@
+"""The case desk: one after the other, what happens becomes versions of cases.
+
+Pure and deterministic: the same state and the same events give the same ids and versions.
+docs/reports.md explains the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from civicstream.city import City
+from civicstream.events import Anomaly, DeadLetter, Incident
+from civicstream.service_events import Action, Allocation, BinForecast, Case, Report, Unit
+from civicstream.services import ServiceType
+from streams.cases.corroboration import take_evidence
+from streams.cases.decisions import Decisions
+from streams.cases.evidence import Evidence, EvidenceReader
+from streams.cases.intake import Intake
+from streams.cases.memory import Memory
+from streams.cases.records import CaseRecord
+from streams.cases.rules import CaseRules
+from streams.cases.standing import next_deadline
+
+__all__ = ["CaseDesk", "DeskEvent"]
+
+DeskEvent = Report | Action | Allocation | Unit | Incident | Anomaly | BinForecast | Evidence
+"""What the desk understands."""
+
+
+class CaseDesk:
+    """All cases of a city."""
+
+    def __init__(
+        self, services: Mapping[str, ServiceType], city: City, rules: CaseRules | None = None
+    ) -> None:
+        rules = rules or CaseRules()
+        self._memory = Memory(services, rules)
+        self._intake = Intake(self._memory)
+        self._decisions = Decisions(self._memory)
+        self._evidence = EvidenceReader(city, rules.evidence_reach_m)
+
+    def __len__(self) -> int:
+        """Return how many cases are at hand, closed ones included."""
+        return len(self._memory.cases)
+
+    def apply(self, event: DeskEvent, now_ms: int) -> list[Case | DeadLetter]:
+        """Return what follows from an event: versions of cases, or letters that refuse it.
+
+        Letters are for the topic ``deadletter``. An event that came before changes nothing.
+        """
+        match event:
+            case Report():
+                return self._intake.take(event, now_ms)
+            case Action():
+                return self._decisions.act(event, now_ms)
+            case Allocation():
+                return [*self._decisions.follow_allocation(event, now_ms)]
+            case Unit():
+                return [*self._decisions.follow_unit(event, now_ms)]
+        evidence = self._read(event)
+        return [] if evidence is None else [*take_evidence(self._memory, evidence, now_ms)]
+
+    def _read(self, event: Incident | Anomaly | BinForecast | Evidence) -> Evidence | None:
+        match event:
+            case Incident():
+                return self._evidence.of_incident(event)
+            case Anomaly():
+                return self._evidence.of_anomaly(event)
+            case BinForecast():
+                return self._evidence.of_bin(event)
+        return event
+
+    def tick(self, now_ms: int) -> list[Case]:
+        """Return the warnings that are due: near the target and at it, once each per term.
+
+        After a pause that skipped both, only the breach is told. Forgets what is old.
+        """
+        warnings = []
+        for record in self._memory.come_up(now_ms):
+            if record.closed_at is not None:
+                self._memory.forget_case(record)
+            else:
+                warnings.append(self._warn(record, now_ms))
+        return warnings
+
+    def _warn(self, record: CaseRecord, now_ms: int) -> Case:
+        record.breach = "near"
+        note = "the target is near"
+        if (next_deadline(record, self._memory.rules) or 0) <= now_ms:
+            record.breach, note = "breached", "not resolved by its target"
+        return self._memory.tell(record, now_ms, "system", note)
+
+    def changed(self) -> dict[str, bytes | None]:
+        """Return the items of state that changed since the last call; None: drop that key."""
+        return self._memory.changed()
+
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Go on from all items that ``changed`` gave so far, into a desk that is new.
+
+        Raises ValueError, naming the key, for what is no state of a desk.
+        """
+        self._memory.restore(items)

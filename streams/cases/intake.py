@@ -1,0 +1,153 @@
+"""A report comes in: known already, refused, joined to a case, or the first of a new one."""
+
+from __future__ import annotations
+
+import hashlib
+
+from civicstream.events import DeadLetter
+from civicstream.service_events import Case, Report
+from civicstream.services import ServiceType
+from streams.cases.corroboration import confirm_by_known
+from streams.cases.letters import refused_report
+from streams.cases.matching import find_case
+from streams.cases.memory import Memory
+from streams.cases.places import is_place
+from streams.cases.records import CaseRecord, Credit, ReporterRecord
+from streams.cases.rules import HOUR_MS
+from streams.cases.standing import credit_of, faded, settle
+from streams.cases.suggestion import Suggester
+from streams.cases.text import clean_text
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Reports become cases."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._suggester = Suggester(memory.services)
+
+    def take(self, report: Report, now_ms: int) -> list[Case | DeadLetter]:
+        """Return the version that the report makes, a letter if it is refused, or nothing.
+
+        Nothing for a report that was taken already.
+        """
+        memory = self._memory
+        if report.id in memory.seen:
+            return []
+        # A clock that is ahead must not make a report newer than its receipt.
+        seen_at = min(report.reported_at, report.received_at, now_ms)
+        until = seen_at + round(memory.rules.report_memory_h * HOUR_MS)
+        problem = self._problem(report, until, now_ms)
+        if problem is not None:
+            return [refused_report(report, *problem, now_ms)]
+        memory.keep_report(report.id, until)
+        service = memory.services[report.service]
+        found = find_case(memory, service, report, seen_at)
+        if found is None:
+            return [self._open(report, service, seen_at, now_ms)]
+        return [self._join(found, report, seen_at, now_ms)]
+
+    def _problem(self, report: Report, until: int, now_ms: int) -> tuple[str, str] | None:
+        """Return reason and sentence when the report cannot become a case."""
+        if report.service not in self._memory.services:
+            return "unknown_service", (
+                f"service {report.service!r} is not among the services of this city; "
+                "add it to the services file and send the report again"
+            )
+        if not is_place(report.lon, report.lat):
+            return "bad_position", (
+                f"lon {report.lon}, lat {report.lat} is no place on earth; "
+                "expected degrees within -180..180 and -90..90"
+            )
+        if until <= now_ms:
+            hours = self._memory.rules.report_memory_h
+            return "too_old", (
+                f"made more than {hours / 24:g} days ago: whether it was counted already is not "
+                "known any more; report the problem anew if it is still there"
+            )
+        return None
+
+    def _open(self, report: Report, service: ServiceType, seen_at: int, now_ms: int) -> Case:
+        text, done = clean_text(report.description, self._memory.rules.max_description)
+        record = CaseRecord(
+            id=f"c-{hashlib.blake2b(report.id.encode(), digest_size=8).hexdigest()}",
+            area=report.area,
+            service=service.code,
+            agency=service.agency,
+            priority=service.priority,
+            lon=report.lon,
+            lat=report.lat,
+            description=text,
+            opened_at=report.received_at,
+            term_start=report.received_at,
+            due_at=report.received_at,
+            first_seen=seen_at,
+            last_seen=seen_at,
+            reports=1,
+            suggested_service=self._suggester.suggest(service.code, text),
+        )
+        self._memory.place(record)
+        self._count(record, report.reporter, now_ms)
+        return self._tell(record, report, service, ["reported", *done], now_ms, anew=True)
+
+    def _join(self, record: CaseRecord, report: Report, seen_at: int, now_ms: int) -> Case:
+        service = self._memory.services[record.service]
+        reopens = _reopens(record, report.reporter, seen_at)
+        new = self._count(record, report.reporter, now_ms)
+        record.reports += 1
+        record.first_seen = min(record.first_seen, seen_at)
+        record.last_seen = max(record.last_seen, seen_at)
+        if record.suggested_service is None and report.service == record.service:
+            text, _ = clean_text(report.description, self._memory.rules.max_description)
+            record.suggested_service = self._suggester.suggest(record.service, text)
+        notes = ["reported by someone else too" if new else "reported again"]
+        if reopens:
+            notes.append(f"reopened: it was {record.state}")
+            record.reopen("received", now_ms)
+            if report.reporter in record.reporters:
+                record.reporters[report.reporter].reopened = True
+        return self._tell(record, report, service, notes, now_ms, anew=reopens)
+
+    def _tell(
+        self,
+        record: CaseRecord,
+        report: Report,
+        service: ServiceType,
+        notes: list[str],
+        now_ms: int,
+        *,
+        anew: bool,
+    ) -> Case:
+        if record.is_open:
+            notes += [f"confirmed by {s}" for s in confirm_by_known(self._memory, record)]
+        if record.suggested_service is not None:
+            notes.append(f"the text speaks of {record.suggested_service}")
+        settle(record, service, self._memory.rules, anew=anew)
+        note = "; ".join(notes)
+        return self._memory.tell(record, now_ms, "system", note, latest_report=report.id)
+
+    def _count(self, record: CaseRecord, reporter: str, now_ms: int) -> bool:
+        """Count the reporter in the case; return whether they are new to it."""
+        memory, rules = self._memory, self._memory.rules
+        if reporter in record.reporters:
+            return False
+        before = memory.reporters.get(reporter)
+        recent = faded(before, now_ms, rules) + 1
+        at = max(now_ms, before.at if before else now_ms)
+        memory.keep_reporter(reporter, ReporterRecord(recent, at))
+        if len(record.reporters) < rules.max_reporters:
+            record.reporters[reporter] = Credit(credit_of(recent, rules))
+        return True
+
+
+def _reopens(record: CaseRecord, reporter: str, seen_at: int) -> bool:
+    """Whether a new report says that a closed case was closed too early."""
+    if record.closed_at is None or seen_at <= record.closed_at:
+        return False
+    known = record.reporters.get(reporter)
+    if record.state == "rejected":
+        # The same person asking again is not news; a second one is.
+        return known is None
+    return known is None or not known.reopened

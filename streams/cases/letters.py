@@ -1,0 +1,40 @@
+"""What the desk cannot take becomes a dead letter that says why and what to do."""
+
+from __future__ import annotations
+
+import msgspec
+
+from civicstream.events import DeadLetter
+from civicstream.service_events import Action, Report
+
+__all__ = ["refused_action", "refused_report"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def refused_report(report: Report, reason: str, detail: str, now_ms: int) -> DeadLetter:
+    """Return the letter of a report that makes no case; it holds no personal data."""
+    return _letter(
+        "reports", "report", _encode(report), reason, f"report {report.id}: {detail}", now_ms
+    )
+
+
+def refused_action(action: Action, reason: str, detail: str, now_ms: int) -> DeadLetter:
+    """Return the letter of a decision that cannot be carried out."""
+    what = f"action {action.action!r} of {action.by} on {action.subject}: {detail}"
+    return _letter("actions", "action", _encode(action), reason, what, now_ms)
+
+
+def _letter(
+    topic: str, kind: str, payload: bytes, reason: str, detail: str, now_ms: int
+) -> DeadLetter:
+    return DeadLetter(
+        stage="worker",
+        reason=reason,
+        detail=detail,
+        topic=topic,
+        received_at=now_ms,
+        payload=payload,
+        payload_bytes=len(payload),
+        kind=kind,
+    )

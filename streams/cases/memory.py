@@ -1,0 +1,151 @@
+"""All that the case desk remembers: items by key, what changed, and what time will change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from civicstream.service_events import Case
+from civicstream.services import ServiceType
+from streams.cases.agenda import Agenda
+from streams.cases.places import PlaceIndex
+from streams.cases.records import CaseRecord, EvidenceRecord, ReporterRecord, SeenReport
+from streams.cases.rules import CaseRules
+from streams.cases.shelf import Shelf
+from streams.cases.standing import forgotten_at, next_deadline
+
+__all__ = ["Memory"]
+
+_EVIDENCE_CELL_M = 500.0
+_LEAST_CELL_M = 25.0
+
+
+class Memory:
+    """State of one desk; the same items give the same desk."""
+
+    def __init__(self, services: Mapping[str, ServiceType], rules: CaseRules) -> None:
+        self.services = services
+        self.rules = rules
+        self._changed: set[str] = set()
+        self.cases = Shelf("case", CaseRecord, self._changed)
+        self.seen = Shelf("seen", SeenReport, self._changed)
+        self.reporters = Shelf("reporter", ReporterRecord, self._changed)
+        self.evidence = Shelf("evidence", EvidenceRecord, self._changed)
+        self.places: dict[str, PlaceIndex] = {}
+        """Of the cases, per service."""
+        self.evidence_places = PlaceIndex(_EVIDENCE_CELL_M)
+        self.longest_reach_m = 0.0
+        """Of any evidence so far."""
+        self._agenda = Agenda()
+        self._shelves: dict[str, Shelf[Any]] = {
+            "case": self.cases,
+            "seen": self.seen,
+            "reporter": self.reporters,
+            "evidence": self.evidence,
+        }
+
+    def tell(
+        self, record: CaseRecord, now_ms: int, by: str, note: str, latest_report: str | None = None
+    ) -> Case:
+        """Make the next version of a case: kept, scheduled, and returned to be published."""
+        record.version += 1
+        record.updated_at = now_ms
+        self.cases.put(record.id, record)
+        self._agenda.put(self.cases.key(record.id), next_deadline(record, self.rules))
+        return record.told(by, note, latest_report)
+
+    def place(self, record: CaseRecord) -> None:
+        """Let the case be found by its place and service, wherever it was found before."""
+        for index in self.places.values():
+            index.remove(record.id)
+        self._index_of(record.service).add(record.id, record.lon, record.lat)
+
+    def _index_of(self, service: str) -> PlaceIndex:
+        if service not in self.places:
+            known = self.services.get(service)
+            radius = known.duplicate_radius_m if known else _LEAST_CELL_M
+            self.places[service] = PlaceIndex(max(radius, _LEAST_CELL_M))
+        return self.places[service]
+
+    def near(self, service: str, lon: float, lat: float, radius_m: float) -> list[CaseRecord]:
+        """Return the cases of a service within the radius, the nearest first."""
+        index = self.places.get(service)
+        found = index.near(lon, lat, radius_m) if index else []
+        return [record for _, key in found if (record := self.cases.get(key)) is not None]
+
+    def forget_case(self, record: CaseRecord) -> None:
+        self.places[record.service].remove(record.id)
+        self.cases.drop(record.id)
+
+    def keep_evidence(self, evidence: EvidenceRecord) -> None:
+        self.evidence.put(evidence.id, evidence)
+        self._place_evidence(evidence)
+
+    def _place_evidence(self, evidence: EvidenceRecord) -> None:
+        self.evidence_places.add(evidence.id, evidence.lon, evidence.lat)
+        self.longest_reach_m = max(self.longest_reach_m, evidence.reach_m)
+        self._agenda.put(self.evidence.key(evidence.id), evidence.until)
+
+    def forget_evidence(self, evidence_id: str) -> None:
+        self.evidence_places.remove(evidence_id)
+        self.evidence.drop(evidence_id)
+
+    def keep_report(self, report_id: str, until: int) -> None:
+        """Know a report again until then."""
+        self.seen.put(report_id, SeenReport(until))
+        self._agenda.put(self.seen.key(report_id), until)
+
+    def keep_reporter(self, pseudonym: str, reporter: ReporterRecord) -> None:
+        self.reporters.put(pseudonym, reporter)
+        self._agenda.put(self.reporters.key(pseudonym), forgotten_at(reporter, self.rules))
+
+    def come_up(self, now_ms: int) -> Iterator[CaseRecord]:
+        """Forget what is old; yield the cases that time has come for, in order of time."""
+        for key in self._agenda.come_up(now_ms):
+            name, _, item_id = key.partition("/")
+            if name == "case":
+                record = self.cases.get(item_id)
+                if record is not None:
+                    yield record
+            elif name == "evidence":
+                self.forget_evidence(item_id)
+            else:
+                self._shelves[name].drop(item_id)
+
+    def changed(self) -> dict[str, bytes | None]:
+        """Return the items that changed since the last call, by key; None: dropped."""
+        found: dict[str, bytes | None] = {}
+        for key in sorted(self._changed):
+            name, _, item_id = key.partition("/")
+            found[key] = self._shelves[name].dump(item_id)
+        self._changed.clear()
+        return found
+
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Go on from items that ``changed`` gave, into an empty memory; ValueError for others."""
+        for key, data in items.items():
+            name, _, item_id = key.partition("/")
+            if name not in self._shelves:
+                raise ValueError(f"case state {key!r}: no such kind of item; leave it out")
+            try:
+                item = self._shelves[name].load(item_id, data)
+            except msgspec.MsgspecError as error:
+                raise ValueError(
+                    f"case state {key!r}: {len(data)} bytes do not decode ({error}); it is of "
+                    "another version: leave it out, or read the topic of reports anew"
+                ) from error
+            self._take_up(key, item)
+
+    def _take_up(self, key: str, item: Any) -> None:
+        match item:
+            case CaseRecord():
+                self.place(item)
+                self._agenda.put(key, next_deadline(item, self.rules))
+            case EvidenceRecord():
+                self._place_evidence(item)
+            case ReporterRecord():
+                self._agenda.put(key, forgotten_at(item, self.rules))
+            case SeenReport():
+                self._agenda.put(key, item.until)
