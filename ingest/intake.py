@@ -17,12 +17,13 @@ from civicstream.kinds import KINDS
 from civicstream.settings import Settings
 from ingest.acks import AckWindow
 from ingest.channels import Channel, Channels, kind_of
+from ingest.city_messages import CityMessages, Event, MessageKind, Refusal
 from ingest.lanes import Lane, OpenFrame, SealedFrame
 from ingest.ledger import Ledger
 from ingest.readings import BadMember, Decoded, ReadingDecoder
 from ingest.validation import Row
 
-__all__ = ["Intake", "PendingLetter"]
+__all__ = ["Intake", "PendingEvent", "PendingLetter"]
 
 # A dead letter keeps this much of an oversized payload: enough to recognise the device.
 _KEPT_OF_OVERSIZED = 4096
@@ -31,12 +32,22 @@ _MAX_KEPT = 512 * 1024
 _MEMBERS_LISTED = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PendingLetter:
     """A dead letter on its way to Kafka and the message that waits for it."""
 
     letter: DeadLetter
     kind: str
+    receipt: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingEvent:
+    """One of the events of a report or of what a unit said, on its way to Kafka."""
+
+    event: Event
+    kind: MessageKind
     receipt: int
     payload_bytes: int
 
@@ -63,6 +74,9 @@ class Intake:
             for name, kind in KINDS.items()
         }
         self._channels = Channels(self._root, settings.kafka.partitions, known_keys)
+        self.city = CityMessages(settings)
+        self._unconfirmed: dict[int, int] = {}
+        """Receipt of a report or unit message -> its events that Kafka has not confirmed."""
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._filling: dict[Lane, None] = {}
         """Lanes with an open frame, the oldest first."""
@@ -70,6 +84,8 @@ class Intake:
         self.ledger = Ledger(gateway.id, epoch)
         self.letters: deque[PendingLetter] = deque()
         """Dead letters that have not been handed to Kafka yet."""
+        self.events: deque[PendingEvent] = deque()
+        """Events of reports and units that have not been handed to Kafka yet."""
         self.ready: deque[SealedFrame] = deque()
         """Frames that have not been handed to Kafka yet, each the first of its lane."""
         self.in_flight_bytes = 0
@@ -78,14 +94,18 @@ class Intake:
         self, topic: str, payload: bytes, packet_id: int, *, now_ms: int, now: float
     ) -> None:
         """Take one message: received at ``now_ms`` (epoch), ``now`` on the monotonic clock [s]."""
-        if len(payload) > self._max_payload:
-            self._reject_whole(topic, payload, packet_id, now_ms, self._oversized(payload))
-            return
         try:
             channel = self._channels.find(topic)
         except RejectedReading as error:
-            bad = BadMember(0, error.reason, error.detail)
-            self._reject_whole(topic, payload, packet_id, now_ms, bad)
+            kind = self.city.kind(topic)
+            if kind is None:
+                bad = BadMember(0, error.reason, error.detail)
+                self._reject_whole(topic, payload, packet_id, now_ms, bad)
+            else:
+                self._receive_city(kind, topic, payload, packet_id, now_ms=now_ms, now=now)
+            return
+        if len(payload) > self._max_payload:
+            self._reject_whole(topic, payload, packet_id, now_ms, self._oversized(payload))
             return
         decoded = self._decoders[channel.kind].decode(payload, channel.sensor, now_ms)
         rows, bad_members = decoded.rows, decoded.bad
@@ -107,6 +127,48 @@ class Intake:
             self.in_flight_bytes += len(payload)
             if len(frame) >= lane.max_rows:
                 self._seal(lane, now_ms)
+
+    def _receive_city(
+        self,
+        kind: MessageKind,
+        topic: str,
+        payload: bytes,
+        packet_id: int,
+        *,
+        now_ms: int,
+        now: float,
+    ) -> None:
+        """Take a report or what a unit says: acknowledged when Kafka has all that came of it."""
+        self.ledger.received[kind] += 1
+        found = self.city.take(kind, topic, payload, now_ms=now_ms, now=now)
+        if isinstance(found, Refusal):
+            self._refuse(kind, found, len(payload), packet_id, now_ms)
+            return
+        receipt = self.acks.receive(packet_id, len(found))
+        self._unconfirmed[receipt] = len(found)
+        for event in found:
+            self.in_flight_bytes += len(event.value)
+            self.events.append(PendingEvent(event, kind, receipt, len(event.value)))
+
+    def _refuse(
+        self, kind: MessageKind, refusal: Refusal, size: int, packet_id: int, now_ms: int
+    ) -> None:
+        if refusal.reason == "rate_limited":
+            self.ledger.gauges["rate_limited"] += 1
+        letter = DeadLetter(
+            stage="gateway",
+            reason=refusal.reason,
+            detail=refusal.detail,
+            topic=refusal.topic,
+            received_at=now_ms,
+            payload=refusal.payload,
+            payload_bytes=size,
+            kind=kind,
+            instance=self._gateway,
+        )
+        self.in_flight_bytes += len(refusal.payload)
+        receipt = self.acks.receive(packet_id)
+        self.letters.append(PendingLetter(letter, kind, receipt, len(refusal.payload)))
 
     def _lane(self, channel: Channel) -> Lane:
         lane = self._lanes.get((channel.kind, channel.partition))
@@ -225,6 +287,16 @@ class Intake:
         self.in_flight_bytes -= pending.payload_bytes
         self.ledger.rejected[pending.kind] += pending.letter.count
         self.ledger.gauges["dead_letters"] += 1
+        return self.acks.confirm((pending.receipt,))
+
+    def event_confirmed(self, pending: PendingEvent) -> list[int]:
+        """Kafka has the event: return the packet ids to acknowledge."""
+        self.in_flight_bytes -= pending.payload_bytes
+        self._unconfirmed[pending.receipt] -= 1
+        if not self._unconfirmed[pending.receipt]:
+            del self._unconfirmed[pending.receipt]
+            self.ledger.accepted[pending.kind] += 1
+            self.ledger.gauges["events"] += 1
         return self.acks.confirm((pending.receipt,))
 
     def waiting_frames(self) -> Iterator[SealedFrame]:

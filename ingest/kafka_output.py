@@ -88,7 +88,10 @@ class KafkaOutput(Generic[Item]):
         raise failure
 
     def _check_topics(self) -> None:
-        names = (*map(frames_topic, KINDS), "deadletter", "ledger")
+        names = (
+            *map(frames_topic, KINDS),
+            *("reports", "private", "units", "actions", "deadletter", "ledger"),
+        )
         expected = {
             topic_name(self._kafka.topic_prefix, name): TOPICS[name].partitions
             or self._kafka.partitions

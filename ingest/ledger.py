@@ -13,7 +13,8 @@ class Ledger:
     """Cumulative counts since ``epoch`` [ms]; received = accepted + rejected + in flight.
 
     A reading counts as accepted or rejected once Kafka has confirmed its frame or dead letter.
-    A payload that cannot be parsed counts as one reading.
+    A payload that cannot be parsed counts as one reading. Citizens' reports and what units say
+    are counted beside the readings, a message each, as ``report`` and ``unit``.
     """
 
     def __init__(self, gateway: str, epoch: int) -> None:
@@ -22,7 +23,9 @@ class Ledger:
         self.received: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
-        self.gauges = Counter({"frames": 0, "bytes": 0, "dead_letters": 0})
+        self.gauges = Counter(
+            {"frames": 0, "bytes": 0, "dead_letters": 0, "events": 0, "rate_limited": 0}
+        )
 
     def report(self, at: int, **gauges: float) -> LedgerReport:
         """Return the counts at ``at`` [ms], with further gauges."""

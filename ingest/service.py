@@ -19,7 +19,7 @@ from civicstream.stopping import stop_on_signals
 from civicstream.topics import frames_topic
 from ingest.bell import Bell
 from ingest.buffered_socket import BufferedSocket
-from ingest.intake import Intake, PendingLetter
+from ingest.intake import Intake, PendingEvent, PendingLetter
 from ingest.kafka_output import KafkaOutput
 from ingest.lanes import SealedFrame
 from ingest.mqtt import MqttInput
@@ -44,7 +44,8 @@ class _Report:
     """Marks a ledger report among the records sent."""
 
 
-Item = SealedFrame | PendingLetter | _Report
+Record = PendingLetter | PendingEvent
+Item = SealedFrame | Record | _Report
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -77,7 +78,8 @@ class _Gateway:
         self._intake = Intake(settings, self._epoch, _known_keys(settings))
         self._kafka: KafkaOutput[Item] = KafkaOutput(settings.kafka, self._bell.ring)
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
-        self._letters_out: dict[int, PendingLetter] = {}
+        self._records_out: dict[Record, None] = {}
+        """Dead letters and events on their way to Kafka, the oldest first."""
         self._now, self._now_ms = time.monotonic(), now_ms()
         self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
         self._complained_at = -_SAY_AGAIN_S
@@ -89,6 +91,8 @@ class _Gateway:
     def serve(self, stop: threading.Event) -> None:
         """Work until ``stop``, then see everything that is in flight through."""
         log.info("gateway %s, epoch %d", self._settings.gateway.id, self._epoch)
+        if self._intake.city.why_not:
+            log.info("no reports are taken in: %s", self._intake.city.why_not)
         while not stop.is_set():
             self._turn(reading=True)
         deadline = time.monotonic() + _FAREWELL_S
@@ -213,8 +217,8 @@ class _Gateway:
         for frame in list(self._intake.waiting_frames()):
             self._send_frame(frame)
         self._intake.ready.clear()  # they are among the waiting ones
-        for letter in list(self._letters_out.values()):
-            self._send_letter(letter)
+        for record in list(self._records_out):
+            self._send_record(record)
 
     def _take_outcomes(self) -> None:
         if self._take_confirmed() and self._kafka.connected:
@@ -243,10 +247,12 @@ class _Gateway:
             )
         return refused is not None
 
-    def _confirmed(self, item: SealedFrame | PendingLetter) -> list[int]:
+    def _confirmed(self, item: SealedFrame | Record) -> list[int]:
         if isinstance(item, SealedFrame):
             return self._intake.frame_confirmed(item)
-        del self._letters_out[item.receipt]
+        del self._records_out[item]
+        if isinstance(item, PendingEvent):
+            return self._intake.event_confirmed(item)
         return self._intake.letter_confirmed(item)
 
     def _send_out(self) -> None:
@@ -254,10 +260,11 @@ class _Gateway:
             return
         while self._intake.ready:
             self._send_frame(self._intake.ready.popleft())
-        while self._intake.letters:
-            letter = self._intake.letters.popleft()
-            self._letters_out[letter.receipt] = letter
-            self._send_letter(letter)
+        for queue in (self._intake.letters, self._intake.events):
+            while queue:
+                record: Record = queue.popleft()
+                self._records_out[record] = None
+                self._send_record(record)
 
     def _send_frame(self, frame: SealedFrame) -> None:
         self._kafka.send(
@@ -267,6 +274,15 @@ class _Gateway:
             headers=frame.headers.to_kafka(),
             partition=frame.lane.partition,
         )
+
+    def _send_record(self, pending: Record) -> None:
+        if isinstance(pending, PendingEvent):
+            event = pending.event
+            self._kafka.send(
+                event.topic, event.value, pending, key=event.key, headers=event.headers
+            )
+        else:
+            self._send_letter(pending)
 
     def _send_letter(self, pending: PendingLetter) -> None:
         letter = pending.letter

@@ -19,7 +19,16 @@ from civicstream.clock import rfc3339
 from civicstream.errors import RejectedReading
 from civicstream.kinds import Kind, Measure
 
-__all__ = ["Row", "TimeLimits", "check_reading", "check_ts", "name_of", "to_ms"]
+__all__ = [
+    "AwareDatetime",
+    "Row",
+    "TimeLimits",
+    "check_reading",
+    "check_time",
+    "check_ts",
+    "name_of",
+    "to_ms",
+]
 
 Row = tuple[Any, ...]
 """``(ts [epoch ms], measure, …)`` in the order of ``Kind.measures``; None: not measured."""
@@ -84,8 +93,15 @@ def check_reading(
 
 
 def check_ts(ts: object, sensor: str, limits: TimeLimits, *, received_ms: int) -> int:
-    """Return an event time as epoch ms: whole milliseconds, or RFC 3339 with an offset."""
-    who = f"sensor {name_of(sensor)}: ts"
+    """Return a reading's ``ts`` as ``check_time`` does."""
+    return check_time(ts, f"sensor {name_of(sensor)}: ts", limits, received_ms=received_ms)
+
+
+def check_time(ts: object, who: str, limits: TimeLimits, *, received_ms: int) -> int:
+    """Return an event time as epoch ms: whole milliseconds, or RFC 3339 with an offset.
+
+    ``who`` begins the sentence of the RejectedReading that is raised for anything else.
+    """
     if ts is None:
         raise RejectedReading(
             "time_missing", f"{who} is missing; give epoch milliseconds or RFC 3339 with an offset"

@@ -65,7 +65,7 @@ def test_every_kind_of_bad_input_is_a_dead_letter_and_the_next_reading_still_arr
         ("traffic/north/A7", reading(ts=86_400_000), "time_too_old"),
         ("traffic/north/A7", reading(ts="2026-11-21T12:00:00"), "time_without_offset"),
         ("traffic/north/A7", huge, "payload_too_large"),
-        ("report/north/phone", '{"text":"pothole"}', "unknown_kind"),
+        ("weight/north/A7", '{"kg":3}', "unknown_kind"),
         ("traffic/north", reading(), "unknown_topic"),
     ]
     with gateway(mosquitto, kafka, arrivals, tmp_path):

@@ -182,8 +182,8 @@ def test_an_oversized_payload_is_a_dead_letter_with_its_first_4_kib() -> None:
 @pytest.mark.parametrize(
     ("topic", "reason", "kind"),
     [
-        ("city/v1/report/north/phone", "unknown_kind", "unknown"),
-        ("city/v1/unit/north/crew", "unknown_kind", "unknown"),
+        ("city/v1/weight/north/A7", "unknown_kind", "unknown"),
+        ("city/v1/reports/north/phone", "unknown_kind", "unknown"),
         ("city/v1/traffic/north", "unknown_topic", "unknown"),
         ("city/v1/traffic/north/A7/extra", "unknown_topic", "unknown"),
         ("city/v1/traffic//A7", "unknown_topic", "unknown"),
@@ -212,7 +212,7 @@ events = st.lists(
     st.one_of(
         st.tuples(
             st.just("receive"),
-            st.sampled_from(["traffic/north", "traffic/south", "noise/north", "report/north"]),
+            st.sampled_from(["traffic/north", "traffic/south", "noise/north", "weight/north"]),
             st.lists(st.booleans(), max_size=12),
         ),
         st.tuples(st.just("wait"), st.floats(0, 0.1), st.none()),
@@ -232,7 +232,7 @@ def test_every_reading_is_accounted_for_at_any_moment(history: list[Any]) -> Non
     good = bad = 0
     for event, argument, members in history:
         if event == "receive":
-            known = not argument.startswith("report")
+            known = not argument.startswith("weight")
             value = {"LAeq": 50} if argument.startswith("noise") else GOOD
             readings = [value | {"ts": NOW if ok else 1} for ok in members]
             bench.receive(readings, f"city/v1/{argument}/A7")
