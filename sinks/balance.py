@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from civicstream.events import Counts, LedgerReport
+from civicstream.kinds import KINDS
 
 __all__ = ["Balance", "KindBalance", "SeenFrames", "SinkCounts", "balance"]
 
@@ -114,7 +115,8 @@ def _kind_balance(
         total.duplicate += c.duplicate
         total.late += c.late
         total.in_flight += flying
-        on_the_way += max(0, c.accepted - stored.get((report.instance, report.epoch), 0))
+        if name in KINDS:  # reports and units travel one by one, not in frames that are counted
+            on_the_way += max(0, c.accepted - stored.get((report.instance, report.epoch), 0))
     return KindBalance(
         name,
         total,

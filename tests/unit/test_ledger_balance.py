@@ -39,6 +39,17 @@ def test_a_reading_that_is_neither_on_kafka_nor_in_the_database_is_a_problem() -
     assert "3 readings confirmed on Kafka are not in the database" in found.problems[0]
 
 
+def test_reports_and_units_which_travel_in_no_frames_are_no_missing_readings() -> None:
+    counts = {"report": Counts(3, accepted=2, rejected=1), "unit": Counts(5, accepted=5)}
+    report = LedgerReport("gateway", "g", 1, at=2, kinds=counts)
+    found = balance([report], [], {}, waiting_records=0)
+    assert (found.problems, found.in_flight) == ([], 0)
+    wrong = LedgerReport("gateway", "g", 1, at=2, kinds={"report": Counts(3, accepted=2)})
+    assert balance([wrong], [], {}, waiting_records=0).problems == [
+        "gateway g: report: +1 readings unaccounted for"
+    ]
+
+
 def test_a_gap_is_a_problem() -> None:
     found = balance(
         [gateway(10, 10)], [seen(10, gaps=2)], {"air": SinkCounts(10, 10)}, waiting_records=0
