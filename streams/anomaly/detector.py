@@ -23,8 +23,9 @@ __all__ = ["AnomalyDetector", "Scores"]
 
 Floats = NDArray[np.float64]
 
-_HALF_SCORE = 10.0
-"""The surprise that scores one half; docs/traffic.md says how often it comes."""
+_TENFOLD = 15.0
+"""The surprise that takes a score nine tenths of its way to 1: 0.9 comes about once in 10,000
+readings in which nothing happens, 0.99 hardly ever; docs/traffic.md has the measured table."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Scores:
     """One entry per reading of the update, in its order; NaN where the value was NaN."""
 
     score: Floats
-    """0..1; 0 while nothing is new, 0.5 worth a look, 0.7 the rarest thing in months."""
+    """0..1; 0 while nothing is new, from 0.9 an alarm. A lasting state is told at its start."""
     expected: Floats
     """What the value should have been, in its unit."""
     low: Floats
@@ -94,4 +95,4 @@ class AnomalyDetector:
         learn(state, readings, expected)
         half = reach * expected.scale
         centre = expected.value
-        return Scores(news / (news + _HALF_SCORE), centre, centre - half, centre + half)
+        return Scores(1 - 10 ** (-news / _TENFOLD), centre, centre - half, centre + half)

@@ -86,7 +86,7 @@ def _json_line(row: Row, found: float) -> str:
     line = {
         "timestamp": row.timestamp,
         "value": None if math.isnan(row.value) else row.value,
-        "anomaly_score": None if math.isnan(found) else round(found, 6),
+        "anomaly_score": None if math.isnan(found) else round(found, 9),
     }
     return msgspec.json.encode(line).decode() + "\n"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streams.anomaly import AnomalyDetector
 from tests.unit.anomaly_series import DAY_MS, HOUR_MS, ROWS_A_DAY, feed, row, speeds, times
 
-ALARM = 0.5
+ALARM = 0.8
 
 
 def test_an_incident_scores_high_at_its_first_readings() -> None:
@@ -19,7 +19,7 @@ def test_an_incident_scores_high_at_its_first_readings() -> None:
     start = row(7, 12.5)
     values[start : start + 12] = 20
     scores = feed(AnomalyDetector(1), at, values).score
-    assert scores[start : start + 2].max() > 0.6
+    assert scores[start : start + 2].max() > 0.9
     assert scores[ROWS_A_DAY:start].max() < scores[start : start + 2].max()
 
 
@@ -98,7 +98,7 @@ def test_gaps_and_irregular_intervals_are_no_anomaly() -> None:
     kept[5 * ROWS_A_DAY : 8 * ROWS_A_DAY] = False
     at = at[kept] + rng.integers(-60_000, 60_000, kept.sum())
     scores = feed(AnomalyDetector(1), at, speeds(at)).score
-    assert (scores > 0.6).sum() == 0
+    assert (scores > 0.9).sum() == 0
 
 
 def test_a_missing_value_has_no_score_and_changes_nothing() -> None:
@@ -118,7 +118,7 @@ def test_a_sensor_that_never_moved_survives_its_first_move() -> None:
     values = np.zeros(len(at))
     values[row(3, 3)] = 1.0
     found = feed(AnomalyDetector(1), at, values)
-    assert found.score[row(3, 3)] > 0.4
+    assert found.score[row(3, 3)] > 0.6
     assert found.score[: row(3, 3)].max() == 0
     assert np.isfinite(found.high).all()
 
