@@ -172,7 +172,7 @@ def _as_sent(measure: Measure, spoilt: Floats, good: Floats) -> Floats:
     if measure.name in {"period", "lane", "activeEnergyImport"}:
         return good  # set by the controller, not measured
     whole = measure.integer or measure.name == "intensity"
-    return np.clip(np.round(spoilt, 0 if whole else 3), measure.minimum, measure.maximum)
+    return np.clip(np.round(spoilt, 0 if whole else 4), measure.minimum, measure.maximum)
 
 
 def _contradict(kind: str, names: tuple[str, ...], values: Floats, ts: NDArray[np.int64]) -> Floats:

@@ -108,9 +108,11 @@ def follow(
     is_open = since > 0
     alone = table["anomaly_alone"][rows, m]
     alarm = outside & (score >= _OPENS)
-    accompanied = _accompanied(len(table), neighbours, rows, outside & (score >= _COMPANY))
+    # A score is high once, when the unusual is news; after that what is outside counts.
+    unusual = outside & ((score >= _COMPANY) | (alone > 0) | is_open)
+    accompanied = _accompanied(len(table), neighbours, rows, unusual)
     alone = np.where(outside & (alarm | (alone > 0)), np.minimum(alone + 1, 250), 0)
-    opens = ~is_open & (alone > 0) & ((alarm & accompanied) | (alone >= _ALONE_BLOCKS))
+    opens = ~is_open & (alone > 0) & (accompanied | (alone >= _ALONE_BLOCKS))
     calm = np.where(is_open & ~outside, table["anomaly_calm"][rows, m] + 1, 0)
     closes = is_open & (calm >= _CALM_BLOCKS)
     peak = table["anomaly_peak"][rows, m]
