@@ -43,9 +43,14 @@ class Features:
     cell: NDArray[np.intp]
     """[n]: the nearest level and unrest as one number below ``CELLS``."""
 
+    around: Floats32
+    """[n, k]: the neighbours' deviations from what is usual."""
+
     def take(self, chosen: NDArray[np.bool_]) -> Features:
         """Return the features of the series that are ``chosen`` [n]."""
-        return Features(self.inputs[chosen], self.regimes[chosen], self.cell[chosen])
+        return Features(
+            self.inputs[chosen], self.regimes[chosen], self.cell[chosen], self.around[chosen]
+        )
 
     def design(self) -> Floats32:
         """Return all products of a regime and an input: float32[n, REGIMES * INPUTS]."""
@@ -53,8 +58,12 @@ class Features:
         return product.reshape(len(self.inputs), REGIMES * INPUTS)
 
     def own(self) -> Floats32:
-        """Return the few inputs from which a series' own peculiarity is learned: [n, OWN]."""
-        return np.hstack([self.regimes[:, : len(_LEVEL_KNOTS)], self.inputs[:, _OWN_INPUTS]])
+        """Return the inputs from which a series' own peculiarity is learned: [n, OWN + k].
+
+        The last k are its neighbours, each with a weight of its own.
+        """
+        levels = self.regimes[:, : len(_LEVEL_KNOTS)]
+        return np.hstack([levels, self.inputs[:, _OWN_INPUTS], self.around])
 
 
 _OWN_INPUTS = [1, 5, 14, 17]  # deviation, against the half hour, usual change, neighbours' level
@@ -84,7 +93,8 @@ def build_features(
     unrest = np.sqrt(np.mean(to_hour[:12] ** 2, axis=0))
     jumps = np.sqrt(np.mean(np.diff(past[:7], axis=0) ** 2, axis=0))
     quarter = past[0] - past[3]
-    around = now[neighbours] - now[:, None]
+    to_neighbours = now[neighbours] - now[:, None]
+    around = np.clip(deviation[neighbours], -_LARGEST, _LARGEST)
     columns = [
         np.ones_like(now),
         deviation,
@@ -96,10 +106,10 @@ def build_features(
         unrest,
         jumps,
         *(course[1:] - course[0]),
-        deviation[neighbours].mean(axis=1),
-        quarter[neighbours].mean(axis=1),
         around.mean(axis=1),
-        around.min(axis=1),
+        quarter[neighbours].mean(axis=1),
+        to_neighbours.mean(axis=1),
+        to_neighbours.min(axis=1),
         *(change[neighbours].mean(axis=1) for change in course[[2, 4]] - course[0]),
     ]
     inputs = np.clip(np.stack(columns, axis=1), -_LARGEST, _LARGEST).astype(np.float32)
@@ -108,7 +118,7 @@ def build_features(
     deviations = np.delete(_hats(deviation, _DEVIATION_KNOTS), 2, axis=1)
     jumping = _hats(jumps, _JUMP_KNOTS)[:, 1:]
     cell = levels.argmax(axis=1) * len(_UNREST_KNOTS) + unrests.argmax(axis=1)
-    return Features(inputs, np.hstack([levels, unrests[:, 1:], deviations, jumping]), cell)
+    return Features(inputs, np.hstack([levels, unrests[:, 1:], deviations, jumping]), cell, around)
 
 
 def _hats(values: Floats32, knots: tuple[float, ...]) -> Floats32:

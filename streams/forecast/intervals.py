@@ -19,9 +19,9 @@ Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
 _TAIL = 0.1  # on either side of an 80 % interval
-_MOVE = 0.05
-_FEWEST = 20.0  # forecasts in a state for a full move: fewer move the bound by their share
-_FACTOR_MOVE = 0.01
+_MOVE = 0.2
+_FEWEST = 5.0  # forecasts in a state for a full move: fewer move the bound by their share
+_FACTOR_MOVE = 0.02
 _FACTOR_LIMITS = (0.25, 4.0)
 
 

@@ -22,6 +22,9 @@ Floats = NDArray[np.float32]
 _LEAD_SLOTS = 2  # half an hour: the middle of the leads
 _SLOTS_TO_START = 40  # below ten hours, correlations are those of one peak
 _SLOTS_TO_USE = 288  # three days
+# What was learned of a neighbour is lost with it: another must be clearly better. A segment next
+# on the road is preferred, because its correlation has a reason.
+_LEAD_OF_PRESENT, _LEAD_OF_LINKED = 0.05, 0.2
 _CALLS_PER_ROUND = 24  # every series is judged anew four times a day at 15 minutes a slot
 
 
@@ -29,7 +32,7 @@ class Neighbours:
     """``index`` intp[n, k]: each series' neighbours; itself where it has fewer than k."""
 
     def __init__(self, n: int, k: int, links: NDArray[np.intp]) -> None:
-        """``links`` int[m, 2] are pairs on the road graph; they take up to half of the places."""
+        """``links`` int[m, 2]: pairs on the road graph, preferred for up to half of the places."""
         self.index = np.repeat(np.arange(n)[:, None], k, axis=1)
         self._linked: list[list[int]] = [[] for _ in range(n)]
         for a, b in links.tolist():
@@ -40,21 +43,40 @@ class Neighbours:
             self.index[i, : len(others)] = others
         self._next = 0
 
-    def judge(self, history: DayHistory) -> None:
-        """Choose the neighbours of the series whose turn it is; to be called once a slot."""
+    def judge(self, history: DayHistory) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Choose the neighbours of the series whose turn it is; to be called once a slot.
+
+        Return the series and the places (below k) that have another neighbour from now on.
+        """
         n, k = self.index.shape
         slots = history.last(_SLOTS_TO_USE)
         if len(slots) < _SLOTS_TO_START or n < 2:
-            return
+            return np.empty(0, np.intp), np.empty(0, np.intp)
         count = min(n, -(-n // _CALLS_PER_ROUND))
         chosen = np.arange(self._next, self._next + count) % n
         self._next = int((chosen[-1] + 1) % n)
         score = np.abs(_partial_correlations(slots, chosen))
+        old = self.index[chosen]
+        np.put_along_axis(score, old, np.take_along_axis(score, old, 1) + _LEAD_OF_PRESENT, 1)
         for row, i in enumerate(chosen.tolist()):
-            score[row, i] = -1.0
-            score[row, self._linked[i]] = 2.0
+            score[row, self._linked[i]] += _LEAD_OF_LINKED
+        score[np.arange(len(chosen)), chosen] = -1.0
         k = min(k, n - 1)
-        self.index[chosen, :k] = np.argpartition(-score, k - 1, axis=1)[:, :k]
+        best = np.argpartition(-score, k - 1, axis=1)[:, :k]
+        return self._replace(chosen, best)
+
+    def _replace(
+        self, chosen: NDArray[np.intp], best: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Put ``best`` [m, at most k] in, each that was there before in its old place."""
+        old = self.index[chosen][:, : best.shape[1]]
+        same = old[:, :, None] == best[:, None, :]
+        vacant, new = ~same.any(axis=2), ~same.any(axis=1)
+        changed = old.copy()
+        changed[vacant] = best[new]
+        self.index[chosen, : best.shape[1]] = changed
+        row, place = np.nonzero(vacant)
+        return chosen[row], place
 
 
 def _partial_correlations(slots: Floats, chosen: NDArray[np.intp]) -> Floats:

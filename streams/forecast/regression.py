@@ -60,6 +60,13 @@ class OwnRidge:
         self.gram += rows[:, :, None] * rows[:, None, :]
         self.cross += rows[:, :, None] * targets[:, None, :]
 
+    def forget(self, series: NDArray[np.intp], inputs: NDArray[np.intp]) -> None:
+        """Drop what was learned of some inputs, which mean something else from now on."""
+        self.gram[series, inputs] = 0
+        self.gram[series, :, inputs] = 0
+        self.cross[series, inputs] = 0
+        self.weights[series, inputs] = 0
+
     def solve(self, chosen: slice) -> None:
         """Bring the weights of some series up to what was learned."""
         diagonal = self._ridge * np.eye(self.gram.shape[1], dtype=np.float32)

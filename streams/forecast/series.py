@@ -27,7 +27,7 @@ Floats32 = NDArray[np.float32]
 
 # In relative units (features near 1): a few hundred rows outweigh the first, a week of a series'
 # own errors the second, so that few days teach what all have in common and only many what one has.
-_SHARED_RIDGE, _OWN_RIDGE = 3.0, 100.0
+_SHARED_RIDGE, _OWN_RIDGE = 3.0, 30.0
 # Steps from one solution to the next; an hour of rows changes weights of weeks very little.
 _SOLVE_EVERY = 12
 # Mean squared predicted change at which half is trusted: traffic in motion passes it in a step
@@ -81,9 +81,9 @@ class SeriesForecaster:
         no_links = np.empty((0, 2), np.intp)
         self.neighbours = Neighbours(n, settings.neighbours, no_links if links is None else links)
         self.shared = SharedRidge(REGIMES * INPUTS, targets, ridge=_SHARED_RIDGE, keep=keep)
-        self.own = OwnRidge(n, OWN, targets, ridge=_OWN_RIDGE, keep=keep)
-        self.shared_trust = Trust(targets, prior=_TRUST_PRIOR * n, keep=day)
-        self.own_trust = Trust(targets, prior=_TRUST_PRIOR * n, keep=day)
+        self.own = OwnRidge(n, OWN + settings.neighbours, targets, ridge=_OWN_RIDGE, keep=keep)
+        self.shared_trust = Trust(targets, prior=_TRUST_PRIOR * max(n, 1), keep=day)
+        self.own_trust = Trust(targets, prior=_TRUST_PRIOR * max(n, 1), keep=day)
         self.intervals = Intervals(n, CELLS, targets)
         self._made: deque[_Made] = deque(maxlen=settings.reach)
         self._seen: deque[Floats32] = deque(maxlen=settings.reach)
@@ -117,7 +117,8 @@ class SeriesForecaster:
         self.recent.add(values, usual[0])
         self.days.add(step, values)
         if step % self.settings.slot_steps == 0:
-            self.neighbours.judge(self.days)
+            series, places = self.neighbours.judge(self.days)
+            self.own.forget(series, OWN + places)
         self.step = step
         self._made.append(self._make(step, self.recent.lags, usual))
         if step % _SOLVE_EVERY == 0:
