@@ -17,6 +17,9 @@ __all__ = ["DETECTORS", "civicstream_scores"]
 
 Floats = NDArray[np.float64]
 _PROBATION_SHARE = 0.15
+_ENTROPY_BINS, _ENTROPY_WINDOW = 5, 52
+_ENTROPY_LIMIT = 13.277
+"""The 99 % quantile of chi-squared with four degrees of freedom."""
 
 
 def civicstream_scores(series: Sequence[LabelledSeries]) -> list[Floats]:
@@ -55,6 +58,36 @@ def last_value(series: Sequence[LabelledSeries]) -> list[Floats]:
     return [_squeezed(_z_of_history(np.diff(s.values, prepend=s.values[0]))) for s in series]
 
 
+def relative_entropy(series: Sequence[LabelledSeries]) -> list[Floats]:
+    """Return 1 where the last 52 values are distributed as at no time before, else 0.
+
+    Wang, Viswanathan, Choudur, Talwar, Satterfield and Schwan, "Statistical techniques for
+    online anomaly detection in data centers" (2011), multinomial goodness of fit. Five bins; as
+    in the benchmark's own version the range of the values is known from the start.
+    """
+    return [_new_distributions(s.values) for s in series]
+
+
+def _new_distributions(values: Floats) -> Floats:
+    step = (values.max() - values.min()) / _ENTROPY_BINS
+    scores = np.zeros(len(values))
+    if step == 0:
+        return scores
+    bins = np.minimum(np.ceil((values - values.min()) / step).astype(np.intp), _ENTROPY_BINS - 1)
+    counts = np.cumsum(np.eye(_ENTROPY_BINS)[bins], axis=0)
+    counts[_ENTROPY_WINDOW:] -= counts[:-_ENTROPY_WINDOW].copy()
+    known = np.empty((0, _ENTROPY_BINS))
+    for i in range(_ENTROPY_WINDOW - 1, len(values)):
+        share = counts[i] / _ENTROPY_WINDOW
+        present = share > 0
+        with np.errstate(divide="ignore"):
+            apart = share[present] @ np.log(share[present] / known[:, present]).T
+        if not (2 * _ENTROPY_WINDOW * apart < _ENTROPY_LIMIT).any():
+            scores[i] = float(len(known) > 0)
+            known = np.vstack([known, share])
+    return scores
+
+
 def _z_of_history(values: Floats) -> Floats:
     before = np.arange(1, len(values))
     mean = np.cumsum(values)[:-1] / before
@@ -75,4 +108,5 @@ DETECTORS: dict[str, Callable[[Sequence[LabelledSeries]], list[Floats]]] = {
     "windowed_gaussian": windowed_gaussian,
     "static_threshold": static_threshold,
     "last_value": last_value,
+    "relative_entropy": relative_entropy,
 }

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks import nab
-from benchmarks.nab_detectors import DETECTORS, civicstream_scores, windowed_gaussian
+from benchmarks.nab_detectors import (
+    DETECTORS,
+    civicstream_scores,
+    relative_entropy,
+    windowed_gaussian,
+)
 from benchmarks.nab_recorded import load_recorded
 from benchmarks.nab_scoring import judge_file, sweep
 from benchmarks.nab_simulation import EVENTS, LabelledSeries, simulate_corpus
@@ -72,3 +77,13 @@ def test_recorded_series_reach_what_the_documentation_says(shared_data: Path) ->
     assert sweep(files, scores).score > 88
     left_out = nab.leave_one_out(files, scores)
     assert sum(left_out) / sum(f.windows for f in files) == pytest.approx(0.8, abs=0.12)
+
+
+def test_relative_entropy_tells_a_new_distribution_once() -> None:
+    values = np.tile([1.0, 2.0, 3.0, 4.0, 9.0], 80)
+    values[200:300] = 9.0
+    times = np.datetime64("2024-01-01", "ms") + np.arange(400) * np.timedelta64(5, "m")
+    found = relative_entropy([LabelledSeries("shift", times, values, ())])[0]
+    assert not found[:200].any()
+    assert found[200:260].any()
+    assert not found[360:].any(), "the old distribution is known"
