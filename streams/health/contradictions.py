@@ -11,11 +11,17 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.health.expectations import Expected
+from streams.health.expectations import EFFECTIVE_LENGTH, Expected
 from streams.health.ordered import OrderedReadings
 from streams.health.sensor_table import Column, SensorTable
 
-__all__ = ["COLUMNS", "CONVICTS", "effective_length_m", "judge_contradictions", "what_contradicts"]
+__all__ = [
+    "COLUMNS",
+    "CONVICTS",
+    "judge_contradictions",
+    "log_effective_length",
+    "what_contradicts",
+]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -110,18 +116,14 @@ def _contradictions(
 
 
 def _traffic(m: dict[str, Floats], lanes: Floats) -> list[Bools]:
-    count, speed, occupancy, hours = (
-        m["intensity"],
-        m["averageVehicleSpeed"],
-        m["occupancy"],
-        m["period"] / 3600,
-    )
+    count, speed, hours = m["intensity"], m["averageVehicleSpeed"], m["period"] / 3600
     # An unknown detector may cover one lane or six.
     fewest, most = np.where(np.isnan(lanes), 1.0, lanes), np.where(np.isnan(lanes), 6.0, lanes)
     several = count >= 3
-    per_lane_m = np.where(several, effective_length_m(m), np.nan)
-    length = (per_lane_m * fewest > _LONGEST_M) | (
-        (per_lane_m * most < _SHORTEST_M) & (speed > 10) & (occupancy > 0)
+    per_lane = m[EFFECTIVE_LENGTH]
+    length = several & (
+        (per_lane > np.log(_LONGEST_M / fewest))
+        | ((per_lane < np.log(_SHORTEST_M / most)) & (speed > 10))
     )
     expected = _LANE_VEH_H * hours * most
     return [
@@ -132,16 +134,17 @@ def _traffic(m: dict[str, Floats], lanes: Floats) -> list[Bools]:
     ]
 
 
-def effective_length_m(m: Mapping[str, Floats]) -> Floats:
-    """Return [k] the length of vehicle and detection zone that count, speed and occupancy imply.
+def log_effective_length(m: Mapping[str, Floats]) -> Floats:
+    """Return [k] the logarithm of the length [m] of vehicle and detection zone.
 
-    Per lane that the detector covers; NaN where one of the three is missing or nothing passed.
-    Occupancy = count x length / (speed x period) (Athol 1965); a detector that miscounts or
-    mismeasures the speed shows here in any state of the traffic.
+    As count, speed and occupancy imply it, per lane that the detector covers; NaN where one of
+    the three is missing or nothing passed. Occupancy = count x length / (speed x period) (Athol
+    1965); a detector that miscounts or mismeasures the speed shows in any state of the traffic.
     """
     count = np.where(m["intensity"] > 0, m["intensity"], np.nan)
-    metres: Floats = m["occupancy"] * m["period"] * m["averageVehicleSpeed"] / 3.6 / count
-    return metres
+    metres = m["occupancy"] * m["period"] * m["averageVehicleSpeed"] / 3.6 / count
+    length: Floats = np.log(np.where(metres > 0, metres, np.nan))
+    return length
 
 
 def _too_fast(table: SensorTable, readings: OrderedReadings, m: int, expected: Expected) -> Bools:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -61,6 +61,7 @@ class OrderedReadings:
     measures: dict[str, Floats]
     rows: Rows
     first: Rows
+    _series: dict[str, Series] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -77,6 +78,12 @@ class OrderedReadings:
 
     def series(self, name: str) -> Series:
         """Return what was measured of the measure ``name``."""
+        found = self._series.get(name)
+        if found is None:
+            found = self._series[name] = self._find(name)
+        return found
+
+    def _find(self, name: str) -> Series:
         values = self.measures[name]
         missing = np.isnan(values)
         if not missing.any():

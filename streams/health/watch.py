@@ -133,8 +133,8 @@ class SensorWatch:
     def _weigh_readings(self, ordered: OrderedReadings) -> None:
         table, ok = self._table, self._table["health"] == OK
         if self._kind.name == "traffic":
-            length = contradictions.effective_length_m(ordered.measures)
-            ordered.measures[EFFECTIVE_LENGTH] = np.log(np.where(length > 0, length, np.nan))
+            length = contradictions.log_effective_length(ordered.measures)
+            ordered.measures[EFFECTIVE_LENGTH] = length
         contradictions.judge_contradictions(
             table, ordered, self._kind.name, self._roll.lanes, self._measures
         )
