@@ -1,0 +1,99 @@
+"""Records become a batch; what could never be written is rejected before it can stall one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from civicstream.events import DeadLetter, Incident, SensorHealth, TrafficForecast
+from civicstream.frames import FrameHeaders, encode
+from civicstream.topics import TOPICS
+from sinks.batching import Batch, Routes
+from sinks.records import KafkaRecord, Place
+from tests.sink_events import AT, forecast, forecast_row, health, incident
+from tests.sink_rows import noise
+
+
+def batch_of(*records: tuple[str, bytes, list[tuple[str, bytes]]]) -> Batch:
+    batch = Batch(Routes("city"), "sink-1")
+    batch.add(
+        [
+            KafkaRecord(Place(f"city.{topic}", 0), offset, 0, headers, value)
+            for offset, (topic, value, headers) in enumerate(records)
+        ],
+        AT,
+    )
+    return batch
+
+
+def event(topic: str, what: msgspec.Struct) -> tuple[str, bytes, list[tuple[str, bytes]]]:
+    return topic, msgspec.json.encode(what), []
+
+
+def letter(**changes: Any) -> DeadLetter:
+    whole = DeadLetter("gateway", "r", "d", "t", AT, b"x", 1, partition=0, offset=5)
+    return msgspec.structs.replace(whole, **changes)
+
+
+def test_events_are_sorted_by_what_they_are_and_counted_as_rows() -> None:
+    rows = (forecast_row("s1", [1.0, None]), forecast_row("s2", [2.0, 3.0]))
+    batch = batch_of(
+        event("incidents", incident()),
+        event("health", health()),
+        event("incidents", incident(version=2)),
+        event("forecasts", forecast(*rows)),
+    )
+    assert [i.version for i in batch.histories[Incident]] == [1, 2]  # type: ignore[attr-defined]
+    assert batch.histories[SensorHealth] == [health()]
+    assert batch.forecasts == [forecast(*rows)]
+    assert batch.rows == 3 + 4
+    assert not batch.rejected
+
+
+def test_the_sink_reads_every_topic_whose_records_it_keeps() -> None:
+    kept = {name.removeprefix("city.") for name in Routes("city").topics}
+    assert kept <= set(TOPICS)
+    assert kept >= {"incidents", "forecasts", "health", "anomalies"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seq", 2**63), ("epoch", -1), ("ingested_at", 10**30)]
+)
+def test_a_frame_whose_numbers_no_column_holds_is_rejected(name: str, value: int) -> None:
+    numbers = {"epoch": 1, "seq": 0, "count": 1, "ingested_at": AT} | {name: value}
+    headers = FrameHeaders("gateway-1", **numbers).to_kafka()
+    batch = batch_of(("frames.noise", encode(noise("a", [(0, AT, 50)])), headers))
+    assert [r.reason for r in batch.rejected] == ["frame_headers"]
+    assert f"{name} {value} is outside" in batch.rejected[0].detail
+    assert not batch.frames
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"count": 2**31},
+        {"offset": 2**63},
+        {"partition": -1},
+        {"payload_bytes": 2**70},
+        {"received_at": 10**17},
+    ],
+)
+def test_a_dead_letter_whose_numbers_no_column_holds_is_itself_one(changes: Any) -> None:
+    batch = batch_of(event("deadletter", letter(**changes)), event("deadletter", letter()))
+    assert [r.reason for r in batch.rejected] == ["foreign_record"]
+    assert len(batch.letters) == 1
+
+
+def test_a_forecast_with_a_value_too_many_is_no_forecast() -> None:
+    short = forecast(forecast_row("s1", [1.0, 2.0, 3.0]), horizons_min=(15, 30))
+    batch = batch_of(event("forecasts", short))
+    assert "segment 's1': speed_kmh has 3 values for 2 horizons" in batch.rejected[0].detail
+    assert batch.forecasts == []
+
+
+def test_a_forecast_of_no_segments_is_no_rows() -> None:
+    empty = TrafficForecast("north", AT, [15], AT, [])
+    batch = batch_of(event("forecasts", empty))
+    assert (batch.rows, batch.records, batch.rejected) == (0, 1, [])
