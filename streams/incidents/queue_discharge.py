@@ -1,0 +1,227 @@
+"""Our own detector: sequential evidence that a place lets less traffic through than came to it.
+
+An incident takes capacity. Downstream of it the flow falls at once, at two detectors one after
+the other, while traffic there stays fluent; upstream the flow goes on until the queue arrives and
+speed breaks down. No single broken detector can look like that, nor does the daily queue: that
+one forms when more comes, and discharges as much as before. Each detector's part is the
+logarithm of a likelihood ratio, limited so that none decides alone; a pair sums them up from
+window to window (Page's CUSUM). Formulas: docs/traffic.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.incidents.capacity import nominal_capacity_veh_h
+from streams.incidents.recent import RecentTraffic
+from streams.incidents.view import Verdict, View
+
+__all__ = ["QueueDischarge", "QueueDischargeSettings"]
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class QueueDischargeSettings:
+    """Evidence is in nats."""
+
+    lost_share: float = 1 / 3
+    """The loss of flow or speed to find: incidents count from a third of the capacity on."""
+    most_of_flow: float = 5.0
+    """What the flow can say in one window at most: one wild reading decides nothing."""
+    most_of_speed: float = 3.5
+    """The same of the speed."""
+    one_slow: float = 7.0
+    """What the speed of one detector can say at most in all, until the next one is slow too."""
+    suspect: float = 5.0
+    confirm: float = 13.5
+    confirm_long: float = 12.0
+    """The same where two detectors upstream are slow."""
+    least: float = 4.0
+    """What the flow must say for an incident to be suspected or confirmed."""
+    least_speed: float = 4.0
+    """What the speed must say for an incident to be confirmed."""
+    hold: float = 2.0
+    """What the flow must say to keep an incident open; slow traffic alone may be another queue."""
+    lasting_loss: float = 7.0
+    """Flow that was lost for three windows at least; speed need not have changed much then."""
+    most: float = 12.0
+    """Where each sum is cut, so that the end is found about as fast as the beginning."""
+    kept: float = 0.9
+    """Of each sum from one window to the next: evidence of long ago was about something else."""
+    most_of_discharge: float = 1.5
+    """What a weak discharge says in one window at most: capacities are known to a tenth only."""
+    contrast: float = 0.8
+    """A queue upstream runs slower than this share of the traffic downstream."""
+
+
+_DISCHARGE, _CAPACITY_ERROR = 0.93, 0.12
+"""A queue discharges about 7 % below capacity (HCM 2010); what is known of capacities is rough."""
+_LEAST_CAPACITY = 0.8
+"""Of the nominal capacity: below that, flows seen so far say nothing about what is possible."""
+_CRAWL = 0.1
+"""Differences of less than this share of free flow are stop and go."""
+_RAMPS = 1.5
+"""So much more may pass downstream of an on-ramp."""
+_QUEUED = 0.6
+"""Below this share of free flow, and of the traffic downstream, traffic is queued."""
+
+_FLOW, _SPEED, _FLOW_BEFORE, _AGE = range(4)
+
+
+class QueueDischarge:
+    """The evidence of all pairs."""
+
+    name = "queue_discharge"
+
+    def __init__(self, segments: int, settings: QueueDischargeSettings | None = None) -> None:
+        self.settings = settings or QueueDischargeSettings()
+        self.recent = RecentTraffic(segments)
+        self.pair_state = np.zeros((0, 4), np.float32)
+        """Evidence of flow and speed, the flow downstream before, and the age of it [min]."""
+
+    @property
+    def segment_state(self) -> NDArray[np.float32]:
+        return self.recent.state
+
+    def judge(self, view: View) -> Verdict:
+        """Return where the evidence stands after this window."""
+        s, state = self.settings, self.pair_state
+        before = state[:, :2].sum(axis=1)
+        said = self._evidence(view)
+        heard = view.fresh[view.pairs.upstream] & view.fresh[view.pairs.downstream]
+        heard &= ~np.isnan(said).all(axis=0)
+        state[:, :2] = np.clip(s.kept * state[:, :2] + np.nan_to_num(said.T), 0.0, s.most)
+        flow, speed = state[:, _FLOW].astype(np.float64), state[:, _SPEED].astype(np.float64)
+        longer = self._longer(view)
+        speed = np.where(longer, speed, np.minimum(speed, s.one_slow))
+        total = flow + speed
+        begins = (before <= 0) & (total > 0)
+        state[begins, _FLOW_BEFORE] = self.recent.flow[view.pairs.downstream[begins]]
+        state[:, _AGE] = np.where(total > 0, state[:, _AGE] + view.elapsed_min, 0.0)
+        enough = total >= np.where(longer, s.confirm_long, s.confirm)
+        confirmed = (speed >= s.least_speed) & (
+            (enough & (flow >= s.least)) | (flow >= s.lasting_loss)
+        )
+        return Verdict(
+            suspected=(total >= s.suspect) & (flow >= s.least),
+            confirmed=confirmed,
+            holds=flow >= s.hold,
+            judged=heard,
+            confidence=1 / (1 + np.exp(s.suspect - total)),
+            rank=total,
+            age_min=state[:, _AGE].astype(np.float64),
+            flow_before=state[:, _FLOW_BEFORE].astype(np.float64),
+        )
+
+    def _evidence(self, view: View) -> Floats:
+        """Return [2, p] the nats of this window from flow and from speed, NaN where unknown."""
+        s, pairs = self.settings, view.pairs
+        u, d = pairs.upstream, pairs.downstream
+        further = np.where(pairs.next_pair >= 0, d[pairs.next_pair], d)
+        slower, slower_variance = self.recent.slowing(view)
+        share = view.speed / view.network.free_flow_kmh
+        # In a jam all crawl: a little less slow is no end of the queue.
+        head = (share[u] < s.contrast * share[d]) & (share[d] - share[u] > _CRAWL)
+        shift = -np.log(1 - s.lost_share)
+        change = slower[u] - slower[d]
+        of_speed = shift / (slower_variance[u] + slower_variance[d]) * (change - shift / 2)
+        of_speed = np.where(head, of_speed, np.minimum(of_speed, -1.0))
+        of_flow = self._lost_flow(view, further, slower[u])
+        of_flow = np.where(~head & (slower[d] > shift), np.minimum(of_flow, -1.0), of_flow)
+        of_queue = self._weak_discharge(view, further)
+        of_flow = np.fmax(of_flow, np.where(of_queue > 0, of_queue, np.nan))
+        said = np.stack(
+            [
+                np.clip(of_flow, -s.most_of_flow, s.most_of_flow),
+                np.clip(of_speed, -s.most_of_speed, s.most_of_speed),
+            ]
+        )
+        said[:, self._contradicted(view, further)] = np.nan
+        return said
+
+    def _lost_flow(self, view: View, further: Indices, slowing: Floats) -> Floats:
+        """Return [p] the nats for a third of the flow being lost between the detectors."""
+        s, (u, d) = self.settings, (view.pairs.upstream, view.pairs.downstream)
+        loss, variance = self.recent.flow_loss(view)
+        # The weaker of two witnesses: one that miscounts does not make an incident.
+        second = np.where(np.isnan(loss[further]), loss[d], loss[further])
+        lost = np.minimum((loss[d] + second) / 2, np.minimum(loss[d], second) + 0.2)
+        alone = (further == d) | np.isnan(loss[further])
+        noise = np.where(alone, variance[d], (variance[d] + variance[further]) / 4)
+        # While the queue has not come, less traffic upstream explains less downstream.
+        coming = slowing < s.lost_share / 2
+        lost = np.where(coming, lost - loss[u], lost)
+        noise = np.where(coming, noise + variance[u], noise)
+        nats: Floats = s.lost_share / noise * (lost - s.lost_share / 2)
+        return nats
+
+    def _weak_discharge(self, view: View, further: Indices) -> Floats:
+        """Return [p] the nats for a queue that discharges a third less than a queue can.
+
+        NaN where no queue upstream meets fluent traffic downstream.
+        """
+        s, (u, d) = self.settings, (view.pairs.upstream, view.pairs.downstream)
+        most = nominal_capacity_veh_h(view.network)
+        seen = np.clip(self.recent.peak, _LEAST_CAPACITY * most, most)
+        capacity = np.fmin(most[u], seen[d])
+        second = np.where(np.isnan(view.flow[further]), view.flow[d], view.flow[further])
+        flow = (view.flow[d] + second) / 2
+        hours = (view.end - view.start) / 3_600_000
+        share = view.speed / view.network.free_flow_kmh
+        queue = (share[u] < _QUEUED) & (share[u] < _QUEUED * share[d])
+        usual, weak = _DISCHARGE * capacity, _DISCHARGE * (1 - s.lost_share) * capacity
+        noise = (_CAPACITY_ERROR * capacity) ** 2 + flow / hours / np.where(further == d, 1, 2)
+        nats = (usual - weak) / noise * ((usual + weak) / 2 - flow)
+        nats = np.minimum(nats, s.most_of_discharge)
+        # One slow detector is no queue yet. Either the next one upstream is slow too, or at least
+        # it counts no less than passes downstream: what lost counts and speed alone is broken.
+        loss, variance = self.recent.flow_loss(view)
+        noise = variance[u] + variance[d]
+        balance = s.lost_share / noise * (s.lost_share / 2 - (loss[u] - loss[d]))
+        nats = np.where(self._longer(view), nats, np.minimum(nats, 2 * balance))
+        return np.where(queue & self.recent.counted(view)[d], nats, np.nan)
+
+    def _longer(self, view: View) -> Mask:
+        """Return [p] where the next detector upstream of the pair is slow too."""
+        pairs = view.pairs
+        before = pairs.previous_pair
+        above = np.where(before >= 0, pairs.upstream[before], pairs.upstream)
+        share = view.speed / view.network.free_flow_kmh
+        slow = share[above] < self.settings.contrast * share[pairs.downstream]
+        longer: Mask = (before >= 0) & slow
+        return longer
+
+    def _contradicted(self, view: View, further: Indices) -> Mask:
+        """Return [p] the pairs whose counts cannot be true: vehicles do not come from nowhere.
+
+        Downstream far more than upstream, by more than ramps bring; or a detector in the middle
+        that counts twice what both of its neighbours do.
+        """
+        u, d = view.pairs.upstream, view.pairs.downstream
+        chance = np.sqrt(view.flow * 3_600_000 / (view.end - view.start))
+        surplus = 2 * np.hypot(chance[u], chance[d])
+        more = view.flow[d] > _RAMPS * view.flow[u] + surplus
+        alone = (further == d) | (view.flow[d] > _RAMPS * view.flow[further] - surplus)
+        contradicted: Mask = more & alone
+        return contradicted
+
+    def settle(self, view: View, held: Mask) -> None:
+        """Learn from this window what is usual now, hardly where an incident ``held`` [n]."""
+        pairs = view.pairs
+        doubtful = held.copy()
+        s = self.settings
+        # A queue without a loss of flow is the daily one: that is usual soon.
+        evidence = (self.pair_state[:, _FLOW] >= s.least) & (
+            self.pair_state[:, :2].sum(axis=1) >= s.suspect
+        )
+        doubtful[pairs.upstream[evidence]] = True
+        doubtful[pairs.downstream[evidence]] = True
+        following = pairs.next_pair[evidence]
+        doubtful[pairs.downstream[following[following >= 0]]] = True
+        self.recent.learn(view, doubtful)
