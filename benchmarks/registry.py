@@ -33,6 +33,8 @@ BENCHES = {
         Bench("gateway", "MQTT to Kafka, beside a bare callback and a naive bridge", 30),
         Bench("e2e", "the whole embedded stack: rate held and delays", 60),
         Bench("memory", "the worker's peak memory from 1,000 to 1,000,000 sensors", 40),
+        Bench("health", "broken sensors found on simulated cities, how soon, false alarms", 240),
+        Bench("incidents", "incident detectors on simulated days with known incidents", 300),
         Bench("nab", "anomaly scores, judged as the Numenta Anomaly Benchmark does it", 60),
     )
 }
