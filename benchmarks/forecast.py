@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     table = read_wide_csv(parser.parse_args().file).values
     names = ("forecast", "persistence", "hist. average", "own ridge", "full ridge")
-    print("test rows    up to  " + "".join(f"{name:15}" for name in names) + "covers  ms/step")
+    print("test rows    up to  " + "".join(f"{name:15}" for name in names) + "covers  CPU ms/step")
     for start, end in SPLITS:
         values = table[:end]
         found = run_backtest(
@@ -94,7 +94,7 @@ def main() -> None:
             cells = "  ".join(f"{rmse:6.2f}{mae:6.2f} " for rmse, mae in figures)
             print(
                 f"{start:4}..{end:<5} {s.minutes:3g} min {cells}{s.coverage:6.1%}"
-                f"  {found.ms_per_step:5.2f}"
+                f"  {found.cpu_ms_per_step:5.2f}"
             )
 
 

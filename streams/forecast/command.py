@@ -52,7 +52,8 @@ def _steps(text: str) -> list[int]:
 def _table(found: Backtest) -> str:
     summary = (
         f"{found.rows} rows of {found.sensors} sensors, {found.train_rows} of them before the "
-        f"test part; {found.samples} samples; {found.ms_per_step:.2f} ms per step"
+        f"test part; {found.samples} samples; {found.ms_per_step:.2f} ms per step "
+        f"({found.cpu_ms_per_step:.2f} ms of processor time)"
     )
     lines = [
         summary,

@@ -20,6 +20,7 @@ Floats32 = NDArray[np.float32]
 
 _FORGET = 0.9  # per step: the last ten steps tell what kind of day it is now
 _BANDWIDTH = 0.2  # of the smallest distance: about the best three of a fortnight count
+_LEAST_WEIGHT = 1e-3
 # A road that is shut would otherwise make every past day look equally wrong.
 _LARGEST_DIFFERENCE = 0.23
 
@@ -71,20 +72,16 @@ class DayHistory:
 
     def compare(self, step: int, values: Floats32, scale: Floats32) -> None:
         """Update the distance of every past day from the ``values`` [n] of ``step``."""
-        for day in range(self._settings.days):
-            past = self._at(step - (day + 1) * self._settings.steps_per_day)
-            if past is None:
-                self.distance[day] = np.nan
-                continue
-            apart = (values - past) / scale
-            apart = apart[~np.isnan(apart)]
-            if not len(apart):
-                continue
-            apart = np.clip(apart, -_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
-            squared = float(np.mean(apart * apart))
-            before = self.distance[day]
-            start = squared if np.isnan(before) else before
-            self.distance[day] = _FORGET * start + (1 - _FORGET) * squared
+        back = np.arange(1, self._settings.days + 1) * self._settings.steps_per_day
+        past = self._between((step - back).astype(np.float64))
+        apart = (values - past) / scale
+        known = ~np.isnan(apart)
+        apart = np.clip(apart, -_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
+        count = known.sum(axis=1)
+        squared = np.where(known, apart * apart, 0).sum(axis=1) / np.maximum(count, 1)
+        before = np.where(np.isnan(self.distance), squared, self.distance)
+        tracked = np.where(count > 0, _FORGET * before + (1 - _FORGET) * squared, self.distance)
+        self.distance = np.where(np.isnan(past).all(axis=1), np.nan, tracked)
 
     def weights(self) -> Floats:
         """Return each past day's weight [days]; they sum to 1, or are all 0 on the first day."""
@@ -101,36 +98,33 @@ class DayHistory:
 
         ``fallback`` [n] stands where no past day has the series.
         """
-        leads = self._settings.usual_leads
-        total = np.zeros((len(leads), len(fallback)), np.float32)
-        weight_of = np.zeros_like(total)
-        for day, weight in enumerate(self.weights().astype(np.float32)):
-            if weight < 1e-3:
-                continue
-            back = (day + 1) * self._settings.steps_per_day
-            for row, lead in enumerate(leads):
-                past = self._at(step + lead - back)
-                if past is not None:
-                    known = ~np.isnan(past)
-                    total[row] += np.where(known, weight * past, 0.0)
-                    weight_of[row] += weight * known
+        weights = self.weights()
+        days = np.flatnonzero(weights > _LEAST_WEIGHT)
+        leads = np.array(self._settings.usual_leads)
+        back = (days + 1) * self._settings.steps_per_day
+        past = self._between(step + leads[None, :] - back[:, None])
+        known = ~np.isnan(past)
+        weight = weights[days].astype(np.float32)
+        total = np.einsum("d,dln->ln", weight, np.where(known, past, 0))
+        weight_of = np.einsum("d,dln->ln", weight, known.astype(np.float32))
         mean = np.divide(total, weight_of, out=np.full_like(total, np.nan), where=weight_of > 0)
         # A course with holes in it would make changes out of nothing.
         return np.where(np.isnan(mean).any(axis=0), fallback, mean)
 
-    def _at(self, step: float) -> Floats32 | None:
-        """Return the values [n] at ``step``, between the middles of two slots; None if too old."""
-        if self.newest is None:
-            return None
+    def _between(self, steps: Floats) -> Floats32:
+        """Return the values at ``steps`` [...], between the middles of two slots: [..., n].
+
+        NaN where a step is older than the memory.
+        """
         width = self._settings.slot_steps
-        place = (step - (width - 1) / 2) / width
-        low = int(np.floor(place))
-        if low <= self.newest - len(self.slots) or low + 1 > self.newest:
-            return None
-        share = np.float32(place - low)
-        first = self.slots[low % len(self.slots)]
-        second = self.slots[(low + 1) % len(self.slots)]
+        place = (steps - (width - 1) / 2) / width
+        low = np.floor(place).astype(np.int64)
+        share = (place - low).astype(np.float32)[..., None]
+        newest = -1 if self.newest is None else self.newest
+        kept = (low > newest - len(self.slots)) & (low < newest)
+        first, second = (self.slots[(low + i) % len(self.slots)] for i in range(2))
         between: Floats32 = (1 - share) * first + share * second
+        between[~kept] = np.nan
         return between
 
     def last(self, slots: int) -> Floats32:

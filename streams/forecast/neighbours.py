@@ -25,7 +25,7 @@ _SLOTS_TO_USE = 288  # three days
 # What was learned of a neighbour is lost with it: another must be clearly better. A segment next
 # on the road is preferred, because its correlation has a reason.
 _LEAD_OF_PRESENT, _LEAD_OF_LINKED = 0.05, 0.2
-_CALLS_PER_ROUND = 24  # every series is judged anew four times a day at 15 minutes a slot
+_CALLS_PER_ROUND = 12  # every series is judged anew four times a day at half an hour a call
 
 
 class Neighbours:
@@ -44,7 +44,7 @@ class Neighbours:
         self._next = 0
 
     def judge(self, history: DayHistory) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Choose the neighbours of the series whose turn it is; to be called once a slot.
+        """Choose the neighbours of the series whose turn it is; to be called every other slot.
 
         Return the series and the places (below k) that have another neighbour from now on.
         """

@@ -116,7 +116,7 @@ class SeriesForecaster:
         usual = self.days.usual(step, self.recent.level)
         self.recent.add(values, usual[0])
         self.days.add(step, values)
-        if step % self.settings.slot_steps == 0:
+        if step % (2 * self.settings.slot_steps) == 0:
             series, places = self.neighbours.judge(self.days)
             self.own.forget(series, OWN + places)
         self.step = step

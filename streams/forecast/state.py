@@ -109,7 +109,6 @@ def put_recent(series: SeriesForecaster, arrays: Arrays, members: Members) -> No
 def _shared_parts(series: SeriesForecaster) -> Arrays:
     intervals = series.intervals
     return {
-        "gram": series.shared.gram,
         "cross": series.shared.cross,
         "weights": series.shared.weights,
         "shared_product": series.shared_trust.product,
@@ -124,17 +123,23 @@ def _shared_parts(series: SeriesForecaster) -> Arrays:
 
 def shared_arrays(series: SeriesForecaster) -> Arrays:
     """Return what all series have learned together."""
-    # The sums of products are large and need no more than seven digits.
-    parts = _shared_parts(series)
-    return {**parts, "gram": parts["gram"].astype(np.float32)}
+    # The sums of products are symmetric, large, and need no more than seven digits.
+    gram = series.shared.gram
+    half = gram[np.triu_indices_from(gram)].astype(np.float32)
+    return {**_shared_parts(series), "gram": half}
 
 
 def put_shared(series: SeriesForecaster, arrays: Arrays) -> None:
     """Put back what ``shared_arrays`` gave."""
     targets = _shared_parts(series)
     found = {name: get_array(arrays, name, target.shape) for name, target in targets.items()}
+    gram = series.shared.gram
+    upper = np.triu_indices_from(gram)
+    half = get_array(arrays, "gram", upper[0].shape)
     for name, target in targets.items():
         target[...] = found[name]
+    gram[upper] = half
+    gram.T[upper] = half
 
 
 def _own_parts(series: SeriesForecaster) -> Arrays:

@@ -120,6 +120,9 @@ def test_every_chunk_fits_a_kafka_record() -> None:
     for row in range(14 * 96):
         forecaster.measures["speed_kmh"].days.add(row, random.uniform(20, 100, 150))
         forecaster.measures["flow_veh_h"].days.add(row, random.uniform(0, 6000, 150))
+    for series in forecaster.measures.values():
+        series.shared.gram[:] = random.normal(size=series.shared.gram.shape)
+        series.own.gram[:] = random.normal(size=series.own.gram.shape)
     assert forecaster.chunks == [SHARED, "a0/0", "a0/1", "a1/0", "a1/1"]
     assert max(len(forecaster.dump_weights(chunk)) for chunk in forecaster.chunks) < 900_000
     assert len(forecaster.dump_recent()) < 200 * 150 + 5_000
