@@ -83,6 +83,15 @@ def sink(config: Config = None, verbose: Verbose = False) -> None:
 
 
 @app.command()
+def feeds(config: Config = None, verbose: Verbose = False) -> None:
+    """Serve Open311 over HTTP: citizens' apps post reports and follow them."""
+    settings = _start("feeds", config, verbose)
+    from feeds.service import run
+
+    run(settings)
+
+
+@app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="streams, sink, gateway, e2e, memory, nab or all.")],
     seconds: Annotated[
@@ -155,7 +164,7 @@ def tail(
 
 @app.command()
 def health(
-    part: Annotated[Literal["gateway", "worker", "sink"], typer.Argument()],
+    part: Annotated[Literal["gateway", "worker", "sink", "feeds"], typer.Argument()],
     instance: Annotated[str | None, typer.Option(help="Its id; else the settings'.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for its report.")] = 10,
     config: Config = None,

@@ -259,7 +259,7 @@ class LedgerReport(msgspec.Struct, frozen=True):
     ``windows_closed``, ``rows_written``, ``lag_records``. Key: stage/instance/epoch.
     """
 
-    stage: Literal["gateway", "worker", "sink"]
+    stage: Literal["gateway", "worker", "sink", "feeds"]
     instance: str
     epoch: int
     at: int

@@ -27,6 +27,7 @@ def instance_of(settings: Settings, stage: str) -> str:
         "gateway": settings.gateway.id,
         "worker": settings.worker.id,
         "sink": settings.sink.id,
+        "feeds": settings.feeds.id,
     }
     return ids[stage]
 

@@ -1,1 +1,1 @@
-"""Live feed, history and alerts. Empty until its first issue is built."""
+"""The HTTP front: Open311 for citizens' apps."""

@@ -18,7 +18,7 @@ RUNTIME_MODULES = {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
         *("truth", "writer"),
     },
-    "feeds": set(),
+    "feeds": {"service", "report_output", "report_store"},
     "sensors_sim": {"mqtt_link"},
 }
 

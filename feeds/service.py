@@ -1,0 +1,141 @@
+"""The feeds process: uvicorn around the application, with Kafka and the database behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from civicstream.clock import now_ms
+from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.geojson import read_city
+from civicstream.report_making import ReportMaker
+from civicstream.services import load_services
+from civicstream.settings import Settings
+from civicstream.stopping import stop_on_signals
+from feeds.api_keys import load_api_keys
+from feeds.app import OPEN311_PATH, make_app
+from feeds.areas import AreaFinder
+from feeds.ledger import FeedsLedger
+from feeds.open311.routes import Open311
+from feeds.report_desk import ReportDesk
+from feeds.report_output import ReportOutput
+from feeds.report_store import ReportStore
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.2
+# A request that is still open at the end has waited for Kafka longer than its own time limit.
+_FAREWELL_S = 15
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the signals to us: ``civicstream.stopping`` has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True)
+class _Parts:
+    server: _Server
+    listener: socket.socket
+    store: ReportStore
+    output: ReportOutput
+    ledger: FeedsLedger
+
+
+def run(settings: Settings, stop: threading.Event | None = None) -> None:
+    """Serve until ``stop`` is set (default: SIGINT or SIGTERM).
+
+    Raise ConfigurationError before serving for a wrong file or an address in use.
+    """
+    stop = stop or stop_on_signals()
+    asyncio.run(_serve(settings, stop))
+
+
+async def _serve(settings: Settings, stop: threading.Event) -> None:
+    parts = _assemble(settings)
+    host, port = parts.listener.getsockname()[:2]
+    log.info("Open311 at http://%s:%d%s", host, port, OPEN311_PATH)
+    serving = asyncio.create_task(parts.server.serve(sockets=[parts.listener]))
+    reporting = asyncio.create_task(_report(parts))
+    try:
+        await parts.store.open()
+        while not stop.is_set() and not serving.done():
+            await asyncio.sleep(_LOOK_EVERY_S)
+    finally:
+        reporting.cancel()
+        parts.server.should_exit = True
+        await asyncio.gather(serving, reporting, return_exceptions=True)
+        await parts.store.close()
+        await asyncio.to_thread(parts.output.close)
+        parts.listener.close()
+
+
+def _assemble(settings: Settings) -> _Parts:
+    feeds = settings.feeds
+    services = load_services(settings.reports.services_file)
+    keys = load_api_keys(feeds)
+    store = ReportStore(feeds.database_url or settings.database.url)
+    output = ReportOutput(settings.kafka, feeds.confirm_timeout_s)
+    ledger = FeedsLedger(feeds.id, now_ms())
+    desk = _desk(settings, output, ledger)
+    if desk is not None and not keys and not feeds.allow_anonymous:
+        log.warning(
+            "no API key is set, so nobody can post reports; set CIVICSTREAM_FEEDS__API_KEYS "
+            "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
+        )
+    app = make_app(Open311(feeds, services, keys, store.find, desk).routes())
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # addresses of citizens and keys in queries are nobody's business
+        server_header=False,
+        lifespan="off",
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=_FAREWELL_S,
+        limit_concurrency=500,
+    )
+    return _Parts(_Server(config), _listen(feeds.host, feeds.port), store, output, ledger)
+
+
+def _desk(settings: Settings, output: ReportOutput, ledger: FeedsLedger) -> ReportDesk | None:
+    try:
+        maker = ReportMaker.from_settings(settings)
+    except ConfigurationError as error:
+        if settings.privacy.key is not None:
+            raise
+        log.warning("no reports are taken in: %s", error)
+        return None
+    areas = AreaFinder(read_city(settings.city.file).areas) if settings.city.file else None
+    return ReportDesk(settings, maker, areas, output.publish, ledger)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port} ({error.strerror}); set CIVICSTREAM_FEEDS__HOST "
+            "and __PORT to a free address of this machine"
+        ) from error
+
+
+async def _report(parts: _Parts) -> None:
+    """Publish the ledger every second, for as long as Kafka takes it."""
+    while True:
+        with contextlib.suppress(ServerUnavailable):
+            await parts.output.publish([parts.ledger.record(now_ms())])
+        await asyncio.sleep(_REPORT_EVERY_S)

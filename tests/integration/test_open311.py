@@ -1,0 +1,339 @@
+"""Open311 GeoReport v2 over real HTTP, Kafka and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import psycopg
+import pytest
+from georeport import GeoReport
+
+from civicstream.clock import now_ms
+from civicstream.kafka_clients import create_topics
+from civicstream.personal import Privacy
+from civicstream.service_events import Report
+from civicstream.settings import KafkaSettings
+from tests.feeds_runs import (
+    API_KEY,
+    PRIVACY_KEY,
+    TABLES,
+    Front,
+    Published,
+    feeds,
+    store,
+    store_case,
+)
+
+# The specification's own example, with a service and an attribute of ours.
+EXAMPLE = {
+    "api_key": API_KEY,
+    "jurisdiction_id": "city.gov",
+    "service_code": "street_light",
+    "lat": "37.76524078",
+    "long": "-122.4212043",
+    "address_string": "1234 5th street",
+    "email": "smit333@sfgov.edu",
+    "device_id": "tt222111",
+    "account_id": "123456",
+    "first_name": "john",
+    "last_name": "smith",
+    "phone": "111111111",
+    "description": "A large sinkhole is destroying the street",
+    "media_url": "http://farm3.static.flickr.com/2002/2212426634_5ed477a060.jpg",
+    "attribute[fault]": "dark",
+    "attribute[pole]": "123456",
+}
+SECRETS = ("smit333", "sfgov", "tt222111", "smith", "111111111")
+
+
+@pytest.fixture
+def tables(postgres: str) -> str:
+    with psycopg.connect(postgres) as connection:
+        connection.execute(TABLES)
+    return postgres
+
+
+@pytest.fixture
+def published(kafka: KafkaSettings) -> Iterator[Published]:
+    create_topics(kafka)
+    reader = Published(kafka)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def front(
+    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path
+) -> Iterator[Front]:
+    with feeds(
+        kafka, tables, tmp_path, feeds__jurisdiction_id="city.gov", feeds__position_decimals=3
+    ) as running:
+        yield running
+
+
+def _xml(text: str) -> ElementTree.Element:
+    assert text.startswith("<?xml version='1.0' encoding='utf-8'?>")
+    return ElementTree.fromstring(text)  # noqa: S314 our own answer
+
+
+def _report(number: int, **change: Any) -> Report:
+    fields: dict[str, Any] = {
+        "id": f"{number:032x}",
+        "area": "north",
+        "service": "pothole",
+        "lon": 13.404954,
+        "lat": 52.520008,
+        "description": "A hole",
+        "reported_at": now_ms() - number * 3_600_000,
+        "received_at": now_ms() - number * 3_600_000 + 500,
+        "channel": "mqtt",
+        "reporter": "p" * 32,
+        "reference": str(number),
+    }
+    return Report(**(fields | change))
+
+
+def test_the_specifications_post_is_on_kafka_when_it_is_answered_and_tells_nobody_who_it_was(
+    front: Front, published: Published
+) -> None:
+    answer = front.post(EXAMPLE)
+    assert answer.status_code == 200, answer.text
+    (found,) = answer.json()
+    assert found["account_id"] == "123456"
+    assert "token" not in found
+    published.wait_for(reports=1, private=1)
+    (report,), (personal,) = published.reports, published.personal
+    assert report.id == found["service_request_id"] == personal.report
+    assert (report.lat, report.lon, report.channel) == (37.765241, -122.421204, "open311")
+    assert report.attributes == {"fault": ["dark"], "pole": ["123456"]}
+    assert report.address == "1234 5th street"
+    shown = repr(published.raw["reports"]) + answer.text.replace("123456", "")
+    assert not [secret for secret in SECRETS if secret in shown]
+    opened = json.loads(Privacy([PRIVACY_KEY.encode()]).unseal(personal.sealed))
+    assert opened["email"] == "smit333@sfgov.edu"
+    assert (opened["first_name"], opened["device_id"]) == ("john", "tt222111")
+
+
+def test_a_post_sent_again_is_the_same_request(front: Front) -> None:
+    ids = {front.post(EXAMPLE).json()[0]["service_request_id"] for _ in range(3)}
+    key = {"Idempotency_Key": "my-17"}
+    keyed = {
+        front.post(EXAMPLE | {"lat": lat}, **key).json()[0]["service_request_id"] for lat in "12"
+    }
+    assert (len(ids), len(keyed)) == (1, 1)
+    assert ids != keyed
+
+
+def test_the_answer_to_a_post_in_xml_has_the_specifications_shape(front: Front) -> None:
+    answer = front.post(EXAMPLE, "xml")
+    assert answer.headers["content-type"] == "text/xml; charset=utf-8"
+    root = _xml(answer.text)
+    assert root.tag == "service_requests"
+    (request,) = root
+    assert [child.tag for child in request] == [
+        "service_request_id",
+        "service_notice",
+        "account_id",
+    ]
+
+
+WRONG: list[tuple[dict[str, str], int, str]] = [
+    ({"api_key": "wrong"}, 403, "api_key is missing or invalid"),
+    ({"api_key": ""}, 403, "api_key is missing or invalid"),
+    ({"jurisdiction_id": "elsewhere"}, 404, "jurisdiction_id was not found"),
+    ({"service_code": ""}, 400, "service_code was not provided"),
+    ({"service_code": "ufo"}, 404, "unknown_service"),
+    ({"lat": ""}, 400, "lat and long must be sent together"),
+    ({"lat": "north"}, 400, "decimal degrees"),
+    ({"lat": "95"}, 400, "position_out_of_range"),
+    ({"lat": "", "long": "", "address_string": ""}, 400, "no location was provided"),
+    ({"lat": "", "long": ""}, 400, "address_unknown"),
+    ({"attribute[fault]": ""}, 400, "requires attribute[fault]"),
+    ({"attribute[fault]": "sings"}, 400, "expected one of dark, flickers"),
+    ({"attribute[colour]": "red"}, 400, "unknown_attribute"),
+    ({"media_url": "ftp://x/y"}, 400, "media_url_malformed"),
+    ({"description": "x" * 4001}, 400, "at most 4000"),
+    ({"description": "x" * 70_000}, 413, "larger than 65536 bytes"),
+]
+
+
+def test_a_wrong_post_is_refused_in_both_formats_and_nothing_is_published(
+    front: Front, published: Published
+) -> None:
+    for change, status, words in WRONG:
+        in_json = front.post(EXAMPLE | change)
+        assert in_json.status_code == status, change
+        (error,) = in_json.json()
+        assert error["code"] == status
+        assert words in error["description"]
+        in_xml = front.post(EXAMPLE | change, "xml")
+        root = _xml(in_xml.text)
+        assert (in_xml.status_code, root.tag, root[0].tag) == (status, "errors", "error")
+        assert [child.text for child in root[0]] == [str(status), error["description"]]
+    published.refresh(500)
+    assert not published.raw["reports"]
+    assert not published.raw["private"]
+
+
+def test_services_and_their_definitions_in_both_formats(front: Front) -> None:
+    services = front.get("services.json", jurisdiction_id="city.gov").json()
+    assert len(services) >= 14
+    light = next(s for s in services if s["service_code"] == "street_light")
+    assert (light["metadata"], light["type"], light["group"]) == (True, "realtime", "lighting")
+    root = _xml(front.get("services.xml").text)
+    assert (root.tag, root[0].tag, len(root)) == ("services", "service", len(services))
+    definition = front.get("services/street_light.json").json()
+    fault = definition["attributes"][0]
+    assert (fault["code"], fault["required"], fault["order"]) == ("fault", True, 1)
+    assert {"key": "dark", "name": "Does not light"} in fault["values"]
+    root = _xml(front.get("services/street_light.xml").text)
+    assert root.tag == "service_definition"
+    assert root.findtext("attributes/attribute/values/value/key") == "dark"
+    assert root.findtext("attributes/attribute/required") == "true"
+    assert front.get("services/ufo.json").json()[0]["code"] == 404
+    assert front.get("services.json", jurisdiction_id="elsewhere").status_code == 404
+
+
+def test_a_request_is_shown_with_the_state_of_its_case_rounded_and_without_its_reporter(
+    front: Front, tables: str
+) -> None:
+    report = _report(1, address="12 Private Road", description='A "hole" & <b>more</b> \u2615')
+    store(tables, report, "c1")
+    updated = datetime(2026, 11, 21, 8, 15, 30, tzinfo=UTC)
+    store_case(tables, "c1", "in_progress", updated, "Crew on site, call 030 1234567")
+    (found,) = front.get(f"requests/{report.id}.json").json()
+    assert (found["lat"], found["long"]) == (52.52, 13.405)
+    assert (found["status"], found["status_notes"]) == (
+        "open",
+        "in progress: Crew on site, call […]",
+    )
+    assert found["updated_datetime"] == "2026-11-21T08:15:30Z"
+    assert (found["agency_responsible"], found["address"]) == ("Public Works", None)
+    assert found["description"] == report.description
+    assert not {"reporter", "reference"} & found.keys()
+    assert report.reporter not in json.dumps(found)
+    root = _xml(front.get(f"requests/{report.id}.xml").text)
+    assert (root.tag, root[0].tag) == ("service_requests", "request")
+    assert root.findtext("request/description") == report.description
+    assert front.get(f"requests/{'f' * 32}.json").status_code == 404
+    token = front.get(f"tokens/{report.id}.json").json()
+    assert token == [{"service_request_id": report.id, "token": report.id}]
+    assert front.get("tokens/unknown.xml").status_code == 404
+
+
+def test_lists_follow_the_specifications_filters(front: Front, tables: str) -> None:
+    for number in range(1, 5):
+        store(tables, _report(number, service="noise" if number == 2 else "pothole"), f"c{number}")
+    store(tables, _report(91 * 24))
+    store(tables, _report(100 * 24))
+    moment = datetime.now(UTC)
+    for number, state in ((1, "received"), (2, "resolved"), (3, "rejected")):
+        store_case(tables, f"c{number}", state, moment)
+
+    def ids(**query: str) -> list[int]:
+        found = front.get("requests.json", **query)
+        assert found.status_code == 200, found.text
+        return [int(request["service_request_id"], 16) for request in found.json()]
+
+    assert ids() == [1, 2, 3, 4]
+    assert ids(status="open") == [1, 4]
+    assert ids(status="closed") == [2, 3]
+    assert ids(status="open,closed") == [1, 2, 3, 4]
+    assert ids(service_code="noise") == [2]
+    assert ids(service_code="noise, pothole,unknown") == [1, 2, 3, 4]
+    many = ",".join(f"{number:032x}" for number in (3, 91 * 24, 4242))
+    assert ids(service_request_id=many, status="open", start_date="nonsense") == [3, 91 * 24]
+    old = (moment - timedelta(days=95)).isoformat()
+    assert ids(end_date=old) == [100 * 24]
+    assert ids(start_date=old, end_date=(moment - timedelta(days=10)).isoformat()) == [91 * 24]
+    assert len(_xml(front.get("requests.xml", status="open").text)) == 2
+    for wrong in (
+        {"start_date": old, "end_date": moment.isoformat()},
+        {"start_date": "2026-01-01"},
+        {"status": "asleep"},
+    ):
+        answer = front.get("requests.json", **wrong)
+        assert (answer.status_code, answer.json()[0]["code"]) == (400, 400)
+
+
+def test_at_most_a_thousand_requests_are_listed_the_newest_first(front: Front, tables: str) -> None:
+    with psycopg.connect(tables) as connection:
+        connection.execute(
+            "INSERT INTO reports SELECT 'r' || n, 'north', 'noise', 13, 52, '', "
+            "now() - n * interval '1 min', now(), 'mqtt', 'p', n::text "
+            "FROM generate_series(1, 1005) n"
+        )
+    found = front.get("requests.json").json()
+    assert len(found) == 1000
+    assert (found[0]["service_request_id"], found[-1]["service_request_id"]) == ("r1", "r1000")
+
+
+def test_a_client_written_by_others_reads_services_and_requests(front: Front, tables: str) -> None:
+    store(tables, _report(1))
+    store(tables, _report(2, service="noise"))
+    for form in ("json", "xml"):
+        client = GeoReport(front.url, jurisdiction="city.gov", output_format=form)
+        codes = [service["service_code"] for service in client.get_service_list()]
+        assert {"pothole", "noise"} <= set(codes)
+        definition = client.get_service_definition("street_light")
+        assert definition["service_code"] == "street_light"
+        assert len(client.get_service_requests(status="open")) == 2
+        one = client.get_service_request(f"{2:032x}")
+        assert (one["service_code"], one["status"]) == ("noise", "open")
+
+
+def test_a_flood_is_answered_with_429_and_a_time_to_wait(
+    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path
+) -> None:
+    with feeds(kafka, tables, tmp_path, reports__burst=3) as front:
+        answers = [front.post(EXAMPLE | {"reference": f"flood-{n}"}) for n in range(5)]
+        other = front.post(EXAMPLE | {"device_id": "another", "reference": "flood-9"})
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
+    assert other.status_code == 200
+
+
+def test_without_a_privacy_key_reports_are_refused_and_the_rest_is_served(
+    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path
+) -> None:
+    store(tables, _report(1))
+    with feeds(kafka, tables, tmp_path, privacy__key=None) as front:
+        answer = front.post(EXAMPLE)
+        assert (answer.status_code, answer.json()[0]["code"]) == (503, 503)
+        assert len(front.get("requests.json").json()) == 1
+    assert "CIVICSTREAM_PRIVACY__KEY" in (tmp_path / "feeds.log").read_text()
+
+
+def test_what_kafka_has_not_confirmed_is_not_answered_as_taken(
+    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path, tcp_proxy: Any
+) -> None:
+    proxy = tcp_proxy(1)  # nothing listens there: Kafka is away
+    away = kafka.model_copy(update={"bootstrap": f"127.0.0.1:{proxy.port}"})
+    with feeds(away, tables, tmp_path, feeds__confirm_timeout_s=2) as front:
+        answer = front.post(EXAMPLE)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert front.get("services.json").status_code == 200
+    published.refresh(500)
+    assert not published.raw["reports"]
+    with feeds(kafka, tables, tmp_path) as front:
+        assert front.post(EXAMPLE).status_code == 200
+    published.wait_for(reports=1)
+
+
+def test_every_answer_carries_security_headers_and_errors_are_never_pages(front: Front) -> None:
+    for answer in (
+        front.get("services.json"),
+        front.get("services.html"),
+        front.get("nothing/here/at.all"),
+        front.post(EXAMPLE, "json", Content_Type="multipart/form-data"),
+    ):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert "server" not in answer.headers
+        assert answer.headers["content-type"].startswith(("application/json", "text/xml"))
+    assert front.get("services.html").status_code == 404
