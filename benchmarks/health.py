@@ -18,6 +18,7 @@ from benchmarks.health_run import HealthRun, watch_city
 from sensors_sim.city_plan import plan_city
 from sensors_sim.sensor_faults import SensorFaultPlan
 from sensors_sim.simulation import SimulationPlan
+from streams.anomaly import AnomalyDetector
 
 __all__ = ["judge_rounds", "run"]
 
@@ -57,7 +58,7 @@ def _round(seed: int) -> HealthRun:
         ),
     )
     start = _STARTS_MS[seed % len(_STARTS_MS)]
-    return watch_city(plan_city(_SENSORS, seed), plan, start, _HOURS * 60)
+    return watch_city(plan_city(_SENSORS, seed), plan, start, _HOURS * 60, AnomalyDetector)
 
 
 @dataclass
@@ -66,6 +67,7 @@ class _Tally:
     """Of each broken sensor by fault, None for those not found."""
     false: Counter[str] = field(default_factory=Counter)
     sensor_days: float = 0.0
+    anomalies: int = 0
     readings: int = 0
     observe_s: float = 0.0
 
@@ -85,6 +87,7 @@ def judge_rounds(rounds: Iterable[HealthRun]) -> dict[str, object]:
         "broken_sensors": sum(len(delays) for delays in tally.delays_min.values()),
         "false_alarms": false,
         "false_alarms_per_100_sensors_per_day": round(100 * false / tally.sensor_days, 3),
+        "anomalies_per_100_sensors_per_day": round(100 * tally.anomalies / tally.sensor_days, 3),
         "us_per_reading": round(1e6 * tally.observe_s / max(tally.readings, 1), 2),
     }
     for health, count in sorted(tally.false.items()):
@@ -118,5 +121,6 @@ def _count(one: HealthRun, tally: _Tally) -> None:
     healthy_ms = sum(min(b.start_ms - one.start_ms, one.lasted_ms) for b in broken.values())
     healthy_ms += (one.sensors - len(broken)) * one.lasted_ms
     tally.sensor_days += healthy_ms / _DAY_MS
+    tally.anomalies += len({anomaly.id for anomaly in one.anomalies})
     tally.readings += one.readings
     tally.observe_s += one.observe_s

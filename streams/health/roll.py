@@ -33,7 +33,9 @@ class SensorRoll:
         """[n, NEIGHBOURS] rows, -1 where there is none in this partition."""
         self._members: dict[str, Rows] | None = None
 
-    def enrol(self, readings: Columns, area_names: Sequence[str], late: Keys) -> tuple[Rows, Rows]:
+    def enrol(
+        self, readings: Columns, area_names: Sequence[str], late: Keys, now_ms: int
+    ) -> tuple[Rows, Rows]:
         """Return the row of each reading and of each late one's sensor.
 
         A sensor that was only ever late enters if the city model knows its area, else it has row
@@ -44,14 +46,14 @@ class SensorRoll:
         if new.any():
             keys, first = np.unique(readings.sensor_key[new], return_index=True)
             codes = readings.area[new][first]
-            self._append(keys, [area_names[code] for code in codes.tolist()])
+            self._append(keys, [area_names[code] for code in codes.tolist()], now_ms)
             row = self._table.rows(readings.sensor_key)
             late_row = self._table.rows(late)
         unheard = np.unique(late[late_row < 0])
         sensor = self._places.find(unheard)
         unheard, sensor = unheard[sensor >= 0], sensor[sensor >= 0]
         if len(unheard):
-            self._append(unheard, [self._places.area(s) for s in sensor.tolist()])
+            self._append(unheard, [self._places.area(s) for s in sensor.tolist()], now_ms)
             late_row = self._table.rows(late)
         return row, late_row
 
@@ -59,16 +61,17 @@ class SensorRoll:
         """Return the rows of sensors of ``area`` that an earlier life knew."""
         new = keys[self._table.rows(keys) < 0]
         if len(new):
-            self._append(new, [area] * len(new))
+            self._append(new, [area] * len(new), 0)
         return self._table.rows(keys)
 
-    def _append(self, keys: Keys, areas: list[str]) -> None:
+    def _append(self, keys: Keys, areas: list[str], now_ms: int) -> None:
         rows = self._table.append(keys)
         sensor = self._places.find(keys)
         self._area = np.append(self._area, [self._code(area) for area in areas])
         self._sensor = np.append(self._sensor, sensor)
         self._near = np.concatenate([self._near, self._places.neighbours(sensor)])
         self.lanes = np.append(self.lanes, self._places.lanes(sensor))
+        self._table["known_since"][rows] = now_ms // 1000
         self._table["interval_s"][rows] = self._places.interval_s(sensor)
         self._members = None
         self._find_neighbours()

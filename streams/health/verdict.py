@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from civicstream.events import Health
 from streams.health import contradictions, drift, punctuality, stillness
+from streams.health.evidence import EVIDENCE
 from streams.health.expectations import Expected
 from streams.health.ordered import OrderedReadings
 from streams.health.sensor_table import Column, SensorTable
@@ -110,18 +111,16 @@ def _weigh(table: SensorTable, measures: tuple[Expected, ...], window_end: int) 
     n = len(table)
     convicts, gone = np.zeros((n, len(HEALTH)), np.bool_), np.ones((n, len(HEALTH)), np.bool_)
     for m, expected in enumerate(measures):
-        stuck = table["stuck"][:, m]
-        long = stillness.stuck_long_enough(table, m, expected, window_end / 1000)
-        convicts[:, _STUCK] |= (stuck >= stillness.EVIDENCE) & long
+        convicts[:, _STUCK] |= stillness.stuck_enough(table, m, expected, window_end / 1000)
     for state, column, most, forgotten in (
-        (_FLAT, "flat", stillness.EVIDENCE, 1.0),
+        (_FLAT, "flat", EVIDENCE, 1.0),
         (_DRIFTING, "drift", drift.CONVICTS, 1.0),
     ):
         evidence = table[column].max(axis=1, initial=0)
         convicts[:, state] = evidence >= most
         gone[:, state] = evidence <= forgotten
     _tell_dead_from_drifting(table, convicts, gone, window_end)
-    gone[:, _STUCK] = table["stuck"].max(axis=1, initial=0) < stillness.EVIDENCE / 4
+    gone[:, _STUCK] = table["stuck"].max(axis=1, initial=0) < EVIDENCE / 4
     convicts[:, _IMPOSSIBLE] = table["impossible"] >= contradictions.CONVICTS
     gone[:, _IMPOSSIBLE] = table["impossible"] <= 0
     missing = table["missed_ms"] > punctuality.silence_limit_ms(table)
@@ -167,7 +166,7 @@ def _change(table: SensorTable, row: int, before: int, window_start: int) -> Cha
         measure = int(np.argmax(table["stuck"][row]))
         since = int(table["changed_at"][row, measure]) * 1000
     elif state in {_FLAT, _DRIFTING}:
-        dead = state == _FLAT and table["flat"][row].max() < stillness.EVIDENCE
+        dead = state == _FLAT and table["flat"][row].max() < EVIDENCE
         column = "flat" if state == _FLAT and not dead else "drift"
         measure = int(np.argmax(table[column][row]))
         since = int(table[f"{column}_since"][row]) * 1000

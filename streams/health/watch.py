@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from civicstream.city import City
 from civicstream.events import Anomaly, SensorHealth
 from civicstream.kinds import Kind
-from streams.health import blocks, contradictions, drift, punctuality, stillness, unusual, verdict
+from streams.health import (
+    blocks,
+    contradictions,
+    drift,
+    evidence,
+    punctuality,
+    scatter,
+    stillness,
+    unusual,
+    verdict,
+)
 from streams.health.expectations import (
     EFFECTIVE_LENGTH,
     expected_measures,
@@ -38,7 +48,9 @@ _COLUMNS = (
     *verdict.COLUMNS,
     *contradictions.COLUMNS,
     *punctuality.COLUMNS,
+    *evidence.COLUMNS,
     *stillness.COLUMNS,
+    *scatter.COLUMNS,
     *drift.COLUMNS,
     *blocks.COLUMNS,
     *unusual.COLUMNS,
@@ -111,7 +123,7 @@ class SensorWatch:
         those that came too late since the last call. ``now_ms`` only stamps the events.
         """
         window_ms = window_end - window_start
-        row, arrivals = self._roll.enrol(readings, area_names, late.sensor_key)
+        row, arrivals = self._roll.enrol(readings, area_names, late.sensor_key, window_start)
         self._series.grow_to(len(self._table))
         judged = {name: readings.measures[name] for name in self._needed}
         ordered = order_readings(row, readings.ts, readings.ingested_at, judged)

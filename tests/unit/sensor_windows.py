@@ -44,6 +44,7 @@ class Partition:
     """From a sensor's number and ``ts`` to how long after it the reading arrives; else 200 ms."""
     detector: Detector | None = None
     city: City = field(default_factory=City)
+    window_min: int = 1
     health: list[SensorHealth] = field(default_factory=list)
     anomalies: list[Anomaly] = field(default_factory=list)
     minute: int = 0
@@ -55,12 +56,13 @@ class Partition:
         """Sensors whose readings of the last window were to be left out."""
 
     def run(self, minutes: int, late: Callable[[int], LateReadings] | None = None) -> None:
-        """Observe so many windows more; ``late`` gives those of a window by its end."""
-        for _ in range(minutes):
+        """Observe so many minutes more; ``late`` gives those of a window by its end."""
+        for _ in range(minutes // self.window_min):
             start = START + self.minute * MINUTE
             nothing = late_readings([])
-            self.observe(start, self.rows(start), late(start + MINUTE) if late else nothing)
-            self.minute += 1
+            end = start + self.window_min * MINUTE
+            self.observe(start, self.rows(start), late(end) if late else nothing)
+            self.minute += self.window_min
 
     def rows(self, start: int) -> list[tuple[int, int, Values]]:
         """Return (sensor, ts, measures) of the window that starts at ``start``."""
@@ -69,7 +71,7 @@ class Partition:
         for sensor in range(self.sensors):
             phase = sensor * 997 % step
             first = start + (phase - start) % step
-            for ts in range(first, start + MINUTE, step):
+            for ts in range(first, start + self.window_min * MINUTE, step):
                 values = self.measure(sensor, ts)
                 if values is not None:
                     found.append((sensor, ts, values))
@@ -79,9 +81,8 @@ class Partition:
         self, start: int, rows: Iterable[tuple[int, int, Values]], late: LateReadings
     ) -> None:
         readings = self.columns(list(rows))
-        told = self.watch.observe(
-            start, start + MINUTE, readings, ["old-town"], late, start + 2 * MINUTE
-        )
+        end = start + self.window_min * MINUTE
+        told = self.watch.observe(start, end, readings, ["old-town"], late, end + MINUTE)
         self.health += told.health
         self.anomalies += told.anomalies
         number = {int(key): i for i, key in enumerate(self.keys)}

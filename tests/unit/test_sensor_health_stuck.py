@@ -6,6 +6,8 @@ import numpy as np
 
 from tests.unit.sensor_windows import MINUTE, START, Partition, Values, chance, free_traffic
 
+DAY = 24 * 60
+
 
 def stuck_from(minute: int, until: int = 10**6) -> Partition:
     """Eight detectors of which number 3 repeats one reading from ``minute`` to ``until``."""
@@ -18,20 +20,30 @@ def stuck_from(minute: int, until: int = 10**6) -> Partition:
     return Partition("traffic", 8, measure)
 
 
-def test_a_detector_that_repeats_its_reading_is_stuck_within_ten_minutes() -> None:
+def test_a_detector_that_repeats_its_reading_is_stuck_within_twenty_minutes() -> None:
     partition = stuck_from(minute=30)
-    partition.run(40)
+    partition.run(50)
     change = partition.changes(3)[0]
     assert (change.health, change.before) == ("stuck", "ok")
     assert abs(change.since - (START + 30 * MINUTE)) <= MINUTE
+    assert change.window_end <= START + 50 * MINUTE
     assert "has been exactly" in change.reason
     assert partition.excluded == {3}
     assert {h.sensor_key for h in partition.health} == {int(partition.keys[3])}
 
 
+def test_a_detector_that_is_known_for_a_day_is_stuck_within_ten_minutes() -> None:
+    partition = stuck_from(minute=DAY + 30)
+    partition.window_min = 30
+    partition.run(DAY + 30)
+    partition.window_min = 1
+    partition.run(10)
+    assert partition.states(3) == ["stuck"]
+
+
 def test_a_stuck_detector_that_moves_again_is_ok_only_after_ten_good_minutes() -> None:
-    partition = stuck_from(minute=30, until=50)
-    partition.run(58)
+    partition = stuck_from(minute=30, until=60)
+    partition.run(68)
     assert partition.states(3) == ["stuck"]
     partition.run(6)
     assert partition.states(3) == ["stuck", "ok"]
@@ -65,7 +77,7 @@ def test_car_parks_that_stand_still_for_a_night_are_not_stuck() -> None:
         free = 40 + int(chance(sensor, ts).integers(0, 5)) if moves else 43
         return {"availableSpotNumber": float(free), "totalSpotNumber": 100.0}
 
-    partition = Partition("parking", 6, measure, interval_s=60)
+    partition = Partition("parking", 6, measure, interval_s=60, window_min=10)
     partition.run(16 * 60)
     assert partition.health == []
 
@@ -80,7 +92,7 @@ def test_one_car_park_that_stands_still_for_a_day_while_others_move_is_stuck() -
             "totalSpotNumber": 100.0,
         }
 
-    partition = Partition("parking", 6, measure, interval_s=60)
+    partition = Partition("parking", 6, measure, interval_s=60, window_min=10)
     partition.run(16 * 60)
     assert partition.states(2) == ["stuck"]
     assert len(partition.health) == 1
