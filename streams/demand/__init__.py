@@ -1,0 +1,1 @@
+"""Demand: what each area needs of each service, now and over the next hours."""
