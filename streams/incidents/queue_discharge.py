@@ -39,13 +39,17 @@ class QueueDischargeSettings:
     one_slow: float = 7.0
     """What the speed of one detector can say at most in all, until the next one is slow too."""
     suspect: float = 5.0
-    confirm: float = 13.5
+    confirm: float = 12.0
     confirm_long: float = 12.0
     """The same where two detectors upstream are slow."""
     least: float = 4.0
     """What the flow must say for an incident to be suspected or confirmed."""
     least_speed: float = 4.0
     """What the speed must say for an incident to be confirmed."""
+    unbalanced: float = -1.0
+    """Counts of a queue that disagree so much with those of its head are not believed."""
+    lost_now: float = 0.0
+    """What the flow must say in the window that confirms: a wave is over before it is proven."""
     hold: float = 2.0
     """What the flow must say to keep an incident open; slow traffic alone may be another queue."""
     lasting_loss: float = 7.0
@@ -66,6 +70,8 @@ _LEAST_CAPACITY = 0.8
 """Of the nominal capacity: below that, flows seen so far say nothing about what is possible."""
 _CRAWL = 0.1
 """Differences of less than this share of free flow are stop and go."""
+_DAYS_DIFFER = 0.35
+"""Standard deviation of the logarithm of speed at the same time from day to day."""
 _RAMPS = 1.5
 """So much more may pass downstream of an on-ramp."""
 _QUEUED = 0.6
@@ -105,8 +111,11 @@ class QueueDischarge:
         state[begins, _FLOW_BEFORE] = self.recent.flow[view.pairs.downstream[begins]]
         state[:, _AGE] = np.where(total > 0, state[:, _AGE] + view.elapsed_min, 0.0)
         enough = total >= np.where(longer, s.confirm_long, s.confirm)
-        confirmed = (speed >= s.least_speed) & (
-            (enough & (flow >= s.least)) | (flow >= s.lasting_loss)
+        lost_now = said[_FLOW] > s.lost_now
+        confirmed = (
+            lost_now
+            & (speed >= s.least_speed)
+            & ((enough & (flow >= s.least)) | (flow >= s.lasting_loss))
         )
         return Verdict(
             suspected=(total >= s.suspect) & (flow >= s.least),
@@ -136,6 +145,8 @@ class QueueDischarge:
         of_flow = np.where(~head & (slower[d] > shift), np.minimum(of_flow, -1.0), of_flow)
         of_queue = self._weak_discharge(view, further)
         of_flow = np.fmax(of_flow, np.where(of_queue > 0, of_queue, np.nan))
+        uncounted = ~self.recent.counted(view)[d]
+        of_flow = np.where(uncounted, self._unusual(view, head), of_flow)
         said = np.stack(
             [
                 np.clip(of_flow, -s.most_of_flow, s.most_of_flow),
@@ -159,7 +170,27 @@ class QueueDischarge:
         lost = np.where(coming, lost - loss[u], lost)
         noise = np.where(coming, noise + variance[u], noise)
         nats: Floats = s.lost_share / noise * (lost - s.lost_share / 2)
-        return nats
+        # In a queue as many are counted as pass its head. Who counts less and says that it is
+        # slow, while as many pass further down as before, is broken.
+        balance = (
+            s.lost_share / (variance[u] + variance[d]) * (s.lost_share / 2 - loss[u] + loss[d])
+        )
+        broken = ~coming & (balance < s.unbalanced)
+        believed: Floats = np.where(broken, np.minimum(nats, -1.0), nats)
+        return believed
+
+    def _unusual(self, view: View, head: Mask) -> Floats:
+        """Return [p] the nats for a queue that is not there at this time on other days.
+
+        It stands in for the flow where detectors do not count: flow tells the daily queue from
+        others, and without it only the days before do. NaN until they are known.
+        """
+        s, u = self.settings, view.pairs.upstream
+        shift = -np.log(1 - s.lost_share)
+        slower = np.log(view.usual_speed[u] / np.maximum(view.speed[u], 1.0))
+        nats = np.clip(shift / _DAYS_DIFFER**2 * (slower - shift / 2), -s.most_of_speed, 1.0)
+        unusual: Floats = np.where(head | np.isnan(nats), nats, np.minimum(nats, -1.0))
+        return unusual
 
     def _weak_discharge(self, view: View, further: Indices) -> Floats:
         """Return [p] the nats for a queue that discharges a third less than a queue can.
@@ -179,12 +210,15 @@ class QueueDischarge:
         noise = (_CAPACITY_ERROR * capacity) ** 2 + flow / hours / np.where(further == d, 1, 2)
         nats = (usual - weak) / noise * ((usual + weak) / 2 - flow)
         nats = np.minimum(nats, s.most_of_discharge)
-        # One slow detector is no queue yet. Either the next one upstream is slow too, or at least
-        # it counts no less than passes downstream: what lost counts and speed alone is broken.
+        # One slow detector is no queue yet. Unless the next one upstream is slow too, it has to
+        # count no less than passes further down, and there something has to be lost.
         loss, variance = self.recent.flow_loss(view)
         noise = variance[u] + variance[d]
         balance = s.lost_share / noise * (s.lost_share / 2 - (loss[u] - loss[d]))
-        nats = np.where(self._longer(view), nats, np.minimum(nats, 2 * balance))
+        little = s.lost_share / 2
+        lost = (loss[d] + np.where(np.isnan(loss[further]), loss[d], loss[further])) / 2
+        some = little / variance[d] * (lost - little / 2)
+        nats = np.where(self._longer(view), nats, np.minimum(nats, np.minimum(2 * balance, some)))
         return np.where(queue & self.recent.counted(view)[d], nats, np.nan)
 
     def _longer(self, view: View) -> Mask:

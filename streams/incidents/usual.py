@@ -21,6 +21,8 @@ _BINS = 48
 _DAY_MS = 86_400_000
 _REMEMBERED = 10
 """Days that the mean remembers: a change of habits is learned within two working weeks."""
+_BELIEVED = 2
+"""Days before a mean counts: a single day may have been the unusual one."""
 _ENOUGH = 5
 """Windows that make a half hour."""
 
@@ -41,9 +43,10 @@ class UsualTraffic:
         self._changed: set[tuple[int, int]] = set()
 
     def at(self, ts_ms: int) -> tuple[Floats, Floats]:
-        """Return the usual speed [km/h] and flow [veh/h] of all segments at a time."""
+        """Return the usual speed [km/h] and flow [veh/h] of all segments, NaN if unknown."""
         kind, number = self._place(ts_ms // BIN_MS)
-        speed, flow = self.bins[kind, number].astype(np.float64)
+        seen = self.days[kind, number] >= _BELIEVED
+        speed, flow = np.where(seen, self.bins[kind, number], np.nan).astype(np.float64)
         return speed, flow
 
     def _place(self, half_hour: int) -> tuple[int, int]:
