@@ -81,6 +81,8 @@ def judge_silence(
     table: SensorTable, readings: OrderedReadings, window_ms: int, speaking: NDArray[np.bool_]
 ) -> None:
     """Renew ``seen_at``, the intervals and ``missed_ms``; ``speaking`` [n]: not silent so far."""
+    if not len(readings):
+        return
     rows = readings.rows
     present = np.zeros(len(table), np.bool_)
     present[rows] = True
@@ -91,7 +93,11 @@ def judge_silence(
     expected = float(np.round(chance * 4).sum()) / 4
     arrived = int(np.count_nonzero(present & speaking))
     if arrived >= _PRESENT_SHARE * expected:
-        missed = table["missed_ms"].astype(np.int64) + window_ms
+        # Windows without any reading are not observed: where all sensors report at once every
+        # five minutes, each window stands for five. One after an outage stands for no more than
+        # an interval: nobody could report meanwhile.
+        passed = max(int(readings.ts.max()) - int(table["seen_at"].max()), window_ms)
+        missed = table["missed_ms"] + np.minimum(passed, np.maximum(interval_ms, window_ms))
         table["missed_ms"][:] = np.minimum(missed, _LONGEST_MS)
     table["missed_ms"][rows] = 0
     _learn_intervals(table, readings)

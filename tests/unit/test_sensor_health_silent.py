@@ -65,6 +65,23 @@ def test_hours_without_any_window_make_nobody_silent() -> None:
     assert partition.health == []
 
 
+def test_sensors_that_all_report_at_once_every_five_minutes_are_silent_after_ten_times() -> None:
+    def measure(sensor: int, ts: int) -> Values | None:
+        minute = (ts - START) // MINUTE
+        if sensor == 5 and minute >= 100:
+            return None
+        return free_traffic(sensor, ts) if ts % MINUTE < 20_000 else None
+
+    partition = Partition("traffic", 10, measure)
+    for _ in range(34):
+        partition.run(1)
+        partition.minute += 4
+    assert partition.states(5) == ["silent"]
+    change = partition.changes(5)[0]
+    assert 150 * MINUTE <= change.window_end - START <= 160 * MINUTE
+    assert len(partition.health) == 1
+
+
 def test_readings_that_all_come_late_by_ever_different_delays_are_silence() -> None:
     def measure(sensor: int, ts: int) -> Values | None:
         gone = sensor == 5 and ts >= START + 20 * MINUTE
