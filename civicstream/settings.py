@@ -92,11 +92,21 @@ class DatabaseSettings(_Section):
     writer_password: SecretStr | None = None
     """`init` gives the role civicstream_writer this password; without it the role cannot log in."""
     reader_password: SecretStr | None = None
+    private_password: SecretStr | None = None
+    """The same for civicstream_private, which alone may read citizens' sealed data."""
+    private_url: SecretStr | None = None
+    """What `forget` uses, as civicstream_private; None: ``owner_url``, or else ``url``."""
     chunk_days: float = Field(1.0, gt=0, le=365)
     readings_retention_days: int = Field(30, ge=1)
     results_retention_days: int = Field(730, ge=1)
     forecasts_retention_days: int = Field(14, ge=1)
     dead_letters_retention_days: int = Field(90, ge=1)
+    reports_retention_days: int = Field(730, ge=1)
+    """Reports, cases, allocations and decisions."""
+    units_retention_days: int = Field(30, ge=1)
+    """Where crews were, and what areas needed of a service."""
+    personal_retention_days: int = Field(365, ge=1)
+    """Citizens' sealed data."""
 
 
 class GatewaySettings(_Section):

@@ -21,13 +21,25 @@ class Topic:
     partitions: int | None = None
     retention_ms: int = 7 * _DAY_MS
     compacted: bool = False
+    erasable_after_ms: int | None = None
+    """A null record takes what came before it under its key off the topic, but not sooner."""
 
     @property
     def config(self) -> dict[str, str]:
-        """Kafka topic settings that `init` sets and checks."""
+        """Kafka topic settings that `init` sets when it makes the topic."""
         if self.compacted:
             return {"cleanup.policy": "compact"}
-        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        kept = {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        if self.erasable_after_ms is None:
+            return kept
+        # Of one key only the newest record outlives a compaction, so it must wait until the sink
+        # has surely read them all; the null record stays as long as anything could before it.
+        return kept | {
+            "cleanup.policy": "compact,delete",
+            "min.compaction.lag.ms": str(self.erasable_after_ms),
+            "max.compaction.lag.ms": str(self.erasable_after_ms + _DAY_MS),
+            "delete.retention.ms": str(self.retention_ms),
+        }
 
 
 def frames_topic(kind: str) -> str:
@@ -61,7 +73,12 @@ _ALL = (
         partitions=1,
         retention_ms=30 * _DAY_MS,
     ),
-    Topic("private", "citizens' personal data, encrypted", partitions=1),
+    Topic(
+        "private",
+        "citizens' personal data, encrypted; null: to be forgotten",
+        partitions=1,
+        erasable_after_ms=3 * _DAY_MS,
+    ),
     Topic("alerts", "alerts", retention_ms=30 * _DAY_MS),
     Topic("late", "readings that came after their window was closed, as frames"),
     Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
