@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,9 @@ def backtest(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Hold the forecasts against a recorded table, beside persistence and historical average."""
+    # Matrices of some hundred rows gain nothing from threads, and on a busy machine OpenBLAS's wait
+    # for each other in a spin: ten times the time was seen. It reads this when numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import msgspec
 
     from streams.forecast.backtest import run_backtest

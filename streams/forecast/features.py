@@ -42,12 +42,11 @@ class Features:
     """[n, REGIMES]: how far each state holds, 0..1."""
     cell: NDArray[np.intp]
     """[n]: the nearest level and unrest as one number below ``CELLS``."""
-
     around: Floats32
     """[n, k]: the neighbours' deviations from what is usual."""
 
-    def take(self, chosen: NDArray[np.bool_]) -> Features:
-        """Return the features of the series that are ``chosen`` [n]."""
+    def take(self, chosen: slice) -> Features:
+        """Return the features of the ``chosen`` series."""
         return Features(
             self.inputs[chosen], self.regimes[chosen], self.cell[chosen], self.around[chosen]
         )

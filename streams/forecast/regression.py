@@ -19,7 +19,7 @@ class SharedRidge:
     """One model of all series: ``weights`` float32[inputs, targets]."""
 
     def __init__(self, inputs: int, targets: int, *, ridge: float, keep: float) -> None:
-        """``keep`` is the share of the sums that a step leaves, e.g. exp(-1/steps)."""
+        """``keep`` is the share of the sums that each learning leaves, e.g. exp(-1/steps)."""
         self._ridge, self._keep = ridge, keep
         self.gram = np.zeros((inputs, inputs))
         self.cross = np.zeros((inputs, targets))
@@ -52,13 +52,19 @@ class OwnRidge:
         self.cross = np.zeros((n, inputs, targets), np.float32)
         self.weights = np.zeros((n, inputs, targets), np.float32)
 
-    def learn(self, inputs: Floats32, targets: Floats32, known: NDArray[np.bool_]) -> None:
-        """Add a row per series where ``known`` [n]: ``inputs`` [n, inputs], ``targets`` [n, t]."""
+    def learn(
+        self, chosen: slice, inputs: Floats32, targets: Floats32, known: NDArray[np.bool_]
+    ) -> None:
+        """Add a row for each of m ``chosen`` series where ``known`` [m].
+
+        ``inputs`` [m, inputs], ``targets`` [m, targets].
+        """
         rows = np.where(known[:, None], inputs, 0)
-        self.gram *= self._keep
-        self.cross *= self._keep
-        self.gram += rows[:, :, None] * rows[:, None, :]
-        self.cross += rows[:, :, None] * targets[:, None, :]
+        gram, cross = self.gram[chosen], self.cross[chosen]  # views: what follows is in place
+        gram *= self._keep
+        cross *= self._keep
+        gram += rows[:, :, None] * rows[:, None, :]
+        cross += rows[:, :, None] * targets[:, None, :]
 
     def forget(self, series: NDArray[np.intp], inputs: NDArray[np.intp]) -> None:
         """Drop what was learned of some inputs, which mean something else from now on."""

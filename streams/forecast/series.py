@@ -27,7 +27,7 @@ Floats32 = NDArray[np.float32]
 
 # In relative units (features near 1): a few hundred rows outweigh the first, a week of a series'
 # own errors the second, so that few days teach what all have in common and only many what one has.
-_SHARED_RIDGE, _OWN_RIDGE = 3.0, 30.0
+_SHARED_RIDGE, _OWN_RIDGE = 3.0, 15.0
 # Steps from one solution to the next; an hour of rows changes weights of weeks very little.
 _SOLVE_EVERY = 12
 # Mean squared predicted change at which half is trusted: traffic in motion passes it in a step
@@ -81,7 +81,7 @@ class SeriesForecaster:
         no_links = np.empty((0, 2), np.intp)
         self.neighbours = Neighbours(n, settings.neighbours, no_links if links is None else links)
         self.shared = SharedRidge(REGIMES * INPUTS, targets, ridge=_SHARED_RIDGE, keep=keep)
-        self.own = OwnRidge(n, OWN + settings.neighbours, targets, ridge=_OWN_RIDGE, keep=keep)
+        self.own = OwnRidge(n, OWN + settings.neighbours, targets, ridge=_OWN_RIDGE, keep=keep**2)
         self.shared_trust = Trust(targets, prior=_TRUST_PRIOR * max(n, 1), keep=day)
         self.own_trust = Trust(targets, prior=_TRUST_PRIOR * max(n, 1), keep=day)
         self.intervals = Intervals(n, CELLS, targets)
@@ -160,9 +160,10 @@ class SeriesForecaster:
         filled = np.where(np.isnan(happened), made.change, happened)
         targets = np.clip(filled, -_LARGEST_CHANGE, _LARGEST_CHANGE).astype(np.float32)
         # Of neighbouring steps one tells nearly what the other does: each series every other step.
-        turn = known & ((np.arange(self.n) + step) % 2 == 0)
-        self.shared.learn(made.features.take(turn).design(), targets[turn])
-        self.own.learn(made.features.own(), targets - made.shared, known)
+        turn = slice(step % 2, None, 2)
+        features, known, targets = made.features.take(turn), known[turn], targets[turn]
+        self.shared.learn(features.design()[known], targets[known])
+        self.own.learn(turn, features.own(), targets - made.shared[turn], known)
 
     def _make(self, step: float, lags: Floats32, usual: Floats32) -> _Made:
         recent = self.recent
