@@ -46,6 +46,7 @@ class Verdict:
 GOALS = (
     Goal("streams", "readings_per_s", ">=", 400_000, "readings/s of one worker"),
     Goal("streams", "ratio_to_best_peer", ">=", 15, "times the best of Bytewax and Quix Streams"),
+    Goal("streams", "everything_on_share", ">=", 0.5, "of that speed with everything on"),
     Goal("sink", "ratio_to_copy", ">=", 0.6, "of a bare binary COPY of the same rows"),
     Goal("gateway", "cpu_ratio_to_bare", "<=", 1.6, "times the CPU of a bare paho callback"),
     Goal("gateway", "ratio_to_naive_bridge", ">=", 2, "times a naive bridge"),

@@ -37,6 +37,7 @@ class Produced:
     distinct: int
     frames: int
     windows: int
+    minutes: int
     closing_ms: int
     """Readings at this time close the load's windows and are no part of it."""
 
@@ -57,7 +58,12 @@ def produce_frames(kafka: KafkaSettings, load: Load, readings: int, *, frame_siz
     finally:
         output.close()
     return Produced(
-        tally.readings, tally.readings - tally.repeats, output.frames, tally.windows, closing_ms
+        readings=tally.readings,
+        distinct=tally.readings - tally.repeats,
+        frames=output.frames,
+        windows=tally.windows,
+        minutes=tally.minutes,
+        closing_ms=closing_ms,
     )
 
 
@@ -81,6 +87,10 @@ class _Tally:
     @property
     def windows(self) -> int:
         return len(self._seen)
+
+    @property
+    def minutes(self) -> int:
+        return len({window >> 20 for window in self._seen})
 
 
 def _closing_frames(load: Load, ts: int, partitions: int) -> Iterator[tuple[int, codec.Frame]]:

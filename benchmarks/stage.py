@@ -27,12 +27,16 @@ _SESSION_TIMEOUT_MS = 6_000  # the embedded broker answers a join after half of 
 
 
 @contextmanager
-def embedded_kafka(folder: Path) -> Iterator[KafkaSettings]:
+def embedded_kafka(folder: Path, *, partitions: int = 8) -> Iterator[KafkaSettings]:
     """Run a broker of the bench's own with all topics; everything in it is gone afterwards."""
     port = free_port()
     broker = start_kafka(port, folder)
     try:
-        kafka = KafkaSettings(bootstrap=f"127.0.0.1:{port}", session_timeout_ms=_SESSION_TIMEOUT_MS)
+        kafka = KafkaSettings(
+            bootstrap=f"127.0.0.1:{port}",
+            partitions=partitions,
+            session_timeout_ms=_SESSION_TIMEOUT_MS,
+        )
         create_topics(kafka)
         yield kafka
     finally:

@@ -5,6 +5,9 @@ worker reads them as frames of 1,000, leaves out the repeats and publishes flow,
 level of service and so on per segment; the peers read a JSON record per reading and mean the
 speed of each sensor, without leaving out repeats and without publishing. One after the other.
 
+``everything_on_…``: the same with sensor health, anomalies, incidents and forecasts, which are
+off otherwise.
+
 A window costs something whatever is in it, so the worker's speed depends on how often sensors
 report: a run of 30 s or more measures that too (``by_interval``).
 """
@@ -34,6 +37,8 @@ log = logging.getLogger(__name__)
 
 SENSORS = 5_000
 FRAME_READINGS = 1_000  # a full frame of the gateway
+# With more, so few sensors would take so long to fill a frame that their clocks looked skewed.
+PARTITIONS = 4
 INTERVAL_S = 5.0
 OTHER_INTERVALS_S = (1.0, 20.0)
 LONG_RUN_S = 30.0
@@ -71,7 +76,7 @@ class PeerFigures(msgspec.Struct):
 
 
 def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
-    """Measure us and the peers, a quarter of ``seconds`` each.
+    """Measure us without and with everything on, and the peers, a quarter of ``seconds`` each.
 
     With ``readings`` we get so many, and the peers as long as those are expected to take us.
     """
@@ -86,8 +91,9 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
         for interval_s in intervals:
             ours[interval_s] = _measure_worker(Load(city, interval_s=interval_s), wanted, folder)
         load = Load(city, interval_s=INTERVAL_S)
+        everything = _measure_worker(load, wanted, folder, intelligence=True)
         peers: dict[str, PeerFigures] = {}
-        with embedded_kafka(folder / "peers") as kafka:
+        with embedded_kafka(folder / "peers", partitions=PARTITIONS) as kafka:
             for peer in PEERS:
                 if find_spec(peer.package) is None:
                     log.warning("%s is not installed; pip install 'civicstream[bench]'", peer.name)
@@ -102,20 +108,39 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
         }
         for interval_s, run in sorted(ours.items())
     ]
-    return _result(ours[INTERVAL_S], peers) | {"by_interval": by_interval}
+    return (
+        _result(ours[INTERVAL_S], peers)
+        | _beside_everything(ours[INTERVAL_S], everything)
+        | {"by_interval": by_interval}
+    )
 
 
-def _measure_worker(load: Load, readings: int, folder: Path) -> WorkerRun:
+def _beside_everything(without: WorkerRun, everything: WorkerRun) -> dict[str, object]:
+    """Return what watching sensors, detecting incidents and forecasting leave of the speed."""
+    return {
+        "everything_on_readings_per_s": round(everything.readings_per_s),
+        "everything_on_readings_per_cpu_s": round(everything.readings / everything.cpu_s),
+        "everything_on_share": round(everything.readings_per_s / without.readings_per_s, 2),
+    }
+
+
+def _measure_worker(
+    load: Load, readings: int, folder: Path, *, intelligence: bool = False
+) -> WorkerRun:
     city_file = folder / "city.geojson"
     write_city(load.city, city_file)
     with (
         tempfile.TemporaryDirectory(dir=folder) as name,
-        embedded_kafka(folder / "kafka") as kafka,
+        embedded_kafka(folder / "kafka", partitions=PARTITIONS) as kafka,
     ):
         produced = produce_frames(kafka, load, readings, frame_size=FRAME_READINGS)
         # A tenth of the goal is slow enough to call it stuck.
         timeout_s = 60 + readings / 40_000
-        return run_worker(kafka, produced, city_file, Path(name), timeout_s=timeout_s)
+        return run_worker(
+            *(kafka, produced, city_file, Path(name)),
+            timeout_s=timeout_s,
+            intelligence=intelligence,
+        )
 
 
 def _measure_peer(

@@ -53,10 +53,26 @@ class WorkerRun:
         return max(self.loaded_mb, self.working_mb)
 
 
+WITHOUT_INTELLIGENCE = {
+    "intelligence__sensor_health": False,
+    "intelligence__incidents": "none",
+    "intelligence__forecasts": False,
+}
+
+
 def run_worker(
-    kafka: KafkaSettings, produced: Produced, city_file: Path, folder: Path, *, timeout_s: float
+    kafka: KafkaSettings,
+    produced: Produced,
+    city_file: Path,
+    folder: Path,
+    *,
+    timeout_s: float,
+    intelligence: bool = False,
 ) -> WorkerRun:
     """Start a worker on ``produced`` and return its figures once all windows are final.
+
+    With ``intelligence`` it also watches the sensors, detects incidents and makes forecasts, and
+    time runs until it has done so for the last window.
 
     Raise ServerUnavailable when it ends or takes longer than ``timeout_s``, RuntimeError when
     its results are not those of the workload.
@@ -67,6 +83,7 @@ def run_worker(
         kafka__session_timeout_ms=kafka.session_timeout_ms,
         city__file=city_file,
         worker__data_dir=folder / "worker",
+        **({} if intelligence else WITHOUT_INTELLIGENCE),
     )
     deadline = time.monotonic() + timeout_s
     with (
@@ -86,7 +103,11 @@ def run_worker(
         last = _next_report(ledger, worker, deadline, at_least=produced.readings, settled=True)
         cpu_s = cpu_seconds(worker.pid) - cpu_before
         working = peak_mb(worker.pid)
+        judged_at = 0
+        if intelligence:
+            judged_at = _windows_judged(ledger, worker, deadline, last, produced.minutes)
     results, ended_at = _check_results(kafka, produced, _counts(last))
+    ended_at = max(ended_at, judged_at)
     return WorkerRun(
         readings=produced.readings - _counts(first).received,
         seconds=(ended_at - first.at) / 1000,
@@ -119,6 +140,15 @@ def _next_report(
         f"the worker did not get to {at_least:,} readings in time; its last report: {latest}\n"
         f"{worker.last_words()}"
     )
+
+
+def _windows_judged(
+    ledger: LedgerWatch, worker: Child, deadline: float, last: LedgerReport, windows: int
+) -> int:
+    """Return when the city's last window was judged for incidents and forecast from [ms]."""
+    while last.gauges["network_windows"] < windows:
+        last = _next_report(ledger, worker, deadline, at_least=0)
+    return last.at
 
 
 def _check_results(kafka: KafkaSettings, produced: Produced, counts: Counts) -> tuple[int, int]:

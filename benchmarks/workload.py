@@ -33,7 +33,7 @@ def traffic_city(sensors: int) -> City:
     segment_count = -(-sensors // DETECTORS_PER_SEGMENT)
     area_count = -(-segment_count // SEGMENTS_PER_AREA)
     areas = tuple(Area(f"area-{a:04d}", f"Area {a}", _square(a)) for a in range(area_count))
-    segments = tuple(_segment(s, areas) for s in range(segment_count))
+    segments = tuple(_segment(s, areas, segment_count) for s in range(segment_count))
     index = np.arange(sensors)
     segment = index // DETECTORS_PER_SEGMENT
     kind = Sensors.kind_names.index("traffic")
@@ -56,11 +56,12 @@ def _square(number: int) -> tuple[tuple[float, float], ...]:
     return ((west, south), (east, south), (east, north), (west, north), (west, south))
 
 
-def _segment(number: int, areas: tuple[Area, ...]) -> Segment:
+def _segment(number: int, areas: tuple[Area, ...], count: int) -> Segment:
     area, position = divmod(number, SEGMENTS_PER_AREA)
     lon, lat = areas[area].outline[0]
+    goes_on = position + 1 < SEGMENTS_PER_AREA and number + 1 < count
     return Segment(
-        id=f"segment-{number:06d}",
+        id=_segment_id(number),
         area=areas[area].id,
         corridor=f"corridor-{area:04d}",
         position=position,
@@ -69,7 +70,13 @@ def _segment(number: int, areas: tuple[Area, ...]) -> Segment:
         length_m=500.0,
         free_flow_kmh=100.0 if area % 4 == 0 else 50.0,
         line=((lon + position * 1e-3, lat), (lon + (position + 1) * 1e-3, lat)),
+        upstream=(_segment_id(number - 1),) if position else (),
+        downstream=(_segment_id(number + 1),) if goes_on else (),
     )
+
+
+def _segment_id(number: int) -> str:
+    return f"segment-{number:06d}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,8 @@ class Load:
         ts = START_MS + round(self.interval_s * 1000) * number + self._phase_ms
         arrival = ts + rng.exponential(MEAN_DELAY_MS, n).clip(max=4_000)
         speed = rng.normal(45, 8, n).clip(3, 90)
-        flow = rng.poisson(self.interval_s * 0.15, n).astype(np.float64)
+        # A speed needs a vehicle that drove it: else the sensor would pass for broken.
+        flow = 1.0 + rng.poisson(self.interval_s * 0.15, n)
         again = np.flatnonzero(rng.random(n) < self.duplicates)
         sensor = np.concatenate([np.arange(n), again])
         order = np.argsort(np.concatenate([arrival, arrival[again] + REPEAT_AFTER_MS]))
@@ -153,17 +161,18 @@ def frames(
                 ready = waiting[p].followed_by(ready)
             whole = len(ready) - len(ready) % frame_size
             for start in range(0, whole, frame_size):
-                yield p, _frame(load.city, ready.where(slice(start, start + frame_size)))
+                yield p, _frame(load, ready.where(slice(start, start + frame_size)))
             waiting[p] = ready.where(slice(whole, None))
     for p, rest in waiting.items():
         if len(rest):
-            yield p, _frame(load.city, rest)
+            yield p, _frame(load, rest)
 
 
-def _frame(city: City, readings: Readings) -> Frame:
+def _frame(load: Load, readings: Readings) -> Frame:
+    city = load.city
     present, code = np.unique(readings.sensor, return_inverse=True)
     areas, area_code = np.unique(city.sensors.area[readings.sensor], return_inverse=True)
-    period = np.full(len(readings), float(TRAFFIC.default_interval_s))
+    period = np.full(len(readings), load.interval_s)
     vehicle_m = 6.0  # a vehicle and the detection zone
     occupancy = readings.intensity * vehicle_m / (readings.speed / 3.6) / period
     return Frame(

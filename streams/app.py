@@ -1,4 +1,4 @@
-"""The Faust application: its settings, topics and the table of progress."""
+"""The Faust application: its settings, topics and tables."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from yarl import URL
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import frames_topic, topic_name
+from streams.durable_table import DurableTable
 
-__all__ = ["make_app", "make_frames_topic", "make_progress_table"]
+__all__ = [
+    "make_app",
+    "make_frames_topic",
+    "make_network_table",
+    "make_network_topic",
+    "make_sensor_table",
+]
 
 
 def make_app(settings: Settings) -> faust.App:
@@ -68,11 +75,31 @@ def make_frames_topic(app: faust.App, kafka: KafkaSettings) -> faust.TopicT:
     return app.topic(*names, key_serializer="raw", value_serializer="raw", value_type=bytes)
 
 
-def make_progress_table(app: faust.App, kafka: KafkaSettings) -> faust.Table:
-    """Return the table of ``windows.Progress`` by "topic/partition", partitioned as the frames."""
-    return app.Table(
-        "progress",
-        key_type=str,
-        partitions=kafka.partitions,
-        help="closed_until and exact counts of every partition of frames",
+def make_network_topic(app: faust.App, kafka: KafkaSettings) -> faust.TopicT:
+    """Return the channel of the city's final traffic windows; values are raw bytes."""
+    name = topic_name(kafka.topic_prefix, "network")
+    return app.topic(name, key_serializer="raw", value_serializer="raw", value_type=bytes)
+
+
+def make_sensor_table(app: faust.App, kafka: KafkaSettings) -> DurableTable:
+    """Return the table of progress and sensor states, partitioned as the frames."""
+    return DurableTable(
+        app.Table(
+            "progress",
+            key_type=str,
+            partitions=kafka.partitions,
+            help="closed_until, exact counts and the sensors' states of every partition of frames",
+        )
+    )
+
+
+def make_network_table(app: faust.App) -> DurableTable:
+    """Return the table of the road network's state: open incidents, what was learned."""
+    return DurableTable(
+        app.Table(
+            "network",
+            key_type=str,
+            partitions=1,
+            help="progress, incidents and forecasters of the road network",
+        )
     )

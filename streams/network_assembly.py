@@ -23,8 +23,10 @@ __all__ = ["AssemblyProgress", "NetworkAssembly", "Source"]
 _PATIENCE_MS = 60_000
 _PATIENCE_WINDOWS = 3
 
+# Windows kept for partitions that are behind, as after an outage, when one partition may be read
+# far ahead of another: an hour's in any case, and more while they take less memory than this.
 _MOST_WAITING = 60
-"""Windows kept for partitions that are behind; bounds the memory."""
+_MOST_BYTES = 256 * 1024 * 1024
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -76,6 +78,8 @@ class NetworkAssembly:
         self._assembled_until = progress.assembled_until
         self._next_offset = progress.resume_at
         self._filling: dict[int, _Filling] = {}
+        window_bytes = 8 * len(MEASURES) * max(len(network), 1)
+        self._most_waiting = max(_MOST_WAITING, _MOST_BYTES // window_bytes)
         self.missed = 0
         """Segment windows that came after their window had been handed out without them."""
 
@@ -118,8 +122,8 @@ class NetworkAssembly:
         present = [s for s in self._sources.values() if s.heard_at >= now_ms - patience_ms]
         until = min(source.closed_until for source in present)
         waiting = sorted(self._filling)
-        if len(waiting) > _MOST_WAITING:
-            until = max(until, waiting[-_MOST_WAITING])
+        if len(waiting) > self._most_waiting:
+            until = max(until, waiting[-self._most_waiting])
         self._assembled_until = max(self._assembled_until, until)
         ready = [s for s in waiting if s + self._window_ms <= self._assembled_until]
         return [

@@ -23,13 +23,14 @@ from civicstream.clock import now_ms
 from civicstream.frames import Frame, FrameHeaders
 from civicstream.kinds import Kind
 from streams.acknowledgements import HeldFrames
+from streams.durable_table import DurableTable
 from streams.publication import Publication
-from streams.results import Record, WindowResult, calculate
+from streams.results import Calculation, Record, WindowResult, network_record
+from streams.sensor_state import SensorSnapshot, SensorState
 from streams.sequence import FrameSequence
-from streams.traffic import SegmentTable
-from streams.windows import Closing, PartitionWindows, Window
+from streams.windows import Closing, LateReadings, PartitionWindows, Progress, Window
 
-__all__ = ["Gauges", "PartitionStream"]
+__all__ = ["Gauges", "PartitionStream", "recorded_progress"]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,16 @@ class Gauges:
     unplaced_readings: int = 0
 
 
+def _progress_key(topic: str, partition: int) -> str:
+    return f"{topic}/{partition}/progress"
+
+
+def recorded_progress(table: DurableTable, topic: str, partition: int) -> Progress:
+    """Return the durable progress of a partition of frames."""
+    stored = table.read(_progress_key(topic, partition))
+    return msgspec.convert(stored, Progress) if stored else Progress()
+
+
 @dataclass
 class PartitionStream:
     """One partition of one kind while it is assigned to this worker."""
@@ -57,7 +68,12 @@ class PartitionStream:
     topic: str
     partition: int
     windows: PartitionWindows
-    segments: SegmentTable
+    calculation: Calculation
+    sensors: SensorState | None
+    """State of the watch in ``calculation``."""
+    feeds_network: bool
+    """Whether each closing is told to the topic ``network``."""
+    table: DurableTable
     publication: Publication
     executor: Executor
     gauges: Gauges
@@ -73,6 +89,8 @@ class PartitionStream:
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
     _provisional: set[asyncio.Task[None]] = field(default_factory=set)
     _late_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _late_seen: list[LateReadings] = field(default_factory=list)
+    """For the watch: those that came since the last final window."""
     _version: int = 0
 
     def add(self, event: faust.EventT, frame: Frame, headers: FrameHeaders) -> None:
@@ -82,6 +100,7 @@ class PartitionStream:
         late_pending = added.late is not None
         held = self._held.hold(event, offset, added.waits_until, late_pending=late_pending)
         if added.late is not None:
+            self._late_seen.append(LateReadings.of(added.late, headers.ingested_at))
             late = self._send_late(added.late, headers, self.windows.closed_until)
 
             async def confirm() -> None:
@@ -158,53 +177,53 @@ class PartitionStream:
             self._publishing = False
 
     async def _close(self, closings: list[Closing]) -> None:
-        """Publish the windows of ``closings``; then their progress; then ack their frames."""
-        progress, records = self.windows.progress, []
+        """Publish the windows of ``closings``; then state and progress; then ack their frames."""
+        progress, results = self.windows.progress, []
         for closing in closings:
-            results = [await self._calculate(window) for window in closing.windows]
-            accepted = sum(len(r.readings) for r in results)
-            progress = closing.progress(progress, accepted, closing.next_offset)
-            records += [record for result in results for record in result.records]
-            self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
+            finals = [await self._final(window) for window in closing.windows]
+            progress = closing.progress(progress, sum(len(r.readings) for r in finals))
+            results += finals
+        records = [record for result in results for record in result.records]
+        if self.feeds_network:
+            records.append(network_record(self.partition, progress.closed_until, results, now_ms()))
         send = partial(self.publication.send_results, records)
         await self._persist(send, f"{len(records)} results")
         # Readings reported late before this closing count as accounted for after it.
         if self._late_tasks:
             await asyncio.gather(*self._late_tasks)
-        unfinished = self._held.first_unfinished(closings[-1].closed_until)
+        unfinished = self._held.first_unfinished(progress.closed_until)
         if unfinished is not None:
             progress = msgspec.structs.replace(
                 progress, resume_at=min(unfinished, progress.next_offset)
             )
-        record_progress = partial(self.publication.record_progress, self.topic, self.partition)
-        await self._persist(partial(record_progress, progress), "progress")
+        state = await self.sensors.take() if self.sensors else None
+        await self._persist(partial(self._record, progress, state), "progress")
         if self.assigned:
             self.gauges.results_published += len(records)
+            self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
             for closing in closings:
                 self.gauges.windows_closed += len(closing.windows)
                 self.windows.confirmed(closing, progress)
             self._ack()
+
+    async def _record(self, progress: Progress, state: SensorSnapshot | None) -> None:
+        """Write what outlives this process: the sensors' state, then the progress it belongs to."""
+        if self.sensors is not None and state is not None:
+            await self.sensors.write(progress.closed_until, state)
+        key = _progress_key(self.topic, self.partition)
+        value = msgspec.to_builtins(progress)
+        await self.table.write(self.partition, key, progress.next_offset, value)
 
     def _ack(self) -> None:
         if self.assigned:
             for event in self._held.release(self.windows.progress.closed_until):
                 event.ack()
 
-    async def _calculate(self, window: Window, only_areas: set[int] | None = None) -> WindowResult:
-        """Return the final result, or the provisional one of ``only_areas``."""
-        final = only_areas is None
-        self._version += 1
-        work = partial(
-            calculate,
-            self.kind,
-            window,
-            self.windows.areas,
-            self.segments,
-            status="final" if final else "provisional",
-            now_ms=now_ms(),
-            only_areas=only_areas,
-            version=None if final else self._version,
-        )
+    async def _final(self, window: Window) -> WindowResult:
+        late, self._late_seen = self._late_seen, []
+        return await self._run(partial(self.calculation.final, window, late, now_ms()))
+
+    async def _run(self, work: Callable[[], WindowResult]) -> WindowResult:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
 
     async def publish_provisional(self) -> None:
@@ -217,7 +236,9 @@ class PartitionStream:
             changed, window.changed_areas = window.changed_areas, set()
             if not changed:
                 continue
-            result = await self._calculate(window, changed)
+            self._version += 1
+            provisional = self.calculation.provisional
+            result = await self._run(partial(provisional, window, changed, self._version, now_ms()))
             if not self.assigned or window.end <= self.windows.closed_until:
                 continue  # the final result is on its way; nothing may follow it
             window.compact(result.chunks, result.readings)

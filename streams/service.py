@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import faust
 import msgspec
@@ -24,9 +25,21 @@ from civicstream.kinds import KINDS
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import frames_topic, topic_name
-from streams.app import make_app, make_frames_topic, make_progress_table
-from streams.partitions import Gauges, PartitionStream
+from streams.anomaly import AnomalyDetector
+from streams.app import (
+    make_app,
+    make_frames_topic,
+    make_network_table,
+    make_network_topic,
+    make_sensor_table,
+)
+from streams.health import SensorPlaces, SensorWatch
+from streams.network import RoadNetwork
+from streams.network_stream import NetworkAgent
+from streams.partitions import Gauges, PartitionStream, recorded_progress
 from streams.publication import Publication
+from streams.results import Calculation
+from streams.sensor_state import SensorState
 from streams.sequence import FrameSequence, Turn
 from streams.traffic import SegmentTable
 from streams.windows import PartitionWindows, WindowConfig
@@ -63,10 +76,11 @@ class Worker:
         self.epoch = now_ms()
         self.gauges = Gauges()
         self.app = make_app(settings)
+        self._places = {name: SensorPlaces(city, kind) for name, kind in KINDS.items()}
         self._segments = SegmentTable(city)
         self._config = WindowConfig.from_settings(settings.windows)
-        self._table = make_progress_table(self.app, settings.kafka)
-        self._publication = Publication(self.app, self._table, settings.kafka)
+        self._table = make_sensor_table(self.app, settings.kafka)
+        self._publication = Publication(self.app, settings.kafka)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="results")
         self._streams: dict[tuple[str, int], PartitionStream] = {}
         self._kind_of = {
@@ -76,9 +90,20 @@ class Worker:
         self._kafka_confirmed_at = 0.0
         topic = make_frames_topic(self.app, settings.kafka)
         self.app.agent(topic, name="frames")(self._read)
+        self._network = self._watch_network(RoadNetwork(city))
         self.app.on_partitions_revoked.connect(self._revoked)
         for task in (self._tick, self._provisional, self._report):
             self.app.task(task)
+
+    def _watch_network(self, network: RoadNetwork) -> NetworkAgent | None:
+        wanted = self.settings.intelligence
+        if not len(network) or (wanted.incidents == "none" and not wanted.forecasts):
+            return None
+        table = make_network_table(self.app)
+        agent = NetworkAgent(self.settings, network, self._publication, table, self._executor)
+        topic = make_network_topic(self.app, self.settings.kafka)
+        self.app.agent(topic, name="network")(partial(agent.read, self.app))
+        return agent
 
     async def _read(self, stream: faust.StreamT) -> None:
         async for event in stream.noack().events():
@@ -115,20 +140,39 @@ class Worker:
         place = (message.topic, message.partition)
         state = self._streams.get(place)
         if state is None:
-            progress = self._publication.recorded_progress(*place)
-            state = self._streams[place] = PartitionStream(
-                kind=self._kind_of[message.topic],
-                topic=message.topic,
-                partition=message.partition,
-                windows=PartitionWindows(self._config, progress),
-                segments=self._segments,
-                publication=self._publication,
-                executor=self._executor,
-                gauges=self.gauges,
-                sequence=FrameSequence(progress.resume_at),
-                on_failure=self._fail,
-            )
+            state = self._streams[place] = self._begin(*place)
         return state
+
+    def _begin(self, topic: str, partition: int) -> PartitionStream:
+        kind = self._kind_of[topic]
+        progress = recorded_progress(self._table, topic, partition)
+        windows = PartitionWindows(self._config, progress)
+        calculation = Calculation(kind, windows.areas, self._segments)
+        sensors = None
+        if self.settings.intelligence.sensor_health:
+            calculation.watch = SensorWatch(
+                kind,
+                self._segments.city,
+                places=self._places[kind.name],
+                detector=AnomalyDetector(),
+            )
+            sensors = SensorState(calculation.watch, self._table, topic, partition, self._executor)
+            sensors.restore(progress.closed_until)
+        return PartitionStream(
+            kind=kind,
+            topic=topic,
+            partition=partition,
+            windows=windows,
+            calculation=calculation,
+            sensors=sensors,
+            feeds_network=self._network is not None and kind.name == "traffic",
+            table=self._table,
+            publication=self._publication,
+            executor=self._executor,
+            gauges=self.gauges,
+            sequence=FrameSequence(progress.resume_at),
+            on_failure=self._fail,
+        )
 
     def _fail(self, error: BaseException) -> None:
         log.error("stopping, a window could not be published", exc_info=error)
@@ -139,6 +183,8 @@ class Worker:
             state = self._streams.pop((tp.topic, tp.partition), None)
             if state is not None:
                 state.revoke()
+        if self._network and any(tp.topic == self._network.topic for tp in revoked):
+            self._network.revoke()
 
     async def _tick(self) -> None:
         """Let the watermark of silent partitions go on with the clock; close what is due.
@@ -207,7 +253,7 @@ class Worker:
     def report(self) -> LedgerReport:
         """Return the counts of the partitions that are assigned to this worker now."""
         kinds: dict[str, Counts] = {}
-        lag = open_windows = 0
+        lag = open_windows = unhealthy = 0
         assigned = self.app.consumer.assignment()
         for state in self._streams.values():
             total = kinds.setdefault(state.kind.name, Counts())
@@ -215,8 +261,11 @@ class Worker:
                 setattr(total, name, getattr(total, name) + value)
             lag += self._lag(state, assigned) or 0
             open_windows += len(state.windows.open_windows)
-        gauges = {name: float(value) for name, value in vars(self.gauges).items()}
+            unhealthy += state.sensors.watch.unhealthy if state.sensors else 0
+        figures = vars(self.gauges) | (vars(self._network.gauges) if self._network else {})
+        gauges = {name: float(value) for name, value in figures.items()}
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
+        gauges["unhealthy_sensors"] = float(unhealthy)
         return LedgerReport("worker", self.settings.worker.id, self.epoch, now_ms(), kinds, gauges)
 
     async def main(self, stop: threading.Event) -> None:

@@ -1,14 +1,17 @@
 """State kept per area in a durable table, so that a crash between two writes cannot tear it.
 
-*Fast* state is written at every closing into one of two places by turns; after a crash the newer
-of the two that is not ahead of the published progress is taken. *Slow* state (what was learned) is
-written now and then, an area at a time; a value some minutes old only makes it less exact.
+*Fast* state is written whole at every closing into one of two places by turns; after a crash the
+newer of the two that is not ahead of the published progress is taken. *Slow* state (what was
+learned) is written now and then, an area at a time; a value some minutes old only makes it less
+exact.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+
+import msgspec
 
 from streams.durable_table import DurableTable
 
@@ -28,38 +31,29 @@ class Snapshots:
         self._turn = 0
 
     async def write_fast(self, as_of: int, states: Mapping[str, bytes]) -> None:
-        """Write the exact state as of ``as_of`` [ms], area by area; raise what Kafka raises."""
+        """Write the exact state as of ``as_of`` [ms] of all areas; raise what Kafka raises."""
         self._turn = 1 - self._turn
-        for area, state in states.items():
-            await self._write(f"fast{self._turn}/{area}", as_of, state)
+        await self._write(f"fast{self._turn}", as_of, msgspec.msgpack.encode(states))
 
     async def write_slow(self, as_of: int, area: str, state: bytes) -> None:
         await self._write(f"slow/{area}", as_of, state)
 
     def read_fast(self, not_after: int) -> dict[str, bytes]:
-        """Return the newest state of each area that is not newer than ``not_after`` [ms]."""
-        found: dict[str, tuple[int, bytes]] = {}
-        newest = -1
-        for turn in (0, 1):
-            for area in self._areas(f"fast{turn}"):
-                state = self._read(f"fast{turn}/{area}")
-                if state is None or state[0] > not_after:
-                    continue
-                if area not in found or state[0] > found[area][0]:
-                    found[area] = state
-                if state[0] > newest:
-                    # The next write must not go where the state lies that counts now.
-                    newest, self._turn = state[0], turn
-        return {area: state for area, (_, state) in found.items()}
+        """Return the newest state of the areas that is not newer than ``not_after`` [ms]."""
+        found = [(self._read(f"fast{turn}"), turn) for turn in (0, 1)]
+        usable = [(*state, turn) for state, turn in found if state and state[0] <= not_after]
+        if not usable:
+            return {}
+        # The next write must not go where the state lies that counts now.
+        _, packed, self._turn = max(usable)
+        return msgspec.msgpack.decode(packed, type=dict[str, bytes])
 
     def read_slow(self) -> dict[str, bytes]:
-        states = {area: self._read(f"slow/{area}") for area in self._areas("slow")}
-        return {area: state[1] for area, state in states.items() if state is not None}
-
-    def _areas(self, what: str) -> list[str]:
-        prefix = f"{self._name}/{self._partition}/{what}/"
+        prefix = f"{self._name}/{self._partition}/slow/"
         keys = self._table.keys(prefix)
-        return sorted({key.removeprefix(prefix).rsplit("#", 1)[0] for key in keys})
+        areas = {key.removeprefix(prefix).rsplit("#", 1)[0] for key in keys}
+        states = {area: self._read(f"slow/{area}") for area in sorted(areas)}
+        return {area: state[1] for area, state in states.items() if state is not None}
 
     async def _write(self, what: str, as_of: int, state: bytes) -> None:
         key = f"{self._name}/{self._partition}/{what}"

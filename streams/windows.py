@@ -13,6 +13,7 @@ that outlives a crash is ``Progress``, written once per closing:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -28,6 +29,7 @@ __all__ = [
     "Added",
     "Closing",
     "Columns",
+    "LateReadings",
     "PartitionWindows",
     "Progress",
     "Window",
@@ -105,6 +107,32 @@ class Columns:
         return self if keep is None else self.take(keep)
 
 
+@dataclass(frozen=True)
+class LateReadings:
+    """Readings that came after their window was closed, in columns of equal length."""
+
+    sensor_key: NDArray[np.int64]
+    ts: NDArray[np.int64]
+    ingested_at: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    @classmethod
+    def of(cls, frame: Frame, ingested_at: int) -> LateReadings:
+        return cls(frame.sensor_key, frame.ts, np.full(len(frame), ingested_at, np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence[LateReadings]) -> LateReadings:
+        """Return them as one; empty when there are none."""
+        none = np.zeros(0, np.int64)
+        return cls(
+            np.concatenate([none, *(p.sensor_key for p in parts)]),
+            np.concatenate([none, *(p.ts for p in parts)]),
+            np.concatenate([none, *(p.ingested_at for p in parts)]),
+        )
+
+
 @dataclass
 class Window:
     """An open window; ``chunks`` only grows, so a reader may take a copy of the list."""
@@ -144,13 +172,17 @@ class Closing:
     next_offset: int
     late: int
 
-    def progress(self, before: Progress, accepted: int, resume_at: int = 0) -> Progress:
-        """Return the progress after ``accepted`` distinct readings of these were published."""
+    def progress(self, before: Progress, accepted: int) -> Progress:
+        """Return the progress after ``accepted`` distinct readings of these were published.
+
+        It resumes at the first frame not read yet; earlier frames that are still needed are not
+        known here.
+        """
         received = sum(window.readings for window in self.windows)
         return Progress(
             closed_until=self.closed_until,
             next_offset=self.next_offset,
-            resume_at=min(resume_at, self.next_offset),
+            resume_at=self.next_offset,
             accepted=before.accepted + accepted,
             duplicate=before.duplicate + received - accepted,
             late=self.late,

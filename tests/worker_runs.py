@@ -63,6 +63,8 @@ def worker_environment(kafka: KafkaSettings, folder: Path, city: City) -> dict[s
         "CIVICSTREAM_WINDOWS__IDLE_S": "2",
         "CIVICSTREAM_WINDOWS__PROVISIONAL_EVERY_S": "0.5",
         "CIVICSTREAM_CITY__FILE": str(city_file),
+        # Random readings are no healthy sensor's; left out, results would not be the oracle's.
+        "CIVICSTREAM_INTELLIGENCE__SENSOR_HEALTH": "false",
     }
 
 

@@ -14,7 +14,10 @@ _RATE_OVER_MS = 5_000  # long enough that one late report does not make the rate
 _SILENT_AFTER_MS = 5_000  # reports come every second; a process this silent has no rate
 
 # Gauges of the present moment; the others are cumulative since the process's start.
-_MOMENTARY = {"in_flight_messages", "open_windows", "lag_records"}
+_MOMENTARY = {
+    *("in_flight_messages", "open_windows", "lag_records"),
+    *("open_incidents", "unhealthy_sensors"),
+}
 
 
 @dataclass(frozen=True)

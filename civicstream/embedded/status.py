@@ -63,7 +63,8 @@ def _figures_of(name: str, history: LedgerHistory, now_ms: int) -> tuple[str, st
             f"{gauges.get('open_windows', 0):,.0f} open, "
             f"{gauges.get('results_published', 0):,.0f} final and "
             f"{gauges.get('provisional_published', 0):,.0f} provisional results, "
-            f"lag {_lag(gauges)}"
+            f"{gauges.get('open_incidents', 0):,.0f} incidents, "
+            f"{gauges.get('unhealthy_sensors', 0):,.0f} broken sensors, lag {_lag(gauges)}"
         )
         return f"{figures.rate:,.0f} readings/s", done
     if name == "sink":

@@ -1,0 +1,88 @@
+"""What is concluded from each traffic window of the whole city: incidents and forecasts; pure."""
+
+from __future__ import annotations
+
+from civicstream.settings import IntelligenceSettings
+from streams.forecast.network_forecaster import NetworkForecaster
+from streams.incidents import IncidentDetector
+from streams.network import NetworkWindow, RoadNetwork
+from streams.results import Record, make_record
+
+__all__ = ["NetworkJudgement"]
+
+_INCIDENTS = "incidents"
+_RECENT = "recent"
+_USUAL = "usual/"
+_WEIGHTS = "weights/"
+
+# What the forecasters learned is written a piece at a time, each once in so many dumps.
+_WEIGHTS_EVERY = 15
+
+
+class NetworkJudgement:
+    """Same state and same window, same records with the same ids."""
+
+    def __init__(
+        self, network: RoadNetwork, settings: IntelligenceSettings, window_s: float
+    ) -> None:
+        self._incidents = (
+            None if settings.incidents == "none" else IncidentDetector(network, settings.incidents)
+        )
+        self._forecaster = NetworkForecaster(network, window_s) if settings.forecasts else None
+        self._dumps = 0
+
+    def step(self, window: NetworkWindow, now_ms: int) -> list[Record]:
+        """Take in the next window; return the incidents' new versions and a forecast per area."""
+        records = []
+        if self._incidents is not None:
+            records += [
+                make_record("incidents", i.area, i, f"incident/{i.id}/{i.version}", now_ms)
+                for i in self._incidents.step(window, now_ms)
+            ]
+        if self._forecaster is not None:
+            records += [
+                make_record("forecasts", f.area, f, f"forecast/{f.area}/{f.made_at}", now_ms)
+                for f in self._forecaster.step(window, now_ms)
+            ]
+        return records
+
+    @property
+    def open_incidents(self) -> int:
+        """How many incidents are confirmed and not cleared."""
+        if self._incidents is None:
+            return 0
+        return sum(i.state in {"confirmed", "clearing"} for i in self._incidents.tracker.open)
+
+    def dump(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """Return the exact state, and what was learned that is due to be written.
+
+        What is due is told once: it must be written before the next call.
+        """
+        fast: dict[str, bytes] = {}
+        slow: dict[str, bytes] = {}
+        if self._incidents is not None:
+            fast[_INCIDENTS] = self._incidents.dump()
+            usual = self._incidents.dump_baseline()
+            slow |= {_USUAL + name: content for name, content in usual.items()}
+        if self._forecaster is not None:
+            fast[_RECENT] = self._forecaster.dump_recent()
+            turn, self._dumps = self._dumps % _WEIGHTS_EVERY, self._dumps + 1
+            for chunk in self._forecaster.chunks[turn::_WEIGHTS_EVERY]:
+                slow[_WEIGHTS + chunk] = self._forecaster.dump_weights(chunk)
+        return fast, slow
+
+    def restore(self, fast: dict[str, bytes], slow: dict[str, bytes]) -> None:
+        """Go on from dumped states, before the first step; what is missing begins young."""
+        if self._incidents is not None:
+            self._incidents.restore_baseline(_under(_USUAL, slow))
+            if _INCIDENTS in fast:
+                self._incidents.restore(fast[_INCIDENTS])
+        if self._forecaster is not None:
+            for content in _under(_WEIGHTS, slow).values():
+                self._forecaster.restore_weights(content)
+            if _RECENT in fast:
+                self._forecaster.restore_recent(fast[_RECENT])
+
+
+def _under(prefix: str, states: dict[str, bytes]) -> dict[str, bytes]:
+    return {n.removeprefix(prefix): c for n, c in states.items() if n.startswith(prefix)}
