@@ -115,13 +115,14 @@ def follow(
     opens = ~is_open & (alone > 0) & (accompanied | (alone >= _ALONE_BLOCKS))
     calm = np.where(is_open & ~outside, table["anomaly_calm"][rows, m] + 1, 0)
     closes = is_open & (calm >= _CALM_BLOCKS)
-    peak = table["anomaly_peak"][rows, m]
-    worse = is_open & (score >= peak + _WORSE)
+    before = table["anomaly_peak"][rows, m].astype(np.float64)
+    worse = is_open & (score >= before + _WORSE)
+    kept = np.where(worse | (alone > 0), np.maximum(before, score), before)
     started = block_start - (alone.astype(np.int64) - 1).clip(min=0) * (window_end - block_start)
     table["anomaly_since"][rows, m] = np.where(opens, started // 1000, since)
     table["anomaly_alone"][rows, m] = np.where(opens | is_open, 0, alone)
     table["anomaly_calm"][rows, m] = calm
-    table["anomaly_peak"][rows, m] = np.where(opens | worse, score, peak)
+    table["anomaly_peak"][rows, m] = np.where(is_open | (alone > 0), kept, 0.0)
     now = opens | is_open
     for name, found in (
         ("value", values),
@@ -159,6 +160,8 @@ def close_of_the_broken(table: SensorTable, rows: Rows) -> list[AnomalyChange]:
         table["anomaly_version"][row, m] += np.uint16(1)
         closed.append(AnomalyChange(row, m, "closed", since))
     table["anomaly_alone"][rows] = 0
+    peak = table["anomaly_peak"]
+    peak[rows] = np.where(table["anomaly_since"][rows] > 0, peak[rows], 0.0)
     return closed
 
 

@@ -29,10 +29,14 @@ class _Scores:
 
 
 class Thresholds:
-    """A detector to which everything above 100 is unusual: so that a test knows the score."""
+    """A detector to which everything above 100 is unusual: so that a test knows the score.
+
+    Like the real one it tells what is unusual once, when it is news.
+    """
 
     def grow(self, series: int) -> None:
         self.series = series
+        self.told = np.zeros(series, np.bool_)
 
     def update(
         self, rows: NDArray[np.intp], at_ms: NDArray[np.int64], values: NDArray[np.float64]
@@ -40,7 +44,9 @@ class Thresholds:
         assert len(set(rows.tolist())) == len(rows) == len(at_ms)
         assert rows.max() < self.series
         full = np.full(len(rows), 50.0)
-        return _Scores(np.where(values > 100, 0.97, 0.1), full, full - 50, full + 50)
+        news = (values > 100) & ~self.told[rows]
+        self.told[rows] = values > 100
+        return _Scores(np.where(news, 0.97, 0.0), full, full - 50, full + 50)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {}
@@ -105,6 +111,7 @@ def test_what_stands_alone_against_its_neighbours_has_to_last() -> None:
     assert [a.state for a in found] == ["open", "closed"]
     assert found[0].window_end >= START + 30 * MINUTE
     assert found[0].started_at <= START + 22 * MINUTE
+    assert {a.score for a in found} == {np.float32(0.97)}
 
 
 def test_an_anomaly_of_a_sensor_that_turns_out_broken_is_closed() -> None:
