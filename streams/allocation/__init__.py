@@ -1,0 +1,16 @@
+"""Who is sent where: crews matched to open incidents and cases over the roads, and bin tours."""
+
+from streams.allocation.dispatcher import Dispatcher
+from streams.allocation.policies import POLICIES
+from streams.allocation.settings import DispatchSettings
+from streams.allocation.state import Refusal
+from streams.allocation.tasks import task_of_case, task_of_incident
+
+__all__ = [
+    "POLICIES",
+    "DispatchSettings",
+    "Dispatcher",
+    "Refusal",
+    "task_of_case",
+    "task_of_incident",
+]

@@ -1,0 +1,134 @@
+"""What people and units decide about allocations: accept, reject, override, done."""
+
+from __future__ import annotations
+
+from civicstream.service_events import Action, Allocation, Unit
+from streams.allocation.ledger import AdviceLedger
+from streams.allocation.settings import DispatchSettings
+from streams.allocation.state import AdviceRecord, Book, Refusal, TaskRecord
+
+__all__ = ["Decisions"]
+
+Out = list[Allocation | Refusal]
+
+MANUAL = "manual"
+
+
+class Decisions:
+    """Carries actions out on the book; what cannot be done is refused with the reason."""
+
+    def __init__(self, book: Book, ledger: AdviceLedger, settings: DispatchSettings) -> None:
+        self._book = book
+        self._ledger = ledger
+        self._settings = settings
+
+    def apply(self, action: Action, now_ms: int) -> Out:
+        """Return new versions, or a refusal; actions about other things change nothing."""
+        kind, _, id_ = action.subject.partition("/")
+        if kind == "allocation":
+            advice = self._book.advices.get(id_)
+            if advice is None:
+                return [_refused(action, now_ms, f"allocation {id_!r} does not stand (any more)")]
+            return self._about_advice(advice, action, now_ms)
+        if action.action in {"override", "assign"} and kind in {"case", "incident"}:
+            return self._override(action.subject, action, now_ms)
+        return []
+
+    def _about_advice(self, advice: AdviceRecord, action: Action, now_ms: int) -> Out:
+        task = self._book.tasks[advice.allocation.task]
+        if action.action == "accept":
+            if advice.allocation.state == "accepted":
+                return []
+            return [self._ledger.accept(advice, action.by, now_ms, action.note)]
+        if action.action == "reject":
+            return self._reject(advice, action, now_ms)
+        if action.action == "override":
+            return self._override(advice.allocation.task, action, now_ms)
+        if action.action == "done":
+            task.done = True
+            return [self._ledger.end(advice, "completed", action.by, now_ms, action.note)]
+        return [
+            _refused(
+                action,
+                now_ms,
+                f"action {action.action!r} is unknown; use accept, reject, override or done",
+            )
+        ]
+
+    def _reject(self, advice: AdviceRecord, action: Action, now_ms: int) -> Out:
+        allocation = advice.allocation
+        task = self._book.tasks[allocation.task]
+        if task.started_at is not None:
+            return [_refused(action, now_ms, f"{allocation.unit} is on site already; use done")]
+        scope, _, minutes = (action.value or "").partition(":")
+        try:
+            length = float(minutes) if minutes else self._settings.reject_bar_min
+        except ValueError:
+            length = -1.0
+        if scope not in {"", "unit", "task"} or not 0 < length < 100_000:
+            return [
+                _refused(
+                    action,
+                    now_ms,
+                    f"value {action.value!r} is neither empty nor like 'unit:30' or 'task:30' "
+                    "(the unit takes nothing, or the task gets nobody, for 30 minutes)",
+                )
+            ]
+        until = now_ms + round(length * 60_000)
+        self._ledger.bar(allocation.task, allocation.unit, until)
+        if scope == "unit":
+            self._book.units[allocation.unit].barred_until = until
+            self._book.touch("unit", allocation.unit)
+        elif scope == "task":
+            task.barred_until = until
+        return [self._ledger.end(advice, "rejected", action.by, now_ms, action.note)]
+
+    def _override(self, task_id: str, action: Action, now_ms: int) -> Out:
+        task, unit = self._book.tasks.get(task_id), self._book.units.get(action.value or "")
+        problem = self._why_not(task, task_id, unit.unit if unit else None, action.value)
+        if problem or task is None or unit is None:
+            return [_refused(action, now_ms, problem)]
+        out: Out = []
+        for standing in (self._book.advice_of(task_id), self._book.advice_for_unit(unit.unit.id)):
+            if standing is not None and standing.allocation.id in self._book.advices:
+                note = action.note or f"{action.by} sends {unit.unit.id} to {task_id}"
+                out.append(self._ledger.end(standing, "overridden", action.by, now_ms, note))
+        manual = Allocation(
+            id=f"{task_id}/{unit.unit.id}/{now_ms}",
+            version=1,
+            state="accepted",
+            policy=MANUAL,
+            task=task_id,
+            unit=unit.unit.id,
+            area=task.task.area,
+            priority=task.task.priority,
+            proposed_at=now_ms,
+            arrival_at=now_ms,
+            route=[],
+            reason=f"{action.by} decided so.",
+            alternatives=[],
+            decided_by=action.by,
+            decided_at=now_ms,
+            note=action.note,
+        )
+        task.barred_until = 0
+        return [*out, self._ledger.open(manual, pinned=True)]
+
+    def _why_not(
+        self, task: TaskRecord | None, task_id: str, unit: Unit | None, named: str | None
+    ) -> str:
+        if task is None:
+            return f"task {task_id!r} is not open"
+        if unit is None:
+            return f"unit {named!r} is unknown; name the unit as the action's value"
+        if unit.state == "off_duty":
+            return f"unit {unit.id!r} is off duty"
+        if unit.state == "on_site":
+            return f"unit {unit.id!r} is on site of {unit.task!r}"
+        if task.started_at is not None:
+            return f"a unit is on site of {task_id!r} already"
+        return ""
+
+
+def _refused(action: Action, now_ms: int, reason: str) -> Refusal:
+    return Refusal(action.subject, action.action, action.by, action.area, now_ms, reason)

@@ -1,0 +1,165 @@
+"""The dispatcher: events in, versions of allocations out; plans every few seconds.
+
+Pure and deterministic: the clock is a parameter, the same events in the same order give the same
+allocations with the same ids. Life of an allocation: docs/allocation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from civicstream.city import City
+from civicstream.errors import ConfigurationError
+from civicstream.roads import Places, RoadGraph, RoadSpeeds
+from civicstream.service_events import Action, Allocation, Task, Unit
+from streams.allocation.decisions import Decisions
+from streams.allocation.ledger import AdviceLedger, Ended
+from streams.allocation.policies import POLICIES
+from streams.allocation.proposing import propose
+from streams.allocation.rounds import place_of_task, prepare
+from streams.allocation.settings import DispatchSettings
+from streams.allocation.state import Book, Refusal, TaskRecord, UnitRecord
+
+__all__ = ["Dispatcher"]
+
+Floats = NDArray[np.float64]
+Out = list[Allocation | Refusal]
+
+URGENT = 1
+
+
+class Dispatcher:
+    """Knows units, tasks, standing allocations and the speeds on the roads."""
+
+    def __init__(
+        self,
+        city: City,
+        settings: DispatchSettings | None = None,
+        graph: RoadGraph | None = None,
+    ) -> None:
+        """Raise ConfigurationError for a policy that does not exist."""
+        self.settings = settings or DispatchSettings()
+        if self.settings.policy not in POLICIES:
+            raise ConfigurationError(
+                f"allocation.policy {self.settings.policy!r} does not exist; "
+                f"use one of {', '.join(POLICIES)}"
+            )
+        self.graph = graph or RoadGraph(city)
+        self.speeds = RoadSpeeds.free_flow(self.graph)
+        self.book = Book()
+        self._ledger = AdviceLedger(self.book, self.settings)
+        self._decisions = Decisions(self.book, self._ledger, self.settings)
+        self._places: dict[str, Places] = {}
+        self._planned_at: int | None = None
+        self._urgent = False
+        self._news = False
+        """Whether anything has happened that a plan could answer."""
+
+    def apply_speeds(self, now_kmh: Floats, ahead_kmh: Mapping[int, Floats]) -> None:
+        """Take present speeds [segments] and forecasts by minutes ahead; NaN where unknown."""
+        self.take_speeds(RoadSpeeds.of(self.graph, now_kmh, ahead_kmh))
+
+    def take_speeds(self, speeds: RoadSpeeds) -> None:
+        """Plan with these from now on."""
+        self.speeds = speeds
+        self._news = True
+
+    def apply(self, event: Unit | Task | Action, now_ms: int) -> Out:
+        """Take an event in and return what it changes at once."""
+        if isinstance(event, Unit):
+            return self._apply_unit(event, now_ms)
+        if isinstance(event, Task):
+            self._apply_task(event)
+            return []
+        self._news = True
+        return self._decisions.apply(event, now_ms)
+
+    def close_task(self, task: str, now_ms: int) -> Out:
+        """Forget a task that is no longer open; its standing allocation ends with it."""
+        record = self.book.tasks.get(task)
+        if record is None:
+            return []
+        advice = self.book.advice_of(task)
+        out: Out = []
+        if advice is not None:
+            ended: Ended = "completed" if record.started_at is not None else "withdrawn"
+            out.append(self._ledger.end(advice, ended, "system", now_ms, "the task was closed"))
+        del self.book.tasks[task]
+        self._places.pop(task, None)
+        self.book.touch("task", task)
+        self._news = True
+        return out
+
+    def tick(self, now_ms: int) -> Out:
+        """Plan if it is time to, or at once when an urgent task has come; else return nothing."""
+        due = (
+            self._planned_at is None
+            or now_ms - self._planned_at >= self.settings.plan_every_s * 1000
+        )
+        if not (self._urgent or due):
+            return []
+        out = self._ledger.expire(now_ms)
+        if not (self._news or self._urgent or out):
+            return out
+        return out + self.plan(now_ms)
+
+    def plan(self, now_ms: int) -> Out:
+        """Match open tasks and units now, and return the allocations that this changes."""
+        self._planned_at, self._urgent, self._news = now_ms, False, False
+        self._locate()
+        round_ = prepare(
+            self.book,
+            self.speeds,
+            self._places,
+            now_ms,
+            self.settings,
+            reconsiders=self.settings.policy == "optimal",
+        )
+        if not round_.tasks:
+            return []
+        plan = POLICIES[self.settings.policy](round_.problem, self.settings)
+        return propose(self.book, self._ledger, self.graph, round_, plan, now_ms, self.settings)
+
+    def changed(self) -> dict[str, bytes | None]:
+        """Return the state's items changed since the last call; None for those to be deleted."""
+        return self.book.changed()
+
+    def restore(self, items: dict[str, bytes]) -> None:
+        """Go on from the items of ``changed``; speeds come anew from the network."""
+        self.book.restore(items)
+        self._news = True
+
+    def _locate(self) -> None:
+        for id_, record in self.book.tasks.items():
+            if id_ not in self._places:
+                self._places[id_] = place_of_task(self.graph, record.task)
+
+    def _apply_task(self, task: Task) -> None:
+        record = self.book.tasks.get(task.id)
+        if record is None:
+            self.book.tasks[task.id] = TaskRecord(task)
+            self._urgent |= task.priority == URGENT
+        elif record.task == task:
+            return
+        else:
+            self._urgent |= task.priority == URGENT < record.task.priority
+            record.task = task
+            self._places.pop(task.id, None)
+        self.book.touch("task", task.id)
+        self._news = True
+
+    def _apply_unit(self, unit: Unit, now_ms: int) -> Out:
+        record = self.book.units.get(unit.id)
+        if record is None:
+            record = self.book.units[unit.id] = UnitRecord(unit)
+            self._news = True
+        elif unit.at < record.unit.at:
+            return []
+        before, record.unit = record.unit, unit
+        if unit.state != before.state or unit.task != before.task:
+            self._news = True
+        self.book.touch("unit", unit.id)
+        return self._ledger.follow(record, before, now_ms)

@@ -1,0 +1,169 @@
+"""One round of planning made of the book: which tasks, which units, and the ways between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from civicstream.roads import Places, RoadGraph, RoadSpeeds, Trips, find_trips
+from civicstream.service_events import Task
+from streams.allocation.problem import Problem
+from streams.allocation.settings import DispatchSettings
+from streams.allocation.state import Book, TaskRecord, UnitRecord
+
+__all__ = ["Round", "place_of_task", "prepare", "target_at"]
+
+_STILL_LEFT = 0.15
+"""A unit that works longer than usual is expected to need this share of the usual time more."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """The problem with the names of its rows and columns, and the ways it was made from."""
+
+    tasks: list[str]
+    units: list[str]
+    problem: Problem
+    trips: Trips
+
+
+def target_at(task: Task, settings: DispatchSettings) -> int:
+    """Return when a unit is to be there [ms]: by priority, and early enough for ``due_at``."""
+    return min(task.due_at, task.opened_at + round(settings.target_min[task.priority] * 60_000))
+
+
+def place_of_task(graph: RoadGraph, task: Task) -> Places:
+    """Return the task's place on the graph: on its segment where it names one, else the nearest."""
+    index = graph.city.segment_index.get(task.segment or "")
+    if index is None:
+        return graph.snap(np.array([[task.lon, task.lat]]))
+    return graph.on_segment(np.array([index]), np.array([0.5]))
+
+
+def prepare(
+    book: Book,
+    speeds: RoadSpeeds,
+    places: dict[str, Places],
+    now_ms: int,
+    settings: DispatchSettings,
+    *,
+    reconsiders: bool,
+) -> Round:
+    """Return this round; ``places`` holds the tasks' places by id.
+
+    Without ``reconsiders`` only tasks and units without a standing advice take part.
+    """
+    tasks = [t for t in sorted(book.tasks) if _is_open(book, book.tasks[t], now_ms)]
+    units = [u for u in sorted(book.units) if _is_on_duty(book.units[u], now_ms)]
+    if not reconsiders:
+        tasks = [t for t in tasks if book.advice_of(t) is None]
+        units = [
+            u
+            for u in units
+            if u not in book.advice_by_unit and book.units[u].unit.state != "on_site"
+        ]
+    # A unit that cannot take any of the tasks would only cost a search.
+    wanted = {book.tasks[t].task.skill for t in tasks}
+    able = [u for u in units if not wanted.isdisjoint(book.units[u].unit.skills)]
+    free_in = {u: _free_in_min(book, book.units[u], now_ms, settings) for u in able}
+    units = [u for u in able if free_in[u] < np.inf]
+    trips = find_trips(
+        speeds,
+        speeds.graph.snap(
+            np.array([[r.lon, r.lat] for r in (book.units[u].unit for u in units)]).reshape(-1, 2)
+        ),
+        Places.joined([places[t] for t in tasks]),
+    )
+    return Round(tasks, units, _problem(book, tasks, units, trips, now_ms, settings), trips)
+
+
+def _is_open(book: Book, record: TaskRecord, now_ms: int) -> bool:
+    advice = book.advice_of(record.task.id)
+    return (
+        not record.done
+        and record.started_at is None
+        and record.barred_until <= now_ms
+        and not (advice is not None and advice.pinned)
+    )
+
+
+def _is_on_duty(record: UnitRecord, now_ms: int) -> bool:
+    unit = record.unit
+    return unit.state != "off_duty" and unit.shift_end > now_ms and record.barred_until <= now_ms
+
+
+def _problem(
+    book: Book,
+    tasks: list[str],
+    units: list[str],
+    trips: Trips,
+    now_ms: int,
+    settings: DispatchSettings,
+) -> Problem:
+    task_records = [book.tasks[t] for t in tasks]
+    records = [book.units[u] for u in units]
+    skills = sorted({r.task.skill for r in task_records})
+    number = {name: i for i, name in enumerate(skills)}
+    has_skill = np.array([[s in r.unit.skills for s in skills] for r in records], np.bool_).reshape(
+        len(units), len(skills)
+    )
+    skill = np.array([number[r.task.skill] for r in task_records], np.intp)
+    work = np.array([r.task.work_s / 60 for r in task_records], np.float64)
+    travel = trips.seconds.T / 60
+    free_in = np.array([_free_in_min(book, r, now_ms, settings) for r in records], np.float64)
+    shift = np.array([(r.unit.shift_end - now_ms) / 60_000 for r in records], np.float64)
+    room = np.array([r.unit.capacity - r.unit.load for r in records], np.float64)
+    demand = np.array([r.task.demand for r in task_records], np.float64)
+    fits = (free_in + travel + work[:, None] <= shift) & (demand[:, None] <= room)
+    allowed = has_skill.T[skill] & fits & np.isfinite(travel) & np.isfinite(free_in)
+    column = {u: i for i, u in enumerate(units)}
+    current = np.full(len(tasks), -1, np.intp)
+    accepted = np.zeros(len(tasks), np.bool_)
+    for row, record in enumerate(task_records):
+        for unit, until in record.barred.items():
+            if until > now_ms and unit in column:
+                allowed[row, column[unit]] = False
+        advice = book.advice_of(tasks[row])
+        if advice is not None:
+            current[row] = column.get(advice.allocation.unit, -1)
+            if advice.allocation.state == "accepted" and current[row] >= 0:
+                # On its way already: a jam does not make it too late for its shift.
+                allowed[row, current[row]] |= np.isfinite(travel[row, current[row]])
+            accepted[row] = advice.allocation.state == "accepted"
+    weights = settings.priority_weight
+    return Problem(
+        allowed=allowed,
+        travel_min=travel,
+        free_in_min=free_in,
+        free_now=free_in == 0,
+        priority=np.array([r.task.priority for r in task_records], np.intp),
+        weight=np.array(
+            [weights[r.task.priority] * max(r.task.weight, 0.1) for r in task_records], np.float64
+        ),
+        due_in_min=np.array(
+            [(target_at(r.task, settings) - now_ms) / 60_000 for r in task_records], np.float64
+        ),
+        opened=np.array([r.task.opened_at for r in task_records], np.int64),
+        work_min=work,
+        skill=skill,
+        has_skill=has_skill,
+        current=current,
+        accepted=accepted,
+    )
+
+
+def _free_in_min(book: Book, record: UnitRecord, now_ms: int, settings: DispatchSettings) -> float:
+    """Return minutes until the unit can set off, infinite where that is not to be waited for."""
+    advice = book.advice_for_unit(record.unit.id)
+    if advice is not None and advice.pinned and record.on_site_since is None:
+        return float("inf")
+    if record.unit.state != "on_site":
+        return 0.0
+    task = book.tasks.get(record.unit.task or "")
+    if task is None or record.on_site_since is None:
+        return float("inf")
+    work = task.task.work_s / 60
+    spent = (now_ms - record.on_site_since) / 60_000
+    left = max(work - spent, _STILL_LEFT * work) + settings.free_safety_min
+    return left if left <= settings.look_ahead_min else float("inf")
