@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -20,7 +20,8 @@ from civicstream.topics import topic_name
 
 __all__ = ["KafkaRecord", "ReportOutput"]
 
-log = logging.getLogger(__name__)
+# While Kafka is away an attempt takes seconds; those that come meanwhile are refused at once.
+_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +42,47 @@ class ReportOutput:
         self._timeout_s = confirm_timeout_s
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
+        self._try_again_at = 0.0
 
     async def publish(self, records: Sequence[KafkaRecord]) -> None:
         """Return when Kafka has all of them; raise ServerUnavailable when not in time.
 
         What was not confirmed may have arrived all the same: sending it again must be harmless.
         """
-        await asyncio.to_thread(self._publish, records)
-
-    def _publish(self, records: Sequence[KafkaRecord]) -> None:
-        deadline = time.monotonic() + self._timeout_s
+        made: KafkaProducer | None = None
         try:
-            made = self._connected()
-            futures = [
-                made.send(
-                    topic_name(self._kafka.topic_prefix, record.topic),
-                    record.value,
-                    key=record.key,
-                    headers=record.headers,
-                )
-                for record in records
-            ]
-            for future in futures:
-                future.get(timeout=max(0.01, deadline - time.monotonic()))
-        except (KafkaError, OSError, ValueError) as error:
-            self._drop()
+            async with asyncio.timeout(self._timeout_s):
+                made = await asyncio.to_thread(self._connected)
+                sent = await asyncio.to_thread(self._send, made, records)
+                await asyncio.gather(*map(_confirmed, sent))
+        except (KafkaError, OSError, ValueError) as error:  # TimeoutError is an OSError
+            if made is not None:
+                await asyncio.to_thread(self._drop, made)
             raise ServerUnavailable(
                 f"Kafka at {self._kafka.bootstrap} has not confirmed in {self._timeout_s:g} s "
                 f"({type(error).__name__}: {error})"
             ) from error
 
+    def _send(self, made: KafkaProducer, records: Sequence[KafkaRecord]) -> list[Any]:
+        """Hand the records over; this waits for metadata, so it runs on a thread of its own."""
+        return [
+            made.send(
+                topic_name(self._kafka.topic_prefix, record.topic),
+                record.value,
+                key=record.key,
+                headers=record.headers,
+            )
+            for record in records
+        ]
+
     def _connected(self) -> KafkaProducer:
         with self._lock:
-            if self._producer is None:
-                timeout_ms = round(self._timeout_s * 1000)
+            if self._producer is not None:
+                return self._producer
+            if time.monotonic() < self._try_again_at:
+                raise ConnectionError("did not answer a moment ago")
+            timeout_ms = round(self._timeout_s * 1000)
+            try:
                 self._producer = producer(
                     self._kafka,
                     delivery_timeout_ms=timeout_ms,
@@ -84,20 +92,47 @@ class ReportOutput:
                     reconnect_backoff_max_ms=1_000,
                     metrics_enabled=False,
                 )
+            except BaseException:
+                self._try_again_at = time.monotonic() + _PAUSE_S
+                raise
             return self._producer
 
-    def _drop(self) -> None:
-        """Give the producer up: after a failure its sequence numbers may be of no use."""
+    def _drop(self, failed: KafkaProducer) -> None:
+        """Give a producer up: after a failure its sequence numbers may be of no use."""
         with self._lock:
-            dropped, self._producer = self._producer, None
-        if dropped is not None:
-            _close(dropped, timeout_s=1)
+            if self._producer is not failed:
+                return  # another report met the same failure
+            self._producer = None
+        _close(failed, timeout_s=1)
 
     def close(self) -> None:
+        """End the producer; what it still holds gets five seconds."""
         with self._lock:
             made, self._producer = self._producer, None
         if made is not None:
             _close(made, timeout_s=5)
+
+
+async def _confirmed(sent: Any) -> None:
+    """Wait for a record's outcome, which the producer's thread tells; raise KafkaError."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[None] = loop.create_future()
+
+    def settle(result: object) -> None:
+        if outcome.done():
+            return
+        if isinstance(result, BaseException):
+            outcome.set_exception(result)
+        else:
+            outcome.set_result(None)
+
+    def tell(result: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(settle, result)
+
+    sent.add_callback(tell)
+    sent.add_errback(tell)
+    await outcome
 
 
 def _close(made: KafkaProducer, timeout_s: float) -> None:

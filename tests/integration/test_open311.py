@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from georeport import GeoReport
 
 from civicstream.clock import now_ms
+from civicstream.embedded.processes import free_port
 from civicstream.kafka_clients import create_topics
 from civicstream.personal import Privacy
 from civicstream.service_events import Report
@@ -323,6 +325,34 @@ def test_what_kafka_has_not_confirmed_is_not_answered_as_taken(
     with feeds(kafka, tables, tmp_path) as front:
         assert front.post(EXAMPLE).status_code == 200
     published.wait_for(reports=1)
+
+
+def test_many_citizens_at_once_are_all_answered_and_each_report_is_there_once(
+    front: Front, published: Published
+) -> None:
+    def post(number: int) -> str:
+        answer = front.post(EXAMPLE | {"device_id": f"phone-{number}"})
+        assert answer.status_code == 200, answer.text
+        found: str = answer.json()[0]["service_request_id"]
+        return found
+
+    with ThreadPoolExecutor(16) as citizens:
+        ids = list(citizens.map(post, range(200)))
+    published.wait_for(reports=200, private=200)
+    assert sorted(report.id for report in published.reports) == sorted(ids)
+    assert {personal.report for personal in published.personal} == set(ids)
+
+
+def test_while_the_database_is_away_reading_is_answered_503_and_reports_are_taken(
+    kafka: KafkaSettings, published: Published, tmp_path: Path
+) -> None:
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with feeds(kafka, nowhere, tmp_path) as front:
+        answer = front.get("requests.xml")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert _xml(answer.text).findtext("error/code") == "503"
+        assert front.post(EXAMPLE).status_code == 200
+    published.wait_for(reports=1, private=1)
 
 
 def test_every_answer_carries_security_headers_and_errors_are_never_pages(front: Front) -> None:
