@@ -122,6 +122,11 @@ def build_features(
 
 def _hats(values: Floats32, knots: tuple[float, ...]) -> Floats32:
     """Return the hat functions of ``knots`` at ``values`` [n], flat beyond the ends: [n, k]."""
-    unit = np.eye(len(knots))
-    hats = [np.interp(values, knots, unit[i]) for i in range(len(knots))]
-    return np.stack(hats, axis=1).astype(np.float32)
+    at = np.array(knots, np.float32)
+    inside = np.clip(values, at[0], at[-1])[:, None]
+    hats = np.ones((len(values), len(at)), np.float32)
+    rising = (inside - at[:-1]) / np.diff(at)
+    hats[:, 1:] = rising
+    hats[:, :-1] = np.minimum(hats[:, :-1], 1 - rising)
+    clipped: Floats32 = np.clip(hats, 0, 1)
+    return clipped

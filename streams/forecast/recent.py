@@ -46,7 +46,8 @@ class RecentValues:
     @property
     def scale(self) -> Floats32:
         """Return what one unit of a relative value is, in the series' unit."""
-        floor = np.maximum(np.abs(self.level) * 0.05, 1e-3)
+        # The mean rises faster than the percentile where a road is empty at first.
+        floor = np.maximum(np.abs(self.level), 1e-3)
         scale = np.fmax(self.quantile, floor)
         return np.where(np.isnan(scale), np.float32(1), scale)
 

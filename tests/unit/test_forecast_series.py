@@ -54,15 +54,15 @@ def test_a_queue_that_travels_from_segment_to_segment_is_foreseen_where_it_arriv
     # Drops of speed start at the first segment at random times and reach each next one a
     # step later: no series tells its own future, but its neighbour does.
     random = np.random.default_rng(3)
-    sensors, rows = 8, 14 * DAY
+    sensors, rows = 8, 11 * DAY
     at_head = np.zeros(rows)
-    for start in random.choice(rows, 45, replace=False):
+    for start in random.choice(rows, 40, replace=False):
         at_head[start : start + 4] = 40.0
     values = np.stack([100 - np.roll(at_head, i) for i in range(sensors)], axis=1)
     values += random.normal(0, 0.5, values.shape)
     _, alone = run(values[:, 5:6])
     _, together = run(values)
-    last, lead = 8 * DAY, 2
+    last, lead = 7 * DAY, 2
 
     def error(made: list[SeriesForecast], series: int) -> float:
         found = [
@@ -127,13 +127,15 @@ def test_a_missing_value_is_carried_towards_what_is_usual_at_that_time() -> None
     assert abs(carried - truth) < abs(values[onset - 1, 0] - truth)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_no_pattern_of_missing_or_wild_values_breaks_a_forecast(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 25), "rows")
     cell = st.one_of(st.just(np.nan), st.floats(0, 1e6), st.just(0.0))
     values = np.array([[data.draw(cell) for _ in range(3)] for _ in range(rows)])
-    gaps = np.cumsum([data.draw(st.sampled_from([1, 1, 1, 2, 40, 5000])) for _ in range(rows)])
+    gaps = np.cumsum(
+        [data.draw(st.sampled_from([1, 1, 1, 1, 1, 2, 3, 40, 5000])) for _ in range(rows)]
+    )
     forecaster = SeriesForecaster(3, ForecastSettings())
     for step, row in zip(gaps.tolist(), values, strict=True):
         forecaster.observe(step, row)
