@@ -81,10 +81,12 @@ class SensorFaults:
         self,
         plan: SensorFaultPlan,
         sensors: Sensors,
+        reporting: NDArray[np.intp],
         start_ms: int,
         rng: np.random.Generator,
     ) -> None:
-        chosen = np.flatnonzero(rng.random(len(sensors)) < plan.share)
+        """``reporting`` are the sensors that the run simulates; others cannot break."""
+        chosen = reporting[rng.random(len(reporting)) < plan.share]
         self.broken = [_break(plan, sensors, int(i), start_ms, rng) for i in chosen.tolist()]
         self._row = np.full(len(sensors) + 1, -1, np.intp)
         self._row[chosen] = np.arange(len(chosen))

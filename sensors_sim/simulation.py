@@ -62,7 +62,7 @@ class Simulation:
         self._traits = rng.random((TRAITS, len(sensors)))
         self._faults = Faults(plan.faults, len(sensors), rng)
         self._broken = SensorFaults(
-            plan.sensor_faults, sensors, start_ms, np.random.default_rng([plan.seed, 0xB5])
+            plan.sensor_faults, sensors, chosen, start_ms, np.random.default_rng([plan.seed, 0xB5])
         )
         self._detectors = Detectors(city) if "traffic" in plan.kinds else None
         self._roads = (
