@@ -164,7 +164,7 @@ class IncidentDetector:
         age_s = np.frombuffer(snapshot.age_s, np.uint16).astype(np.int64)
         latest.at = np.where(age_s < 65_535, self.last_end - age_s * 1000, 0)
         state[:] = array(snapshot.segment_state, state.shape)
-        self.use_pairs(latest.at > self.last_end - REPORTING_MS)
+        self.use_pairs(latest.at > max(self.last_end - REPORTING_MS, 0))
         key = np.frombuffer(snapshot.pair_key, np.int64)
         if not np.array_equal(key, self.pairs.key):
             raise ConfigurationError(

@@ -11,6 +11,7 @@ window to window (Page's CUSUM). Formulas: docs/traffic.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,7 @@ class QueueDischargeSettings:
     one_slow: float = 7.0
     """What the speed of one detector can say at most in all, until the next one is slow too."""
     suspect: float = 5.0
-    confirm: float = 12.0
-    confirm_long: float = 12.0
-    """The same where two detectors upstream are slow."""
+    confirm: float = 13.0
     least: float = 4.0
     """What the flow must say for an incident to be suspected or confirmed."""
     least_speed: float = 4.0
@@ -52,7 +51,7 @@ class QueueDischargeSettings:
     """What the flow must say in the window that confirms: a wave is over before it is proven."""
     hold: float = 2.0
     """What the flow must say to keep an incident open; slow traffic alone may be another queue."""
-    lasting_loss: float = 7.0
+    lasting_loss: float = 8.0
     """Flow that was lost for three windows at least; speed need not have changed much then."""
     most: float = 12.0
     """Where each sum is cut, so that the end is found about as fast as the beginning."""
@@ -72,6 +71,8 @@ _CRAWL = 0.1
 """Differences of less than this share of free flow are stop and go."""
 _DAYS_DIFFER = 0.35
 """Standard deviation of the logarithm of speed at the same time from day to day."""
+_WITNESSES_DIFFER = 0.2
+"""So much more than the weaker of two witnesses may be believed."""
 _RAMPS = 1.5
 """So much more may pass downstream of an on-ramp."""
 _QUEUED = 0.6
@@ -110,7 +111,7 @@ class QueueDischarge:
         begins = (before <= 0) & (total > 0)
         state[begins, _FLOW_BEFORE] = self.recent.flow[view.pairs.downstream[begins]]
         state[:, _AGE] = np.where(total > 0, state[:, _AGE] + view.elapsed_min, 0.0)
-        enough = total >= np.where(longer, s.confirm_long, s.confirm)
+        enough = total >= s.confirm
         lost_now = said[_FLOW] > s.lost_now
         confirmed = (
             lost_now
@@ -158,17 +159,18 @@ class QueueDischarge:
 
     def _lost_flow(self, view: View, further: Indices, slowing: Floats) -> Floats:
         """Return [p] the nats for a third of the flow being lost between the detectors."""
-        s, (u, d) = self.settings, (view.pairs.upstream, view.pairs.downstream)
+        s, (u, d), pairs = self.settings, (view.pairs.upstream, view.pairs.downstream), view.pairs
         loss, variance = self.recent.flow_loss(view)
-        # The weaker of two witnesses: one that miscounts does not make an incident.
+        # The weaker of two witnesses counts: one that miscounts does not make an incident.
+        lost, noise = _mean_loss(loss, variance, [d, further])
         second = np.where(np.isnan(loss[further]), loss[d], loss[further])
-        lost = np.minimum((loss[d] + second) / 2, np.minimum(loss[d], second) + 0.2)
-        alone = (further == d) | np.isnan(loss[further])
-        noise = np.where(alone, variance[d], (variance[d] + variance[further]) / 4)
+        lost = np.minimum(lost, np.minimum(loss[d], second) + _WITNESSES_DIFFER)
         # While the queue has not come, less traffic upstream explains less downstream.
         coming = slowing < s.lost_share / 2
-        lost = np.where(coming, lost - loss[u], lost)
-        noise = np.where(coming, noise + variance[u], noise)
+        above = np.where(pairs.previous_pair >= 0, u[pairs.previous_pair], u)
+        less, less_noise = _mean_loss(loss, variance, [u, above])
+        lost = np.where(coming, lost - less, lost)
+        noise = np.where(coming, noise + less_noise, noise)
         nats: Floats = s.lost_share / noise * (lost - s.lost_share / 2)
         # In a queue as many are counted as pass its head. Who counts less and says that it is
         # slow, while as many pass further down as before, is broken.
@@ -259,3 +261,14 @@ class QueueDischarge:
         following = pairs.next_pair[evidence]
         doubtful[pairs.downstream[following[following >= 0]]] = True
         self.recent.learn(view, doubtful)
+
+
+def _mean_loss(loss: Floats, variance: Floats, detectors: list[Indices]) -> tuple[Floats, Floats]:
+    """Return [p] the mean loss over distinct detectors, and its variance; NaN: the first's is."""
+    total, noise, count = loss[detectors[0]], variance[detectors[0]], 1.0
+    for before, detector in pairwise(detectors):
+        counts = (detector != before) & ~np.isnan(loss[detector])
+        total = total + np.where(counts, loss[detector], 0.0)
+        noise = noise + np.where(counts, variance[detector], 0.0)
+        count = count + counts
+    return total / count, noise / count**2

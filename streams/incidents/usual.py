@@ -81,7 +81,8 @@ class UsualTraffic:
                 # As precise as it is dumped: who goes on and who comes back have the same.
                 old[known] = (start + weight[known] * (mean - start)).astype(np.float16)
             days[enough] = np.minimum(days[enough] + 1, _REMEMBERED)
-            self._changed.add((kind, number))
+            if enough.any():
+                self._changed.add((kind, number))
         self.sums[:] = 0
 
     def dump(self) -> dict[str, bytes]:

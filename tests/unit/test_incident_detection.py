@@ -92,7 +92,7 @@ def test_a_fall_of_demand_everywhere_is_no_incident(seed: int) -> None:
     for _ in range(30):
         road.flow *= 0.95
         versions += told(detector, [road.window()])
-    assert versions == []
+    assert [v for v in versions if v.state == "confirmed"] == []
 
 
 @pytest.mark.parametrize("seed", range(5))
