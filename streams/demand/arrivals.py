@@ -33,8 +33,8 @@ _BASE_KEEP = 0.5 ** (1 / (28 * 24))
 """Per hour: what was four weeks ago counts half."""
 _LEAN_H = 24.0
 """Hours of an area's own that count as much as the mean of all areas."""
-_FIRST_RATE, _FIRST_H = 0.02, 24.0
-"""Before anything came: about one task in two days."""
+_FIRST_RATE, _FIRST_H = 0.002, 24.0
+"""Before anything came: a task in three weeks, believed as much as one day's experience."""
 _ACTIVITY_KEEP = float(np.exp(-1 / 3))
 """Per hour: a storm is seen in the last three hours."""
 _ACTIVITY_LEAN = 3.0
@@ -115,15 +115,17 @@ class ArrivalModel:
 
     def _judge(self, came: Floats) -> None:
         """Learn from the forecasts for this hour how far what came scatters around them."""
-        for ahead, made in enumerate(reversed(self.made)):
-            mean = made[:, :, ahead]
-            interval = self._interval(np.nan_to_num(mean)[:, :, None], [ahead])
-            outside = interval.outside(came[:, :, None])[:, :, 0]
-            # Where hardly anything is expected every interval is 0..0 and teaches nothing.
-            telling = np.minimum(np.nan_to_num(mean), 1.0)
-            off = (telling * (outside - 0.2)).sum(axis=0) / np.maximum(telling.sum(axis=0), 1.0)
-            steered = self.dispersion[:, ahead] * np.exp(_STEERING * off / 0.8)
-            self.dispersion[:, ahead] = np.clip(steered, _LEAST_DISPERSION, _MOST_DISPERSION)
+        ahead = list(range(len(self.made)))
+        if not ahead:
+            return
+        mean = np.stack([self.made[-1 - a][:, :, a] for a in ahead], axis=2)
+        known = np.nan_to_num(mean)
+        outside = self._interval(known, ahead).outside(came[:, :, None])
+        # Where hardly anything is expected every interval is 0..0 and teaches nothing.
+        telling = np.minimum(known, 1.0)
+        off = (telling * (outside - 0.2)).sum(axis=0) / np.maximum(telling.sum(axis=0), 1.0)
+        steered = self.dispersion[:, ahead] * np.exp(_STEERING * off / 0.8)
+        self.dispersion[:, ahead] = np.clip(steered, _LEAST_DISPERSION, _MOST_DISPERSION)
 
     def _interval(self, mean: Floats, ahead: list[int]) -> CountInterval:
         """Return the interval of means [areas, services, hours] that are so many hours ahead."""

@@ -97,11 +97,7 @@ class BinForecaster:
             rows = newest.rows[judged]
             start = (made_at[judged] + offset_ms).astype(np.float64)
             hours = self._clock.show(local[judged].astype(np.float64)) - self._clock.show(start)
-            made = Filling(
-                *(state[f"made_{name}"][rows] for name in ("level", "rate")),
-                *(state[f"made_{name}"][rows] for name in ("p_level", "p_both", "p_rate")),
-                np.ones(len(rows)),
-            )
+            made = Filling.of(state, rows, "made_", np.ones(len(rows)))
             variance = made.deviation(hours) ** 2 + state["noise"][rows]
             error = np.minimum((level[judged] - made.mean(hours)) ** 2 / variance, 25.0)
             pace = np.maximum(0.07, 1 / (state["checks"][rows] + 8))
@@ -142,12 +138,7 @@ class BinForecaster:
 
     def _crossing(self, rows: Rows) -> Crossing:
         state = self._rows.state
-        now = Filling(
-            state["level"][rows],
-            np.maximum(state["rate"][rows], 0.0),
-            *(state[name][rows] for name in ("p_level", "p_both", "p_rate")),
-            np.sqrt(state["scale2"][rows]),
-        )
+        now = Filling.of(state, rows, "", np.sqrt(state["scale2"][rows]))
         return first_passage(now, self._full_level, _HORIZON_H)
 
     def _after(self, rows: Rows, hours: Floats, offset_ms: int) -> Floats:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.demand.filling import process_noise
+from streams.health.sensor_table import SensorTable
 
 __all__ = ["Crossing", "Filling", "first_passage"]
 
@@ -33,6 +34,14 @@ class Filling:
     p_rate: Floats
     scale: Floats
     """Factor on the standard deviations that past forecasts have earned."""
+
+    @classmethod
+    def of(cls, state: SensorTable, rows: NDArray[np.intp], prefix: str, scale: Floats) -> Filling:
+        """Return the state of some rows, from the columns whose names begin with ``prefix``."""
+        level, rate, p_level, p_both, p_rate = (
+            state[prefix + name][rows] for name in ("level", "rate", "p_level", "p_both", "p_rate")
+        )
+        return cls(level, np.maximum(rate, 0.0), p_level, p_both, p_rate, scale)
 
     def mean(self, hours: Floats) -> Floats:
         return self.level + self.rate * hours

@@ -60,13 +60,14 @@ class FillClock:
         """Return what the clock shows [h] at some times."""
         week, rest = np.divmod(local_ms / HOUR_MS, _WEEK_H)
         marks = self._marks()
-        return week * marks[-1] + np.interp(rest, np.arange(_WEEK_H + 1), marks)
+        return np.asarray(week * marks[-1] + np.interp(rest, np.arange(_WEEK_H + 1), marks))
 
     def when(self, shown: Floats) -> Floats:
         """Return the times [ms] at which the clock shows so many hours; NaN stays NaN."""
         marks = self._marks()
         week, rest = np.divmod(shown, marks[-1])
-        return (week * _WEEK_H + np.interp(rest, marks, np.arange(_WEEK_H + 1))) * HOUR_MS
+        hours = week * _WEEK_H + np.interp(rest, marks, np.arange(_WEEK_H + 1))
+        return np.asarray(hours * HOUR_MS)
 
     def _marks(self) -> Floats:
         """Return what the clock shows at each hour of a week from its first: float64[169]."""

@@ -67,7 +67,7 @@ def _counted(mean: Floats, spread: Floats) -> Floats:
     step = mean / (1 + mean * spread)
     total = np.zeros_like(mean)
     found = np.zeros((4, len(mean)))
-    left = np.arange(len(mean))
+    left: NDArray[np.intp] = np.arange(len(mean))
     k = 0
     while len(left):
         before, total = total, total + probability
@@ -78,9 +78,8 @@ def _counted(mean: Floats, spread: Floats) -> Floats:
             found[row, left[here]], found[row + 2, left[here]] = k, share[here]
         more = total < 0.9
         probability = probability * step * (1 + k * spread) / (k + 1)
-        left, probability, step, spread, total = (
-            a[more] for a in (left, probability, step, spread, total)
-        )
+        left = left[more]
+        probability, step, spread, total = (a[more] for a in (probability, step, spread, total))
         k += 1
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -27,10 +27,11 @@ class OpenTask(msgspec.Struct, array_like=True, frozen=True):
     due_at: int
 
 
-class Totals(NamedTuple):
+@dataclass(frozen=True)
+class Totals:
     """[areas, services]"""
 
-    count: Floats
+    number: Floats
     weighted: Floats
 
 
@@ -78,12 +79,14 @@ class OpenTasks:
         A task counts weight · 2^(3 - priority) · (1 + age / target), the last at most 4: one
         report of normal priority counts 1 when it comes and 2 at its target.
         """
-        area, service, priority, weight, opened, due = self._columns[:, self._columns[0] >= 0]
+        columns = self._columns[:, self._columns[0] >= 0]
+        # In an order that does not depend on their rows: sums then are the same to the last bit.
+        area, service, priority, weight, opened, due = columns[:, np.lexsort(columns)]
         cell = (area * services + service).astype(np.intp)
         age = np.maximum(now_ms - opened, 0) / np.maximum(due - opened, 1.0)
         urgency = weight * 2.0 ** (3 - priority) * (1 + np.minimum(age, _MOST_LATE))
         shape = (areas, services)
         return Totals(
             np.bincount(cell, minlength=areas * services).reshape(shape).astype(np.float64),
-            np.bincount(cell, urgency, minlength=areas * services).reshape(shape),
+            np.asarray(np.bincount(cell, urgency, minlength=areas * services).reshape(shape)),
         )

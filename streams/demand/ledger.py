@@ -1,0 +1,155 @@
+"""The state of the demand desk as items by key, and which of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.demand.arrivals import ArrivalModel
+from streams.demand.fleet import Fleet, UnitRecord
+from streams.demand.model_state import dump_learned, put_learned
+from streams.demand.tasks import OpenTask
+
+__all__ = ["Clock", "DemandLedger", "Present", "Restored"]
+
+T = TypeVar("T")
+
+_CLOCK = "clock"
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Clock(msgspec.Struct, array_like=True):
+    """The areas in the order of all arrays, and how far time has come."""
+
+    areas: list[str]
+    minute: int
+    hour: int | None
+
+
+class Present(msgspec.Struct, array_like=True):
+    """Of one service, by area: what came in the present hour, and what was told last."""
+
+    came: list[float]
+    told_at: list[int]
+    told_open: list[float]
+
+
+@dataclass
+class Restored:
+    """What items say, except what the model learned."""
+
+    areas: list[str] = field(default_factory=list)
+    minute: int = 0
+    hour: int | None = None
+    now: dict[int, Present] = field(default_factory=dict)
+    tasks: dict[str, OpenTask] = field(default_factory=dict)
+    units: dict[str, UnitRecord] = field(default_factory=dict)
+
+
+class DemandLedger:
+    """Keys: ``clock``, ``now/<service>``, ``learned/<service>``, ``task/<key>``, ``unit/<id>``."""
+
+    def __init__(self, services: list[str]) -> None:
+        self._services = services
+        self._codes = {code: i for i, code in enumerate(services)}
+        self._tasks: dict[str, OpenTask | None] = {}
+        self._now: set[int] = set()
+        self._learned = False
+        self._clock = False
+
+    def open_task(self, key: str, task: OpenTask) -> None:
+        self._tasks[key] = task
+
+    def close_task(self, key: str) -> None:
+        self._tasks[key] = None
+
+    def touch_now(self, *services: int) -> None:
+        self._now.update(services)
+
+    def touch_learned(self) -> None:
+        """Note that an hour was closed: everything of every service changed."""
+        self._learned = True
+        self._now.update(range(len(self._services)))
+
+    def touch_clock(self) -> None:
+        self._clock = True
+
+    def changed(
+        self,
+        model: ArrivalModel,
+        fleet: Fleet,
+        now: Mapping[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
+        clock: tuple[list[str], int, int | None],
+    ) -> dict[str, bytes | None]:
+        """Return the items that changed since the last call; None: drop that key."""
+        items: dict[str, bytes | None] = {}
+        if self._clock:
+            items[_CLOCK] = _encode(Clock(*clock))
+        for service in sorted(self._now):
+            present = Present(*(column.tolist() for column in now[service]))
+            items[f"now/{self._services[service]}"] = _encode(present)
+        if self._learned:
+            for service, code in enumerate(self._services):
+                items[f"learned/{code}"] = dump_learned(model, service)
+        for key, task in sorted(self._tasks.items()):
+            items[f"task/{key}"] = None if task is None else _encode(task)
+        for unit in sorted(fleet.changed):
+            record = fleet.units.get(unit)
+            items[f"unit/{unit}"] = None if record is None else _encode(record)
+        self.forget_changes(fleet)
+        return items
+
+    def forget_changes(self, fleet: Fleet) -> None:
+        self._tasks.clear()
+        self._now.clear()
+        self._learned = self._clock = False
+        fleet.changed.clear()
+
+    def read(self, items: Mapping[str, bytes]) -> Restored:
+        """Return what the items say; ValueError for what is none, naming the key."""
+        state = Restored()
+        for key, data in items.items():
+            name, _, rest = key.partition("/")
+            match name:
+                case "clock":
+                    clock = _decoded(key, data, Clock)
+                    state.areas, state.minute, state.hour = clock.areas, clock.minute, clock.hour
+                case "now":
+                    if rest in self._codes:
+                        state.now[self._codes[rest]] = _decoded(key, data, Present)
+                case "task":
+                    state.tasks[rest] = _decoded(key, data, OpenTask)
+                case "unit":
+                    state.units[rest] = _decoded(key, data, UnitRecord)
+                case "learned":
+                    pass
+                case _:
+                    raise ValueError(f"demand state {key!r}: no such kind of item; leave it out")
+        return state
+
+    def put_learned(
+        self, model: ArrivalModel, items: Mapping[str, bytes], rows: NDArray[np.intp]
+    ) -> None:
+        """Put back what the model learned; ``rows`` are those of the areas of the clock."""
+        for service, code in enumerate(self._services):
+            data = items.get(f"learned/{code}")
+            if data is None:
+                continue
+            try:
+                put_learned(model, service, data, rows)
+            except ValueError as error:
+                raise ValueError(f"demand state 'learned/{code}': {error}; leave it out") from error
+
+
+def _decoded(key: str, data: bytes, as_type: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(data, type=as_type)
+    except msgspec.MsgspecError as error:
+        raise ValueError(
+            f"demand state {key!r}: {len(data)} bytes do not decode ({error}); leave it out"
+        ) from error
