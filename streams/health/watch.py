@@ -248,13 +248,19 @@ class SensorWatch:
 
     def dump_all(self, areas: Sequence[str] | None = None) -> dict[str, bytes]:
         """Return the fast states of ``areas``, or of all; in one go it costs a tenth."""
-        columns = {c.name: self._table[c.name] for c in _COLUMNS if not c.slow}
-        return self._packed(columns, self.areas if areas is None else list(areas))
+        return self._packed(self._columns(slow=False), self.areas if areas is None else list(areas))
 
     def dump_profile(self, area: str) -> bytes:
         """Return what was learned of an area's sensors: to be written now and then."""
-        columns = {c.name: self._table[c.name] for c in _COLUMNS if c.slow}
+        columns = self._columns(slow=True)
         return self._packed(columns | self._series.arrays(len(self._table)), [area])[area]
+
+    def _columns(self, *, slow: bool) -> dict[str, NDArray[np.generic]]:
+        """Return the columns to store; those in which nothing happened yet go without saying."""
+        chosen = [c for c in _COLUMNS if c.slow is slow]
+        return {
+            c.name: self._table[c.name] for c in chosen if (self._table[c.name] != c.fill).any()
+        }
 
     def _packed(
         self, columns: dict[str, NDArray[np.generic]], areas: list[str]
