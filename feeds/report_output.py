@@ -59,8 +59,8 @@ class ReportOutput:
             if made is not None:
                 await asyncio.to_thread(self._drop, made)
             raise ServerUnavailable(
-                f"Kafka at {self._kafka.bootstrap} has not confirmed in {self._timeout_s:g} s "
-                f"({type(error).__name__}: {error})"
+                f"Kafka at {self._kafka.bootstrap} takes no records "
+                f"({str(error) or type(error).__name__})"
             ) from error
 
     def _send(self, made: KafkaProducer, records: Sequence[KafkaRecord]) -> list[Any]:

@@ -53,6 +53,15 @@ class ReportStore:
     async def open(self) -> None:
         await self._pool.open()
 
+    async def answers(self) -> bool:
+        """Return whether the database answers within two seconds."""
+        try:
+            async with self._pool.connection(timeout=2) as connection:
+                await connection.execute("SELECT 1")
+        except (psycopg.OperationalError, PoolTimeout):
+            return False
+        return True
+
     async def close(self) -> None:
         await self._pool.close()
 

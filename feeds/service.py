@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.2
+_SAY_AGAIN_S = 10.0
 # A request that is still open at the end has waited for Kafka longer than its own time limit.
 _FAREWELL_S = 15
 
@@ -61,7 +64,19 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     Raise ConfigurationError before serving for a wrong file or an address in use.
     """
     stop = stop or stop_on_signals()
+    _hush_libraries()
     asyncio.run(_serve(settings, stop))
+
+
+def _hush_libraries() -> None:
+    """Unless verbose: of each attempt to connect again the libraries write lines of their own.
+
+    One line of ours, every ten seconds, says what is away.
+    """
+    if logging.getLogger("kafka").isEnabledFor(logging.INFO):  # only when verbose
+        return
+    for name in ("kafka.net", "kafka.cluster", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 async def _serve(settings: Settings, stop: threading.Event) -> None:
@@ -128,14 +143,31 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror}); set CIVICSTREAM_FEEDS__HOST "
-            "and __PORT to a free address of this machine"
+            f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); set "
+            "CIVICSTREAM_FEEDS__HOST and __PORT to a free address of this machine"
         ) from error
 
 
 async def _report(parts: _Parts) -> None:
-    """Publish the ledger every second, for as long as Kafka takes it."""
+    """Publish the ledger every second, and say it while Kafka or the database is away."""
+    complained_at = -_SAY_AGAIN_S
     while True:
-        with contextlib.suppress(ServerUnavailable):
-            await parts.output.publish([parts.ledger.record(now_ms())])
+        away = await _away(parts)
+        if away and time.monotonic() - complained_at >= _SAY_AGAIN_S:
+            log.warning("waiting: %s", "; ".join(away))
+            complained_at = time.monotonic()
+        elif not away and complained_at > 0:
+            log.info("Kafka and the database answer again")
+            complained_at = -_SAY_AGAIN_S
         await asyncio.sleep(_REPORT_EVERY_S)
+
+
+async def _away(parts: _Parts) -> list[str]:
+    found = []
+    try:
+        await parts.output.publish([parts.ledger.record(now_ms())])
+    except ServerUnavailable as error:
+        found.append(str(error))
+    if not await parts.store.answers():
+        found.append("the database does not answer; requests cannot be read")
+    return found

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -353,6 +357,25 @@ def test_while_the_database_is_away_reading_is_answered_503_and_reports_are_take
         assert _xml(answer.text).findtext("error/code") == "503"
         assert front.post(EXAMPLE).status_code == 200
     published.wait_for(reports=1, private=1)
+
+
+def test_the_commands_of_the_docs_post_a_report_and_find_it(front: Front, tables: str) -> None:
+    """The two curl commands as docs/reports.md has them, with this server's address and key."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    text = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^curl (?:.*\\\n)*.*$", text, re.MULTILINE)
+    assert len(commands) == 2
+    said = []
+    for command in commands:
+        here = command.replace("http://127.0.0.1:8311/open311/v2", front.url)
+        asked = ["bash", "-c", f"{here.replace('curl', 'curl --noproxy 127.0.0.1 -s')}"]
+        done = subprocess.run(
+            asked, env=os.environ | {"KEY": API_KEY}, capture_output=True, check=True, timeout=30
+        )
+        said.append(json.loads(done.stdout))
+    assert len(said[0][0]["service_request_id"]) == 32
+    assert said[1] == []  # no sink runs here
 
 
 def test_every_answer_carries_security_headers_and_errors_are_never_pages(front: Front) -> None:
