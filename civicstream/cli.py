@@ -5,6 +5,7 @@ Parts are imported only when their command runs, so one part's libraries never s
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -68,6 +69,8 @@ def gateway(config: Config = None, verbose: Verbose = False) -> None:
 def worker(config: Config = None, verbose: Verbose = False) -> None:
     """Turn readings into windowed results (Faust)."""
     settings = _start("worker", config, verbose)
+    # Before numpy is imported: many small matrices are solved faster by one thread than by all.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from streams.service import run
 
     run(settings)
@@ -224,20 +227,41 @@ def ledger(
 
 
 @app.command()
+def forget(
+    pseudonym: Annotated[str, typer.Argument(help="The reporter: 32 hexadecimal digits.")],
+    by: Annotated[str | None, typer.Option(help="Who decided it; else the user's name.")] = None,
+    config: Config = None,
+) -> None:
+    """Erase what is known of a citizen as a person; their reports stay, of nobody."""
+    settings = _start("forget", config, verbose=False)
+    from sinks.forgetting import forget as run
+
+    typer.echo(run(settings, pseudonym, by=by).summary())
+
+
+@app.command()
 def truth(
     folder: Annotated[Path, typer.Argument(help="What `simulate --truth` writes.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     print_only: Annotated[
         bool, typer.Option("--print-only", help="Write no tables: needs no owner's rights.")
     ] = False,
+    every: Annotated[
+        float | None, typer.Option(min=1, help="Do so again every so many seconds.")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Hold what was detected against what the simulator says happened (simulation only)."""
     settings = _start("truth", config, verbose=False)
     import msgspec
 
-    from sinks.truth import compare, show
+    from sinks.truth import compare, keep_comparing, show
 
+    if every is not None:
+        from civicstream.stopping import stop_on_signals
+
+        keep_comparing(settings, folder, every, stop_on_signals())
+        return
     found = compare(settings, folder, write=not print_only)
     if as_json:
         typer.echo(msgspec.json.encode(found))

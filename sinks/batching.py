@@ -10,35 +10,24 @@ import msgspec
 
 from civicstream.errors import CorruptFrame, DataError
 from civicstream.events import (
-    Anomaly,
     DeadLetter,
     EnvironmentResult,
-    Incident,
-    SensorHealth,
     TrafficForecast,
     TrafficResult,
 )
 from civicstream.frames import Frame, FrameHeaders, decode
 from civicstream.kinds import KINDS
 from civicstream.topics import frames_topic, topic_name
+from sinks.event_tables import EVENTS
 from sinks.intelligence import forecast_fault
 from sinks.letters import StoredLetter, corrupt_record
+from sinks.personal_records import Arrived, decode_personal
 from sinks.records import KafkaRecord, Place
 
 __all__ = ["Batch", "LateFrame", "RawFrame", "Routes"]
 
 
 _Event = TypeVar("_Event", bound=msgspec.Struct)
-
-_EVENTS: dict[str, type[msgspec.Struct]] = {
-    "results.traffic": TrafficResult,
-    "results.environment": EnvironmentResult,
-    "incidents": Incident,
-    "forecasts": TrafficForecast,
-    "health": SensorHealth,
-    "anomalies": Anomaly,
-}
-"""What the topics with one JSON event a record hold."""
 
 _INT8_END = 2**63
 _INT4_END = 2**31
@@ -69,13 +58,14 @@ class Routes:
 
     def __init__(self, prefix: str) -> None:
         self.kind_of = {topic_name(prefix, frames_topic(kind)): kind for kind in KINDS}
-        self.event_of = {topic_name(prefix, name): event for name, event in _EVENTS.items()}
+        self.event_of = {topic_name(prefix, name): event for name, event in EVENTS.items()}
         self.late = topic_name(prefix, "late")
+        self.personal = topic_name(prefix, "private")
         self.dead_letters = topic_name(prefix, "deadletter")
 
     @property
     def topics(self) -> list[str]:
-        return [*self.kind_of, *self.event_of, self.late, self.dead_letters]
+        return [*self.kind_of, *self.event_of, self.late, self.personal, self.dead_letters]
 
 
 @dataclass
@@ -90,7 +80,8 @@ class Batch:
     environment: list[EnvironmentResult] = field(default_factory=list)
     forecasts: list[TrafficForecast] = field(default_factory=list)
     histories: dict[type[msgspec.Struct], list[msgspec.Struct]] = field(default_factory=dict)
-    """Incidents, changes of health and anomalies: a row each."""
+    """Incidents, reports, cases and others: a row each."""
+    personal: list[Arrived] = field(default_factory=list)
     letters: list[StoredLetter] = field(default_factory=list)
     rejected: list[DeadLetter] = field(default_factory=list)
     """What this sink itself could not read."""
@@ -104,16 +95,22 @@ class Batch:
             try:
                 self._add(record)
             except DataError as error:
-                self.rejected.append(corrupt_record(record, error, self.instance, now_ms))
+                secret = record.place.topic == self.routes.personal
+                self.rejected.append(
+                    corrupt_record(record, error, self.instance, now_ms, withhold=secret)
+                )
                 self.rows += 1
             self.next[record.place] = record.offset + 1
             self.records += 1
 
     def _add(self, record: KafkaRecord) -> None:
         topic, routes = record.place.topic, self.routes
-        if record.value is None:
+        if topic == routes.personal:
+            self.personal.append((decode_personal(record), record))
+            self.rows += 1
+        elif record.value is None:
             raise CorruptFrame("empty_record", "the record has no value")
-        if topic in routes.kind_of:
+        elif topic in routes.kind_of:
             self._add_frame(record, routes.kind_of[topic], record.value)
         elif topic in routes.event_of:
             self._add_event(_from_json(record.value, routes.event_of[topic]))

@@ -96,7 +96,12 @@ class Intake:
             raise ServerUnavailable(f"Kafka: {error!r}") from error
         return [
             KafkaRecord(
-                Place(r.topic, r.partition), r.offset, r.timestamp, list(r.headers), r.value
+                Place(r.topic, r.partition),
+                r.offset,
+                r.timestamp,
+                list(r.headers),
+                r.value,
+                r.key,
             )
             for records in polled.values()
             for r in records

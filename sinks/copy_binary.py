@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 __all__ = ["HEADER", "TRAILER", "ColumnType", "copy_buffer", "integers", "representable"]
 
-ColumnType = Literal["int4", "int8", "float8", "timestamptz", "text"]
-"""``timestamptz`` takes int64 epoch milliseconds, ``text`` a sequence of str or None, the
-numbers take arrays; NaN in a float array is null, also where it goes into an integer column."""
+ColumnType = Literal["int4", "int8", "float8", "timestamptz", "text", "jsonb"]
+"""``timestamptz`` takes int64 epoch milliseconds, ``text`` a sequence of str or None, ``jsonb``
+the same with JSON in it, the numbers take arrays; NaN in a float array is null, also where it goes
+into an integer column."""
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -30,6 +31,8 @@ _PG_EPOCH_MS = 946_684_800_000  # 2000-01-01 UTC
 _LAST_TS_MS = 9_224_318_015_999_999
 _FIRST_TS_MS = -210_866_803_200_000
 _INT32 = np.iinfo(np.int32)
+_JSONB_VERSION = b"\x01"
+"""Comes before the text: jsonb_recv in PostgreSQL's jsonb.c."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def _kept(shape: tuple[int, ...], ragged: list[tuple[int, _Field]]) -> NDArray[n
 def _field(column_type: ColumnType, values: NDArray[Any] | Sequence[str | None]) -> _Field:
     if column_type == "text":
         return _text_field(values)  # type: ignore[arg-type]
+    if column_type == "jsonb":
+        return _text_field(values, _JSONB_VERSION)  # type: ignore[arg-type]
     numbers = np.asarray(values)
     if not representable(column_type, numbers).all():
         bad = numbers[~representable(column_type, numbers)][0]
@@ -113,8 +118,8 @@ def _field(column_type: ColumnType, values: NDArray[Any] | Sequence[str | None])
     return _Field(wire.view(np.uint8).reshape(len(wire), size), length)
 
 
-def _text_field(values: Sequence[str | None]) -> _Field:
-    encoded = [b"" if value is None else value.encode() for value in values]
+def _text_field(values: Sequence[str | None], prefix: bytes = b"") -> _Field:
+    encoded = [b"" if value is None else prefix + value.encode() for value in values]
     length = np.fromiter(map(len, encoded), np.int32, count=len(encoded))
     size = int(length.max()) if len(length) else 0
     if size:

@@ -105,9 +105,15 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def corrupt_record(record: KafkaRecord, error: DataError, instance: str, now_ms: int) -> DeadLetter:
-    """Return the dead letter for a record that cannot be read."""
+def corrupt_record(
+    record: KafkaRecord, error: DataError, instance: str, now_ms: int, *, withhold: bool = False
+) -> DeadLetter:
+    """Return the dead letter for a record that cannot be read or stored.
+
+    ``withhold`` leaves its bytes out, where many may read dead letters and few these.
+    """
     value = record.value or b""
+    kept = b"" if withhold else value
     place = record.place
     return DeadLetter(
         stage="sink",
@@ -118,6 +124,6 @@ def corrupt_record(record: KafkaRecord, error: DataError, instance: str, now_ms:
         partition=place.partition,
         offset=record.offset,
         received_at=now_ms,
-        payload=value if len(value) <= _SPARED_BYTES else value[:_KEPT_BYTES],
+        payload=kept if len(kept) <= _SPARED_BYTES else kept[:_KEPT_BYTES],
         payload_bytes=len(value),
     )

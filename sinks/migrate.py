@@ -110,9 +110,10 @@ def migrate(
         generated.bring_up(f"kind {kind.name}", kind_statements(kind))
     for table in time_tables(database):
         connection.execute(
-            "INSERT INTO retention VALUES (%s, %s, %s) ON CONFLICT (table_name) "
-            "DO UPDATE SET time_column = excluded.time_column, keep_days = excluded.keep_days",
-            (table.name, table.time_column, table.keep_days),
+            "INSERT INTO retention VALUES (%s, %s, %s, %s) ON CONFLICT (table_name) "
+            "DO UPDATE SET time_column = excluded.time_column, keep_days = excluded.keep_days, "
+            "schema_name = excluded.schema_name",
+            (table.name, table.time_column, table.keep_days, table.schema),
         )
         generated.bring_up(f"growth {table.name}", _growth(table, timescale))
     for group, statements in view_statements(window_s).items():

@@ -24,3 +24,4 @@ class KafkaRecord:
     timestamp: int
     headers: list[tuple[str, bytes]]
     value: bytes | None
+    key: bytes | None = None

@@ -14,6 +14,13 @@ _GAUGES = {
     "forecasts": "forecasts_written",
     "sensor_health": "health_written",
     "anomalies": "anomalies_written",
+    "citizen_reports": "reports_written",
+    "cases": "cases_written",
+    "units": "units_written",
+    "allocations": "allocations_written",
+    "demand": "demand_written",
+    "actions": "actions_written",
+    "sealed_records": "private_written",
 }
 """Table -> gauge, named for the topic."""
 
@@ -26,7 +33,7 @@ class Book:
         self._epoch = epoch
         self._kinds: dict[str, Counts] = defaultdict(Counts)
         self._result_rows = 0
-        self._intelligence: Counter[str] = Counter()
+        self._events: Counter[str] = Counter()
         self._transactions = 0
 
     def add(self, written: Written) -> None:
@@ -38,7 +45,7 @@ class Book:
             total.rejected += counts.rejected
             total.duplicate += counts.duplicate
         self._result_rows += written.result_rows
-        self._intelligence.update(written.intelligence)
+        self._events.update(written.events)
         self._transactions += 1
 
     def report(self, at: int, *, pending: dict[str, int], lag: int) -> LedgerReport:
@@ -62,7 +69,7 @@ class Book:
             gauges={
                 "rows_written": sum(c.accepted for c in self._kinds.values()),
                 "results_written": self._result_rows,
-                **{gauge: self._intelligence[table] for table, gauge in _GAUGES.items()},
+                **{gauge: self._events[table] for table, gauge in _GAUGES.items()},
                 "lag_records": lag,
                 "transactions": self._transactions,
             },

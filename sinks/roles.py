@@ -1,4 +1,5 @@
-"""Least-privilege roles: owner of the tables, writer (the sink), reader (people, feeds).
+"""Least-privilege roles: owner of the tables, writer (the sink), reader (people, feeds), and the
+one that may read citizens' sealed data and have them forgotten.
 
 Roles belong to the whole cluster, so two `init` in two databases may meet here.
 """
@@ -18,11 +19,20 @@ from civicstream.settings import DatabaseSettings
 from sinks.schema import writer_privileges
 from sinks.timescale import Timescale
 
-__all__ = ["OWNER", "READER", "WRITER", "ensure_roles", "grant_privileges", "grant_schema"]
+__all__ = [
+    "OWNER",
+    "PRIVATE",
+    "READER",
+    "WRITER",
+    "ensure_roles",
+    "grant_privileges",
+    "grant_schema",
+]
 
 log = logging.getLogger(__name__)
 
 OWNER, WRITER, READER = "civicstream_owner", "civicstream_writer", "civicstream_reader"
+PRIVATE = "civicstream_private"
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -32,13 +42,13 @@ _ATTEMPTS = 10
 def ensure_roles(
     connection: Connection, database: DatabaseSettings, timescale: Timescale | None
 ) -> None:
-    """Create the three roles where they are missing and set the passwords given.
+    """Create the roles where they are missing and set the passwords given.
 
     ``connection`` is in autocommit. Raise ConfigurationError when its role may not do that.
     """
     user = connection.info.user
     try:
-        for role in (OWNER, WRITER, READER):
+        for role in (OWNER, WRITER, READER, PRIVATE):
             _create_role(connection, role)
         # TimescaleDB runs a policy's job as the table's owner, which must be allowed to log in.
         # It has no password, so with password authentication nobody else can.
@@ -46,6 +56,7 @@ def ensure_roles(
             _retried(connection, sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(OWNER)))
         _set_password(connection, WRITER, database.writer_password)
         _set_password(connection, READER, database.reader_password)
+        _set_password(connection, PRIVATE, database.private_password)
         if not _may_become_owner(connection):
             _retried(
                 connection,
@@ -53,8 +64,8 @@ def ensure_roles(
             )
     except errors.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"role {user!r} may not create or change the roles {OWNER}, {WRITER} and {READER} "
-            f"({error.diag.message_primary}); give it the right with ALTER ROLE "
+            f"role {user!r} may not create or change the roles {OWNER}, {WRITER}, {READER} "
+            f"and {PRIVATE} ({error.diag.message_primary}); give it the right with ALTER ROLE "
             f"{user} CREATEROLE, or set CIVICSTREAM_DATABASE__OWNER_URL to a role that has it"
         ) from error
 
@@ -108,7 +119,7 @@ def _retried(connection: Connection, statement: sql.Composed) -> None:
 
 
 def grant_schema(connection: Connection, schema: str) -> None:
-    """Let the owner make tables in ``schema`` and the others look into it.
+    """Let the owner make tables in ``schema`` and the others look into it; make schema private.
 
     Raise ConfigurationError when the connected role may not grant that.
     """
@@ -119,19 +130,22 @@ def grant_schema(connection: Connection, schema: str) -> None:
         "owner": sql.Identifier(OWNER),
         "writer": sql.Identifier(WRITER),
         "reader": sql.Identifier(READER),
+        "private": sql.Identifier(PRIVATE),
     }
     try:
         for statement in (
+            "CREATE SCHEMA IF NOT EXISTS private AUTHORIZATION {owner}",
             "GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner}",
             "GRANT USAGE ON SCHEMA {schema} TO {writer}, {reader}",
-            "GRANT CONNECT ON DATABASE {database} TO {owner}, {writer}, {reader}",
+            "GRANT CONNECT ON DATABASE {database} TO {owner}, {writer}, {reader}, {private}",
             # the sink stages rows that may already be there in temporary tables
             "GRANT TEMPORARY ON DATABASE {database} TO {writer}",
         ):
             connection.execute(sql.SQL(statement).format(**names))
     except errors.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"role {user!r} may not grant rights on schema {schema!r} and database {dbname!r} "
+            f"role {user!r} may not make schema private in database {dbname!r}, or not grant "
+            f"rights on that and on schema {schema!r} "
             f"({error.diag.message_primary}); let it own the database with ALTER DATABASE "
             f"{dbname} OWNER TO {user}, or set CIVICSTREAM_DATABASE__OWNER_URL"
         ) from error
@@ -164,3 +178,13 @@ def grant_privileges(connection: Connection) -> None:
             sql.SQL(", ").join(sql.Identifier(name) for (name,) in relations), reader
         )
     )
+    for statement in (
+        "GRANT USAGE ON SCHEMA private TO {writer}, {private}",
+        "GRANT EXECUTE ON FUNCTION private.store(text[], text[], bigint[], text[]) TO {writer}",
+        # The sink too: it finds on Kafka who is to be forgotten.
+        "GRANT EXECUTE ON FUNCTION private.forget(text, timestamptz, text) TO {writer}, {private}",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA private TO {private}",
+    ):
+        connection.execute(
+            sql.SQL(statement).format(writer=writer, private=sql.Identifier(PRIVATE))
+        )

@@ -24,7 +24,9 @@ BOOKKEEPING_TABLES = ("sink_offsets", "frames_seen", "sink_counts")
 _HISTORY_TABLES = (
     *("results_traffic", "results_environment", "late_readings", "dead_letters"),
     *("incidents", "forecasts", "sensor_health", "anomalies"),
+    *("citizen_reports", "cases", "units", "allocations", "demand", "actions"),
 )
+_CURRENT_TABLES = ("units_current", "demand_current")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class TimeTable:
     segment_by: str
     hypertable: bool = True
     """False for tables whose unique key has no time in it, which a hypertable cannot have."""
+    schema: str | None = None
+    """None: that of the others."""
 
 
 def time_tables(database: DatabaseSettings) -> list[TimeTable]:
@@ -76,8 +80,34 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
                 ("anomalies", "id"),
             )
         ),
+        *_citizens_tables(database),
         TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
         TimeTable("frames_seen", "updated_at", letters, week, "gateway", hypertable=False),
+    ]
+
+
+def _citizens_tables(database: DatabaseSettings) -> list[TimeTable]:
+    keep, days = database.reports_retention_days, 7 * database.chunk_days
+    units = database.units_retention_days
+    plain = {
+        "citizen_reports": "received_at",
+        "cases": "updated_at",
+        "allocations": "decided_at",
+        "actions": "at",
+    }
+    return [
+        *(TimeTable(name, at, keep, days, "id", hypertable=False) for name, at in plain.items()),
+        TimeTable("units", "at", units, database.chunk_days, "id"),
+        TimeTable("demand", "at", units, database.chunk_days, "area, service"),
+        TimeTable(
+            "sealed_records",
+            "at",
+            database.personal_retention_days,
+            days,
+            "pseudonym",
+            hypertable=False,
+            schema="private",
+        ),
     ]
 
 
@@ -124,7 +154,7 @@ def writer_privileges() -> dict[str, tuple[str, ...]]:
     append: tuple[str, ...] = ("SELECT", "INSERT")
     read_only: tuple[str, ...] = ("SELECT",)
     needs = {f"{table}_{kind}": upsert for kind in KINDS for table in ("readings", "latest")}
-    needs |= dict.fromkeys(BOOKKEEPING_TABLES, upsert)
+    needs |= dict.fromkeys((*BOOKKEEPING_TABLES, *_CURRENT_TABLES), upsert)
     needs |= dict.fromkeys(_HISTORY_TABLES, append)
     needs["sensors"] = append
     needs |= dict.fromkeys(("areas", "segments", "schema_migrations", "retention"), read_only)

@@ -8,20 +8,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from civicstream.clock import now_ms
+from civicstream.errors import DataError
 from civicstream.events import Counts, DeadLetter
 from sinks import offsets
 from sinks.batching import Batch
 from sinks.database import Connection
+from sinks.event_tables import HISTORIES, NEWEST, newest_of_each
 from sinks.frames_seen import load_tallies, store_tallies
-from sinks.intelligence import FORECASTS, HISTORIES, forecast_columns, history_columns
-from sinks.letters import INSERT, letter_row, row_letter
+from sinks.histories import event_columns
+from sinks.intelligence import FORECASTS, forecast_columns
+from sinks.letters import INSERT, corrupt_record, letter_row, row_letter
 from sinks.offsets import Position
+from sinks.personal_records import write_personal
 from sinks.reading_writer import ReadingWriter
 from sinks.records import Place
 from sinks.result_rows import environment_columns, late_columns, traffic_columns
 from sinks.sequences import Gap, Received, Stream, Tally, account
 from sinks.tables import LATE, RESULTS_ENVIRONMENT, RESULTS_TRAFFIC, BulkTable
-from sinks.writer import merge_rows, merge_what_fits, sentence
+from sinks.writer import Merged, merge_rows, merge_what_fits, sentence
 
 __all__ = ["Announce", "BatchWriter", "Written"]
 
@@ -38,8 +42,8 @@ class Written:
     kinds: dict[str, Counts] = field(default_factory=dict)
     replaced: dict[str, int] = field(default_factory=dict)
     result_rows: int = 0
-    intelligence: dict[str, int] = field(default_factory=dict)
-    """New rows of incidents, forecasts, sensor_health and anomalies, by table."""
+    events: dict[str, int] = field(default_factory=dict)
+    """New rows by table: incidents, forecasts, reports, cases … and sealed personal records."""
     letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
@@ -99,24 +103,42 @@ class BatchWriter:
             (RESULTS_TRAFFIC, traffic_columns(batch.traffic)),
             (RESULTS_ENVIRONMENT, environment_columns(batch.environment)),
         ):
-            written.result_rows += self._merge(table, columns, written, careful=careful)
+            written.result_rows += self._merge(table, columns, written, careful=careful).new
         if batch.late:
             self._merge(LATE, late_columns(batch.late), written, careful=careful)
-        found = {
-            HISTORIES[event]: history_columns(batch.histories[event], HISTORIES[event])
-            for event in batch.histories
-        }
+        self._write_events(batch, written, careful=careful)
+        if batch.personal:
+            self._write_personal(batch, written, careful=careful)
+
+    def _write_events(self, batch: Batch, written: Written, *, careful: bool) -> None:
+        for event, found in batch.histories.items():
+            table = HISTORIES[event]
+            columns = event_columns(found, table)
+            merged = self._merge(table, columns, written, careful=careful)
+            written.events[table.name] = merged.new
+            if newest := NEWEST.get(event):
+                bad = {index for index, _ in merged.bad}
+                stored = [e for index, e in enumerate(found) if index not in bad]
+                columns = event_columns(newest_of_each(stored, newest), newest)
+                self._merge(newest, columns, written, careful=careful)
         if batch.forecasts:
-            found[FORECASTS] = forecast_columns(batch.forecasts)
-        for table, columns in found.items():
-            new = self._merge(table, columns, written, careful=careful)
-            written.intelligence[table.name] = new
+            merged = self._merge(
+                FORECASTS, forecast_columns(batch.forecasts), written, careful=careful
+            )
+            written.events[FORECASTS.name] = merged.new
+
+    def _write_personal(self, batch: Batch, written: Written, *, careful: bool) -> None:
+        new, refused = write_personal(self._connection, batch.personal, careful=careful)
+        written.events["sealed_records"] = new
+        for record, error in refused:
+            why = DataError("refused_by_database", sentence(error))
+            written.letters.append(corrupt_record(record, why, self._sink, now_ms(), withhold=True))
 
     def _merge(
         self, table: BulkTable, columns: list[Any], written: Written, *, careful: bool
-    ) -> int:
+    ) -> Merged:
         if not len(columns[0]):
-            return 0
+            return Merged()
         merge = merge_what_fits if careful else merge_rows
         merged = merge(self._connection, table, columns)
         for index, error in merged.bad:
@@ -124,7 +146,7 @@ class BatchWriter:
             written.letters.append(
                 row_letter(table.name, values, sentence(error), self._sink, now_ms())
             )
-        return merged.new
+        return merged
 
     def _account(self, batch: Batch, written: Written) -> dict[Stream, Tally]:
         frames = [raw for raws in batch.frames.values() for raw in raws]

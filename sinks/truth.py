@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from civicstream.clock import rfc3339
-from civicstream.errors import ConfigurationError
+from civicstream.errors import CivicStreamError, ConfigurationError
 from civicstream.settings import Settings
 from sinks.database import Connection, connect, translated
 from sinks.roles import OWNER
@@ -33,7 +35,9 @@ from sinks.truth_tables import (
     write_incidents,
 )
 
-__all__ = ["Comparison", "compare", "show"]
+__all__ = ["Comparison", "compare", "keep_comparing", "show"]
+
+log = logging.getLogger(__name__)
 
 _LOCK = 0x0C171C59
 """Advisory lock: two comparisons at once would mix their rows."""
@@ -64,6 +68,15 @@ def compare(settings: Settings, folder: Path, *, write: bool = True) -> Comparis
             _become_owner(connection)
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         return _compare(connection, truth, write=write)
+
+
+def keep_comparing(settings: Settings, folder: Path, every_s: float, stop: threading.Event) -> None:
+    """Write the comparison into its tables every ``every_s`` seconds until ``stop`` is set."""
+    while not stop.wait(every_s):
+        try:
+            compare(settings, folder)
+        except CivicStreamError as error:
+            log.warning("not compared this time: %s", error)
 
 
 def _become_owner(connection: Connection) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sinks.service_views import SERVICE_VIEWS
+
 __all__ = ["view_statements"]
 
 # "The newest" as "there is no newer one", not as DISTINCT ON: so a condition on the state is
@@ -168,6 +170,7 @@ def view_statements(window_s: int) -> dict[str, list[str]]:
         "incidents": _anew({"incidents_current": _INCIDENTS}),
         "anomalies": _anew({"anomalies_current": _ANOMALIES}),
         "sensor health": _anew({"sensor_health_current": _SENSOR_HEALTH}),
+        **{group: _anew(made) for group, made in SERVICE_VIEWS.items()},
         "forecast accuracy": [
             *_anew({"forecast_accuracy": _accuracy(window_s, _SINCE_THE_OLDEST)}),
             *(f"DROP VIEW IF EXISTS {name}" for name in summaries),

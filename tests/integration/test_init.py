@@ -54,6 +54,7 @@ def test_tables_with_time_are_hypertables_where_timescaledb_is(timescaledb: str)
     found = ask(timescaledb, "SELECT hypertable_name FROM timescaledb_information.hypertables")
     wanted = {f"readings_{kind}" for kind in KINDS}
     wanted |= {"results_traffic", "results_environment", "late_readings", "forecasts"}
+    wanted |= {"units", "demand"}
     assert {name for (name,) in found} == wanted
     assert timescale is not None
     assert [(timescale.license,)] == ask(timescaledb, "SHOW timescaledb.license")
@@ -211,6 +212,9 @@ def test_topics_are_created_with_the_schema(postgres: str, kafka: KafkaSettings)
     assert "plain PostgreSQL" in done.summary()
 
 
+ROLES = tuple(f"civicstream_{name}" for name in ("owner", "writer", "reader", "private"))
+
+
 def make_role(url: str, name: str, options: str = "") -> SecretStr:
     with psycopg.connect(url, autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
@@ -232,7 +236,7 @@ def test_a_role_that_may_not_create_roles_is_told_the_right_and_the_remedy(datab
 
 def test_a_role_with_createrole_that_owns_the_database_needs_no_superuser(postgres: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as connection:
-        for role in ("civicstream_owner", "civicstream_writer", "civicstream_reader"):
+        for role in ROLES:
             connection.execute(f"DROP ROLE IF EXISTS {role}".encode())
     url = make_role(postgres, "cityadmin", "CREATEROLE")
     with psycopg.connect(postgres, autocommit=True) as connection:
@@ -245,9 +249,9 @@ def test_a_role_with_createrole_that_owns_the_database_needs_no_superuser(postgr
         assert init_database(settings)[0] == []
     finally:
         with psycopg.connect(postgres, autocommit=True) as connection:
-            connection.execute("DROP OWNED BY civicstream_writer, civicstream_reader CASCADE")
-            connection.execute("DROP OWNED BY civicstream_owner CASCADE")
-            for role in ("civicstream_owner", "civicstream_writer", "civicstream_reader"):
+            for role in reversed(ROLES):  # the owner last: the others' rights come from it
+                connection.execute(f"DROP OWNED BY {role} CASCADE".encode())
+            for role in ROLES:
                 connection.execute(f"DROP ROLE {role}".encode())
 
 

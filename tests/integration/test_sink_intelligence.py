@@ -17,7 +17,7 @@ from tests.sink_rows import Loader, loader, noise
 def send(loaded: Loader, topic: str, *events: msgspec.Struct) -> dict[str, int]:
     """Write the events as one batch; return the new rows per table."""
     records = [loaded.record(f"city.{topic}", msgspec.json.encode(e), []) for e in events]
-    return loaded.write(*records).intelligence
+    return loaded.write(*records).events
 
 
 def as_event(table: Any, row: tuple[Any, ...]) -> dict[str, Any]:

@@ -7,24 +7,25 @@ from sinks.reporting import Book
 from sinks.transaction import Written
 
 
-def test_rows_of_traffic_intelligence_are_gauges_and_leave_the_balance_alone() -> None:
+def test_rows_of_events_are_gauges_and_leave_the_balance_alone() -> None:
     book = Book("sink-1", 5)
     book.add(
         Written(
             kinds={"air": Counts(received=10, accepted=9, duplicate=1)},
             result_rows=3,
-            intelligence={"incidents": 2, "forecasts": 40},
+            events={"incidents": 2, "forecasts": 40, "citizen_reports": 8},
         )
     )
-    book.add(Written(intelligence={"incidents": 1, "sensor_health": 5, "anomalies": 7}))
+    book.add(Written(events={"incidents": 1, "sensor_health": 5, "anomalies": 7}))
     report = book.report(9, pending={"air": 4}, lag=6)
-    assert report.gauges == {
+    assert {name: n for name, n in report.gauges.items() if n} == {
         "rows_written": 9,
         "results_written": 3,
         "incidents_written": 3,
         "forecasts_written": 40,
         "health_written": 5,
         "anomalies_written": 7,
+        "reports_written": 8,
         "lag_records": 6,
         "transactions": 2,
     }

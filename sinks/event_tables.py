@@ -1,0 +1,86 @@
+"""Which table the events of each topic go to, and which tables keep only the newest of a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from civicstream.events import (
+    Anomaly,
+    EnvironmentResult,
+    Incident,
+    SensorHealth,
+    TrafficForecast,
+    TrafficResult,
+)
+from civicstream.service_events import Action, Allocation, Case, Demand, Report, Unit
+from sinks.histories import history_table, newest_table
+from sinks.intelligence import ANOMALIES, INCIDENTS, SENSOR_HEALTH
+from sinks.tables import BulkTable
+
+__all__ = [
+    "ACTIONS",
+    "ALLOCATIONS",
+    "CASES",
+    "DEMAND",
+    "EVENTS",
+    "HISTORIES",
+    "NEWEST",
+    "REPORTS",
+    "UNITS",
+    "newest_of_each",
+]
+
+EVENTS: dict[str, type[msgspec.Struct]] = {
+    "results.traffic": TrafficResult,
+    "results.environment": EnvironmentResult,
+    "incidents": Incident,
+    "forecasts": TrafficForecast,
+    "health": SensorHealth,
+    "anomalies": Anomaly,
+    "reports": Report,
+    "cases": Case,
+    "units": Unit,
+    "allocations": Allocation,
+    "demand": Demand,
+    "actions": Action,
+}
+"""What the topics with one JSON event a record hold."""
+
+REPORTS = history_table("citizen_reports", Report, ("id",))
+CASES = history_table("cases", Case, ("id", "version"))
+UNITS = history_table("units", Unit, ("id", "at"))
+ALLOCATIONS = history_table("allocations", Allocation, ("id", "version"))
+DEMAND = history_table("demand", Demand, ("area", "service", "at"))
+ACTIONS = history_table("actions", Action, ("id",))
+
+HISTORIES: dict[type[msgspec.Struct], BulkTable] = {
+    Incident: INCIDENTS,
+    SensorHealth: SENSOR_HEALTH,
+    Anomaly: ANOMALIES,
+    Report: REPORTS,
+    Case: CASES,
+    Unit: UNITS,
+    Allocation: ALLOCATIONS,
+    Demand: DEMAND,
+    Action: ACTIONS,
+}
+"""Events that become a row each."""
+
+NEWEST: dict[type[msgspec.Struct], BulkTable] = {
+    Unit: newest_table("units_current", Unit, ("id",), "at"),
+    Demand: newest_table("demand_current", Demand, ("area", "service"), "at"),
+}
+"""Events of which the newest of each key is kept apart, so that it is found among millions."""
+
+
+def newest_of_each(events: Sequence[msgspec.Struct], table: BulkTable) -> list[msgspec.Struct]:
+    """Return the newest event of each key of ``table``; of two at the same time the first."""
+    newest: dict[tuple[object, ...], msgspec.Struct] = {}
+    for event in events:
+        key = tuple(getattr(event, column) for column in table.key)
+        known = newest.get(key)
+        if known is None or event.at > known.at:  # type: ignore[attr-defined]
+            newest[key] = event
+    return list(newest.values())

@@ -1,0 +1,115 @@
+"""`civicstream forget`: erases what is known of a citizen as a person, on Kafka and here."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from dataclasses import dataclass
+
+from kafka.errors import KafkaError
+from pydantic import SecretStr
+
+from civicstream.clock import now_ms, rfc3339
+from civicstream.cloudevents import cloud_headers
+from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.kafka_clients import producer
+from civicstream.settings import Settings
+from civicstream.topics import topic_name
+from sinks.database import Connection, connect, translated
+from sinks.personal_records import BY, UNTIL, Forget, apply_forget
+
+__all__ = ["Forgotten", "forget"]
+
+_PSEUDONYM = re.compile(r"[0-9a-f]{32}")
+_CONFIRM_S = 15
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was erased, and what stays."""
+
+    what: Forget
+    sealed_erased: int
+    reports_detached: int
+    topic: str
+
+    def summary(self) -> str:
+        """Return the sentences for the person who asked for it."""
+        return (
+            f"erased: {self.sealed_erased} sealed records\n"
+            f"stay: {self.reports_detached} reports, each of a reporter who is nobody now, with "
+            "service, place, times and description, without address, photo and reference\n"
+            f"Kafka: the topic {self.topic} has been told to give up what it holds; what was "
+            "still on its way is erased when the sink reads it\n"
+            f"reports received after {rfc3339(self.what.until)} count as a new reporter's"
+        )
+
+
+def forget(settings: Settings, pseudonym: str, *, by: str | None = None) -> Forgotten:
+    """Forget a person; safe to repeat.
+
+    Raise ConfigurationError for what is no pseudonym and for a role without the right,
+    ServerUnavailable when Kafka or the database is away; then run it again.
+    """
+    if not _PSEUDONYM.fullmatch(pseudonym):
+        raise ConfigurationError(
+            f"{pseudonym!r} is not a pseudonym (32 hexadecimal digits); it is the column reporter "
+            "of the view reports, where each report has its id"
+        )
+    # A gateway's clock may be that much ahead of ours.
+    until = now_ms() + round(settings.gateway.max_future_skew_s * 1000)
+    what = Forget(pseudonym, until, by or getpass.getuser())
+    topic = topic_name(settings.kafka.topic_prefix, "private")
+    with connect(_url(settings), "civicstream-forget") as connection:
+        _check_right(connection)  # before Kafka is told
+        _tell_kafka(settings, topic, what)
+        with translated():
+            erased, detached = apply_forget(connection, what)
+    return Forgotten(what, erased, detached, topic)
+
+
+def _url(settings: Settings) -> SecretStr:
+    database = settings.database
+    return database.private_url or database.owner_url or database.url
+
+
+def _check_right(connection: Connection) -> None:
+    with translated(), connection.transaction():
+        row = connection.execute(
+            "SELECT has_schema_privilege('private', 'USAGE') AND "
+            "has_function_privilege('private.forget(text, timestamptz, text)', 'EXECUTE')"
+        ).fetchone()
+    if row != (True,):
+        raise ConfigurationError(
+            f"role {connection.info.user!r} may not have a person forgotten; set "
+            "CIVICSTREAM_DATABASE__PRIVATE_URL to the role civicstream_private"
+        )
+
+
+def _tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
+    """Publish the null record and return when it is confirmed.
+
+    First of all: if we end here, the sink does the rest.
+    """
+    at = now_ms()
+    headers = cloud_headers(
+        "forget",
+        source="forget",
+        event_id=f"{what.pseudonym}/{what.until}",
+        time_ms=at,
+        subject=what.pseudonym,
+    )
+    headers += [(UNTIL, str(what.until).encode()), (BY, what.by.encode())]
+    try:
+        sender = producer(settings.kafka, max_block_ms=_CONFIRM_S * 1000)
+        try:
+            sender.send(
+                topic, key=what.pseudonym.encode(), value=None, headers=headers, timestamp_ms=at
+            ).get(timeout=_CONFIRM_S)
+        finally:
+            sender.close(timeout=5)
+    except KafkaError as error:
+        raise ServerUnavailable(
+            f"Kafka at {settings.kafka.bootstrap} did not confirm, nothing was erased: {error!r}; "
+            "run it again"
+        ) from error
