@@ -31,10 +31,13 @@ START_MS = 1_773_100_800_000
 """Tuesday, 10 March 2026, 0:00 UTC."""
 
 DRAIN_MS = 6 * HOUR_MS
-SENSORS = 3_000
+SENSORS = 2_000
 INCIDENTS_PER_HOUR = 1.0
 _CREWS = 36
-"""On a day shift; the night has a third."""
+"""On a day shift."""
+
+_NIGHT_SHARE = 1 / 3
+"""Crews at night, as a share of those on a day shift."""
 
 _CREW_TYPES: dict[str, tuple[str, ...]] = {
     "road": ("road", "gritting", "pump"),
@@ -45,6 +48,12 @@ _CREW_TYPES: dict[str, tuple[str, ...]] = {
     "green": ("tree", "road", "cleaning"),
     "tow": ("tow", "patrol"),
 }
+_NIGHT_CREWS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("duty", ("road", "gritting", "pump", "water", "tree", "cleaning")),
+    ("signal", ("electric", "patrol", "tow")),
+)
+"""At night few crews do everything."""
+
 _DRIVE_MIN = 16.0
 """Driving per task by which the load is set; the figures show what it really was."""
 
@@ -162,13 +171,13 @@ def _dimension(
     The crew hours of a day are two full shifts and a night of a third.
     """
     share = shares_of(services)
-    minutes = {name: 0.0 for name in _CREW_TYPES}
+    minutes = dict.fromkeys(_CREW_TYPES, 0.0)
     for service, part in zip(services.values(), share.tolist(), strict=True):
         name = next(n for n, skills in _CREW_TYPES.items() if service.skill in skills)
         minutes[name] += part * (service.work_min + _DRIVE_MIN)
     per_task = sum(minutes.values())
     of_incidents = incidents * (_INCIDENT_WORK_MIN + _DRIVE_MIN)
-    available = load * _CREWS * 60 * 8 * (2 + 1 / 3)
+    available = load * _CREWS * 60 * 8 * (2 + _NIGHT_SHARE)
     per_day = max(available - of_incidents, 0.0) / per_task
     wanted = {n: m * per_day + (of_incidents if n == "tow" else 0.0) for n, m in minutes.items()}
     total = sum(wanted.values())
@@ -231,22 +240,25 @@ def _from_citizens(
 
 def _crews(counts: dict[str, int], city: City, rng: np.random.Generator) -> list[CrewPlan]:
     found = []
-    for start_h, name, share in (
-        (-2, "n0", 1 / 3),
-        (6, "a", 1.0),
-        (14, "b", 1.0),
-        (22, "n1", 1 / 3),
+    night = {name: round(_CREWS * _NIGHT_SHARE / len(_NIGHT_CREWS)) for name, _ in _NIGHT_CREWS}
+    skills = {**_CREW_TYPES, **dict(_NIGHT_CREWS)}
+    for start_h, name, crews in (
+        (-2, "n0", night),
+        (6, "a", counts),
+        (14, "b", counts),
+        (22, "n1", night),
     ):
-        for kind, count in counts.items():
-            for number in range(max(1, round(count * share))):
+        for kind, count in crews.items():
+            for number in range(count):
                 segment = city.segments[int(rng.integers(len(city.segments)))]
                 lon, lat = np.array(segment.line).mean(axis=0).tolist()
-                begin = START_MS + start_h * HOUR_MS
+                # Staggered by half hours: a city whose crews all change at once has none then.
+                begin = START_MS + start_h * HOUR_MS + (number % 4) * HOUR_MS // 2
                 found.append(
                     CrewPlan(
                         id=f"{kind}-{name}{number + 1}",
                         area=segment.area,
-                        skills=_CREW_TYPES[kind],
+                        skills=skills[kind],
                         lon=lon,
                         lat=lat,
                         shift_start=begin,

@@ -19,8 +19,8 @@ __all__ = ["Outcome", "run_day"]
 
 Floats = NDArray[np.float64]
 
-STEP_MS = 15_000
-SPEEDS_EVERY_MS = 120_000
+STEP_MS = 20_000
+SPEEDS_EVERY_MS = 300_000
 
 
 @dataclass
@@ -87,7 +87,7 @@ def run_day(day: Day, policy: str, settings: DispatchSettings | None = None) -> 
     seconds = roads.seconds(START_MS)
     spent, plans, slowest = 0.0, 0, 0.0
     for now in range(START_MS, day.end_ms, STEP_MS):
-        if now % 60_000 == 0:
+        if now % 120_000 == 0:
             seconds = roads.seconds(now)
         if now % SPEEDS_EVERY_MS == 0:
             desk.speeds = roads.known(now)

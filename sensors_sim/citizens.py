@@ -102,7 +102,7 @@ class CitizenPlan:
     def _of_hour(self, hour: int) -> list[CityProblem]:
         rng = np.random.default_rng([self._seed, 0xC1, hour])
         middle = np.array([hour * HOUR_MS + HOUR_MS // 2], np.int64)
-        of_day = 0.35 + 1.3 * float(np.exp(-0.5 * ((hour_of_day(middle)[0] - 13.5) / 4.5) ** 2))
+        of_day = 0.2 + 1.3 * float(np.exp(-0.5 * ((hour_of_day(middle)[0] - 13.5) / 4.5) ** 2))
         count = int(rng.poisson(self._per_hour * of_day / _MEAN_OF_DAY))
         starts = np.sort(rng.integers(0, HOUR_MS, count)) + hour * HOUR_MS
         services = rng.choice(len(self._codes), count, p=self._share)
@@ -206,7 +206,7 @@ class CitizenPlan:
 
 
 _HOURS = np.arange(24) + 0.5
-_MEAN_OF_DAY = float((0.35 + 1.3 * np.exp(-0.5 * ((_HOURS - 13.5) / 4.5) ** 2)).mean())
+_MEAN_OF_DAY = float((0.2 + 1.3 * np.exp(-0.5 * ((_HOURS - 13.5) / 4.5) ** 2)).mean())
 
 
 def shares_of(services: Mapping[str, ServiceType]) -> NDArray[np.float64]:

@@ -38,6 +38,10 @@ class Places:
     def __len__(self) -> int:
         return len(self.edge)
 
+    def take(self, which: list[int]) -> Places:
+        """Return the places at these positions."""
+        return Places(self.edge[which], self.share[which], self.access_s[which])
+
     @classmethod
     def joined(cls, parts: list[Places]) -> Places:
         if not parts:

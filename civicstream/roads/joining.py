@@ -3,8 +3,8 @@
 A city model holds the roads that are measured, often only main ones in one direction, and not
 how they meet. Corridors that cross are joined at the crossing. A street without a carriageway
 of the opposite direction beside it is taken to be driven both ways. All other streets of the
-city are stood in for by links between neighbouring junctions (Delaunay triangulation: planar
-and connected by construction), slow and longer than the straight line.
+city are stood in for by links between neighbouring junctions (Gabriel graph, Gabriel and Sokal
+1969: planar and connected by construction), slow and longer than the straight line.
 """
 
 from __future__ import annotations
@@ -111,6 +111,13 @@ def local_links(place: Floats, able: NDArray[np.bool_]) -> Indices:
     # "QJ" moves the points by a hair, so that a single straight road can be triangulated too.
     found = Delaunay(place[chosen], qhull_options="QJ Pp").simplices
     pairs = np.concatenate([found[:, [0, 1]], found[:, [1, 2]], found[:, [2, 0]]])
-    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    links: Indices = chosen[pairs]
+    opposite = np.concatenate([found[:, 2], found[:, 0], found[:, 1]])
+    # Gabriel's condition: no third node within the circle over the link. What it removes has a
+    # way round by that node that is hardly longer, and the network stays connected.
+    points = place[chosen]
+    to_both = points[pairs] - points[opposite][:, None]
+    blunt = (to_both[:, 0] * to_both[:, 1]).sum(axis=1) < 0
+    pairs, which = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
+    kept = np.bincount(which.ravel(), blunt, minlength=len(pairs)) == 0
+    links: Indices = chosen[pairs[kept]]
     return links

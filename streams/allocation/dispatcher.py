@@ -19,7 +19,7 @@ from streams.allocation.decisions import Decisions
 from streams.allocation.ledger import AdviceLedger, Ended
 from streams.allocation.policies import POLICIES
 from streams.allocation.proposing import propose
-from streams.allocation.rounds import place_of_task, prepare
+from streams.allocation.rounds import place_tasks, prepare
 from streams.allocation.settings import DispatchSettings
 from streams.allocation.state import Book, Refusal, TaskRecord, UnitRecord
 
@@ -133,9 +133,11 @@ class Dispatcher:
         self._news = True
 
     def _locate(self) -> None:
-        for id_, record in self.book.tasks.items():
-            if id_ not in self._places:
-                self._places[id_] = place_of_task(self.graph, record.task)
+        """Put the tasks that are new on the graph, all at once."""
+        new = [r.task for id_, r in self.book.tasks.items() if id_ not in self._places]
+        if new:
+            places = place_tasks(self.graph, new)
+            self._places |= {t.id: places.take([i]) for i, t in enumerate(new)}
 
     def _apply_task(self, task: Task) -> None:
         record = self.book.tasks.get(task.id)

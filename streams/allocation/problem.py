@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Problem:
     accepted: Flags
     """[t] whether that advice is more than a proposal."""
 
-    @property
+    @cached_property
     def arrival_min(self) -> Floats:
         """[t, u] minutes until the unit can be there, infinite where it may not be sent."""
         arrival: Floats = np.where(self.allowed, self.free_in_min + self.travel_min, np.inf)

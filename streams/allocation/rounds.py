@@ -12,7 +12,7 @@ from streams.allocation.problem import Problem
 from streams.allocation.settings import DispatchSettings
 from streams.allocation.state import Book, TaskRecord, UnitRecord
 
-__all__ = ["Round", "place_of_task", "prepare", "target_at"]
+__all__ = ["Round", "place_tasks", "prepare", "target_at"]
 
 _STILL_LEFT = 0.15
 """A unit that works longer than usual is expected to need this share of the usual time more."""
@@ -33,12 +33,14 @@ def target_at(task: Task, settings: DispatchSettings) -> int:
     return min(task.due_at, task.opened_at + round(settings.target_min[task.priority] * 60_000))
 
 
-def place_of_task(graph: RoadGraph, task: Task) -> Places:
-    """Return the task's place on the graph: on its segment where it names one, else the nearest."""
-    index = graph.city.segment_index.get(task.segment or "")
-    if index is None:
-        return graph.snap(np.array([[task.lon, task.lat]]))
-    return graph.on_segment(np.array([index]), np.array([0.5]))
+def place_tasks(graph: RoadGraph, tasks: list[Task]) -> Places:
+    """Return the tasks' places: on the segment that one names, else on the nearest."""
+    places = graph.snap(np.array([[t.lon, t.lat] for t in tasks]).reshape(-1, 2))
+    index = np.array([graph.city.segment_index.get(t.segment or "", -1) for t in tasks], np.intp)
+    named = np.flatnonzero(index >= 0)
+    on = graph.on_segment(index[named], np.full(len(named), 0.5))
+    places.edge[named], places.share[named], places.access_s[named] = on.edge, on.share, 0.0
+    return places
 
 
 def prepare(
