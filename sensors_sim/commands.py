@@ -72,6 +72,10 @@ def simulate(
     connections: Connections = 2,
     incidents: Annotated[float, typer.Option(min=0, help="Road incidents per hour.")] = 4.0,
     truth: Truth = None,
+    truth_readings: Annotated[
+        bool,
+        typer.Option(help="--no-truth-readings: write down what happens, not every reading."),
+    ] = True,
     duplicates: Share = 0.0,
     late: Share = 0.0,
     late_by: Annotated[
@@ -132,7 +136,7 @@ def simulate(
     )
     start_ms = None if start == "now" else _instant("--start", start)
     model = read_city(city_file) if city_file else plan_city(sensors, seed)
-    run = service.Run(connections, duration, truth)
+    run = service.Run(connections, duration, truth, truth_readings)
     counts = service.simulate(settings, model, plan, run, start_ms)
     sys.stdout.write(json.dumps(counts) + "\n")
 

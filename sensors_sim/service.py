@@ -42,6 +42,8 @@ class Run:
     connections: int = 2
     duration_s: float | None = None
     truth: Path | None = None
+    truth_readings: bool = True
+    """Whether every reading is part of the truth, not only what happened."""
 
 
 def simulate(
@@ -119,7 +121,7 @@ def publish_blocks(
     preparing them took. ``incidents`` are those begun so far, noted in the truth block by block;
     ``about`` joins the counts at the end.
     """
-    truth = Truth(city, run.truth)
+    truth = Truth(city, run.truth, readings=run.truth_readings)
     truth.breaks(broken)
     started, since = now_ms(), time.monotonic()
 

@@ -67,11 +67,16 @@ def truth_schema(kind: str) -> pa.Schema:
 
 
 class Truth:
-    """Counts what was published and, given a folder, writes it down."""
+    """Counts what was published and, given a folder, writes it down.
 
-    def __init__(self, city: City, folder: Path | None) -> None:
+    Without ``readings`` only what happened and the counts are: a run without end would fill the
+    disk.
+    """
+
+    def __init__(self, city: City, folder: Path | None, *, readings: bool = True) -> None:
         self._city = city
         self._folder = folder
+        self._keeps_readings = readings and folder is not None
         self._open: deque[Outgoing] = deque()
         self._files: dict[str, _KindFile] = {}
         self._totals: Counter[str] = Counter()
@@ -135,7 +140,7 @@ class Truth:
             if len(at):
                 sent = messages.take(outgoing.message[at])
                 self._count(sent, states[at], resent[at])
-                if self._folder:
+                if self._keeps_readings:
                     self._file(sent.kind.name).write(
                         sent, states[at] == ACKED, resent[at], outgoing.sent_at[at]
                     )

@@ -35,6 +35,11 @@ class DataFolder:
         return self.path / "logs"
 
     @property
+    def truth(self) -> Path:
+        """What the simulator says happened; only of a simulated city."""
+        return self.path / "truth"
+
+    @property
     def connection_file(self) -> Path:
         """Settings with which other commands reach this stack: ``civicstream tail -c FILE``."""
         return self.path / "civicstream.toml"

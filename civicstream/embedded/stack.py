@@ -29,6 +29,11 @@ from civicstream.settings import Settings
 
 __all__ = ["Stack"]
 
+# Some of the simulated sensors break, so that there is something to find.
+_BROKEN_SENSORS = ("--broken-sensors", "0.01", "--broken-within", "0.5")
+
+_TRUTH_EVERY_S = 60
+
 
 class Stack:
     """One run's parts in the order of their start; ``watch`` follows their ledger reports."""
@@ -72,14 +77,14 @@ class Stack:
     def parts(self) -> list[Part]:
         servers = [*self._database_part(), *self._kafka_part(), *self._mqtt_part()]
         preparation = [*self._city_part(), self._init_part([p.name for p in servers])]
-        simulator = [self._simulator_part()] if self._options.simulator else []
+        simulated = [self._simulator_part(), self._truth_part()] if self._options.simulator else []
         return [
             *servers,
             *preparation,
             self._service("sink"),
             self._service("worker"),
             self._service("gateway", *(() if self._options.mqtt else ("mqtt",))),
-            *simulator,
+            *simulated,
         ]
 
     def _database_part(self) -> list[Part]:
@@ -169,6 +174,7 @@ class Stack:
 
     def _simulator_part(self) -> Part:
         arguments = ("--seed", str(self._options.seed), "--rate", f"{self._options.rate:g}")
+        arguments += ("--truth", str(self._folder.truth), "--no-truth-readings", *_BROKEN_SENSORS)
 
         def readings_arrive(history: LedgerHistory) -> bool:
             return history.figures("gateway", now_ms()).rate > 0
@@ -178,6 +184,17 @@ class Stack:
             lambda: self._command("simulate", "--city", str(self.city), *arguments),
             lambda _: self.watch.ask(readings_arrive),
             after=("gateway", "worker", "sink"),
+        )
+
+    def _truth_part(self) -> Part:
+        """Hold what is detected against what the simulator says, in tables of the database."""
+        every = ("--every", str(_TRUTH_EVERY_S))
+        return Part(
+            "truth",
+            lambda: self._command(
+                "truth", str(self._folder.truth), *every, sections=self._owner_sections()
+            ),
+            after=("simulator",),
         )
 
     def _command(self, *arguments: str, sections: Sections | None = None) -> Child:
