@@ -7,7 +7,7 @@ what passed since their last report, broken ones what they make of it; the readi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,7 +58,7 @@ class Days:
     faults: dict[str, int] = field(default_factory=dict)
 
 
-def simulate(scenario: Scenario) -> tuple[Days, Iterator[NetworkWindow]]:
+def simulate(scenario: Scenario) -> tuple[Days, Generator[NetworkWindow, None, None]]:
     """Return the city with the truth to come, and its windows in order."""
     city = plan_city(scenario.sensors, scenario.seed)
     days = Days(city)
@@ -75,7 +75,7 @@ def _reporting(city: City, every: int) -> NDArray[np.intp]:
     return chosen
 
 
-def _windows(scenario: Scenario, days: Days) -> Iterator[NetworkWindow]:
+def _windows(scenario: Scenario, days: Days) -> Generator[NetworkWindow, None, None]:
     city, seed = days.city, scenario.seed
     plan = DailyIncidents(city, seed, scenario.start_ms, scenario.days)
     roads = RoadTraffic(city, seed, scenario.start_ms, 0.0, plan)

@@ -21,8 +21,8 @@ _BINS = 48
 _DAY_MS = 86_400_000
 _REMEMBERED = 10
 """Days that the mean remembers: a change of habits is learned within two working weeks."""
-_BELIEVED = 2
-"""Days before a mean counts: a single day may have been the unusual one."""
+_BELIEVED = 3
+"""Days before a mean counts: one or two may have been the unusual ones."""
 _ENOUGH = 5
 """Windows that make a half hour."""
 

@@ -119,8 +119,8 @@ def learned(days: int, speed: float = 80.0) -> UsualTraffic:
     return usual
 
 
-def test_usual_is_the_mean_over_days_once_two_were_seen() -> None:
-    assert np.isnan(learned(1).at(NOON)[0]).all()
+def test_usual_is_the_mean_over_days_once_three_were_seen() -> None:
+    assert np.isnan(learned(2).at(NOON)[0]).all()
     speed, flow = learned(3).at(NOON)
     assert speed[0] == pytest.approx(90.0)
     assert flow[0] == pytest.approx(3_000.0)
