@@ -166,7 +166,7 @@ def _drive_traffic(city: City, seed: int) -> tuple[RoadTraffic, NDArray[np.float
 def _dimension(
     services: dict[str, ServiceType], incidents: int, load: float
 ) -> tuple[float, dict[str, int]]:
-    """Return problems per hour, and crews of each type in proportion to the work of their skills.
+    """Return problems per hour, and crews of each type by the work of their skills.
 
     The crew hours of a day are two full shifts and a night of a third.
     """
@@ -180,8 +180,11 @@ def _dimension(
     available = load * _CREWS * 60 * 8 * (2 + _NIGHT_SHARE)
     per_day = max(available - of_incidents, 0.0) / per_task
     wanted = {n: m * per_day + (of_incidents if n == "tow" else 0.0) for n, m in minutes.items()}
-    total = sum(wanted.values())
-    counts = {n: max(2, round(_CREWS * w / total)) for n, w in wanted.items()}
+    # Square-root staffing (Halfin and Whitt 1981): small groups need more to spare than large.
+    offered = {n: w / (60 * 8 * (2 + _NIGHT_SHARE)) for n, w in wanted.items()}
+    needed = {n: a + a**0.5 for n, a in offered.items()}
+    total = sum(needed.values())
+    counts = {n: max(2, round(_CREWS * a / total)) for n, a in needed.items()}
     return per_day / 24, counts
 
 

@@ -23,7 +23,7 @@ LOCAL_KMH = 25.0
 DETOUR = 1.3
 """Road length over straight line in a grid of streets (Newell 1980: 4 / pi = 1.27 on average)."""
 
-_SHORTEST_M = 5.0
+_SHORTEST_M = 1.0
 
 
 @dataclass(frozen=True)

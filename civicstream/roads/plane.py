@@ -120,12 +120,16 @@ def find_crossings(pieces: Pieces, corridor: Indices) -> Crossings:
     on_a, on_b = _cross(between, along_b) / safe, _cross(between, along_a) / safe
     hit = crossing & (on_a >= 0) & (on_a <= 1) & (on_b >= 0) & (on_b <= 1)
     a, b, on_a, on_b = a[hit], b[hit], on_a[hit], on_b[hit]
+    share_a, share_b = _share(pieces, a, on_a), _share(pieces, b, on_b)
+    # A crossing where one piece ends and the next begins is found with both.
+    names = np.stack([pieces.segment[a], pieces.segment[b], np.round(share_a * 1e5)], axis=1)
+    _, once = np.unique(names, axis=0, return_index=True)
     return Crossings(
-        pieces.segment[a],
-        pieces.segment[b],
-        _share(pieces, a, on_a),
-        _share(pieces, b, on_b),
-        pieces.start[a] + on_a[:, None] * along_a[hit],
+        pieces.segment[a][once],
+        pieces.segment[b][once],
+        share_a[once],
+        share_b[once],
+        (pieces.start[a] + on_a[:, None] * along_a[hit])[once],
     )
 
 

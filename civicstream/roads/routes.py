@@ -14,6 +14,9 @@ __all__ = ["Route", "Trips", "one_edge_route", "whole_route"]
 
 Floats = NDArray[np.float64]
 
+_NOTHING = 1e-5
+"""A smaller share of an edge is a place at its very end, not a drive."""
+
 
 @dataclass(frozen=True)
 class Route:
@@ -28,7 +31,12 @@ class Route:
 
     def segments(self, graph: RoadGraph) -> list[str]:
         """Return the ids of the segments driven, in order, without roads outside the model."""
-        ids = [graph.city.segments[s].id for s in graph.segment[self.edges].tolist() if s >= 0]
+        edges = list(self.edges)
+        if len(edges) > 1 and self.end_share < _NOTHING:
+            edges.pop()
+        if len(edges) > 1 and self.start_share > 1 - _NOTHING:
+            edges.pop(0)
+        ids = [graph.city.segments[s].id for s in graph.segment[edges].tolist() if s >= 0]
         return [s for i, s in enumerate(ids) if i == 0 or s != ids[i - 1]]
 
 
