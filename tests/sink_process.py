@@ -19,8 +19,10 @@ import psycopg
 
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.kinds import KINDS
+from civicstream.service_events import Alternative
 from civicstream.settings import Settings
 from sinks.schema import reading_columns
+from tests.citizen_events import action, allocation, case, demand, personal, report, unit
 from tests.sink_events import anomaly, forecast, forecast_row, health, incident
 from tests.sink_input import START, Gateway, frame_of, sensors
 
@@ -33,6 +35,13 @@ EVENT_ROWS = {
     "forecasts": "segment, (extract(epoch FROM made_at) * 1000)::bigint, horizon_min, speed_kmh",
     "sensor_health": "sensor_key, (extract(epoch FROM window_end) * 1000)::bigint, health",
     "anomalies": "id, version, score",
+    "reports": "id, lon, case_id",
+    "cases": "id, version, weight",
+    "units": "id, (extract(epoch FROM at) * 1000)::bigint, load",
+    "allocations": "id, version, (alternatives->0->>'extra_cost')::float8",
+    "demand": "service, (extract(epoch FROM at) * 1000)::bigint, (expected->>0)::float8",
+    "actions": "id, value",
+    "private.sealed_records": "report, sealed",
 }
 """Table -> what is compared of its rows: the key, then a value."""
 
@@ -62,7 +71,7 @@ def sink_running(settings: Settings, folder: Path, name: str = "sink-1") -> Iter
 class Feed:
     """Publishes frames of several areas and kinds until left, some readings late or twice.
 
-    With them come incidents, forecasts, changes of health and anomalies, some twice. ``truth``:
+    With them come events of every other sort that is stored, some twice. ``truth``:
     (kind, sensor key, ts) -> values of the one ingested last; ``events``: table -> rows as
     ``EVENT_ROWS`` has them, of those published first.
     """
@@ -135,11 +144,37 @@ class Feed:
                 ("anomalies", anomaly(**number, score=value, **seen)),
             ):
                 self.gateway.raw(topic, msgspec.json.encode(event), key=area.encode())
+            for topic, event in citizens_events(tick, at, value).items():
+                self.gateway.raw(topic, msgspec.json.encode(event), key=area.encode())
         self.events["incidents"].add((number["id"], number["version"], share))
         self.events["anomalies"].add((number["id"], number["version"], share))
         self.events["sensor_health"].add((tick % 9, at, "stuck"))
         made = {(f"{area}-s1", at, 15, share), (f"{area}-s1", at, 30, None)}
         self.events["forecasts"] |= made
+        name = f"e{tick}"
+        self.events["reports"].add((name, share, "c0"))
+        self.events["cases"].add(("c0", tick, share))
+        self.events["units"].add((f"u{tick % 5}", at, share))
+        self.events["allocations"].add(("a0", tick, share))
+        self.events["demand"].add((f"s{tick % 5}", at, share))
+        self.events["actions"].add((name, str(share)))
+        self.events["private.sealed_records"].add((name, str(share)))
+
+
+def citizens_events(tick: int, at: int, value: float) -> dict[str, msgspec.Struct]:
+    """Return topic -> event of this tick with ``value`` in one of its fields."""
+    name = f"e{tick}"
+    return {
+        "reports": report(id=name, lon=value),
+        "cases": case(id="c0", version=tick, weight=value, latest_report=name),
+        "units": unit(id=f"u{tick % 5}", at=at, load=value),
+        "allocations": allocation(
+            id="a0", version=tick, alternatives=[Alternative("u2", at, value)]
+        ),
+        "demand": demand(service=f"s{tick % 5}", at=at, expected=[value]),
+        "actions": action(id=name, value=str(value)),
+        "private": personal(report=name, sealed=str(value)),
+    }
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:

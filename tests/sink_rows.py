@@ -56,6 +56,8 @@ def settings_for(
             owner_url=SecretStr(url),
             writer_password=SecretStr("civicstream_writer"),
             reader_password=SecretStr("civicstream_reader"),
+            private_password=SecretStr("civicstream_private"),
+            private_url=as_role(url, "civicstream_private"),
         ),
     )
 
@@ -92,12 +94,17 @@ class Loader:
         self.gaps += gaps
 
     def record(
-        self, topic: str, value: bytes | None, headers: list[tuple[str, bytes]], partition: int = 0
+        self,
+        topic: str,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]],
+        partition: int = 0,
+        key: bytes | None = None,
     ) -> KafkaRecord:
         place = Place(topic, partition)
         offset = self._offset.get(place, 0)
         self._offset[place] = offset + 1
-        return KafkaRecord(place, offset, 0, headers, value)
+        return KafkaRecord(place, offset, 0, headers, value, key)
 
     def frame(self, frame: Frame, *, ingested_at: int, seq: int | None = None) -> KafkaRecord:
         topic = f"city.frames.{frame.kind.name}"

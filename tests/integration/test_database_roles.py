@@ -25,6 +25,10 @@ WRITER_MAY_NOT = (
     "UPDATE forecasts SET speed_kmh = 1",
     "DELETE FROM sensor_health",
     "DELETE FROM anomalies",
+    "UPDATE citizen_reports SET reporter = 'x'",
+    "UPDATE cases SET state = 'resolved'",
+    "DELETE FROM units_current",
+    "DELETE FROM private.sealed_records",
     "CREATE VIEW incidents_mine AS SELECT * FROM incidents",
     "DELETE FROM sink_offsets",
     "INSERT INTO areas VALUES ('x', 'x', '{}')",
@@ -38,6 +42,8 @@ READER_MAY_NOT = (
     "INSERT INTO readings_air (sensor_key, ts, ingested_at) VALUES (1, now(), now())",
     "INSERT INTO sink_offsets VALUES ('t', 0, gen_random_uuid(), 0)",
     "SELECT * FROM apply_retention()",
+    "UPDATE units_current SET state = 'off_duty'",
+    "SELECT * FROM private.sealed_records",
 )
 
 

@@ -34,7 +34,29 @@ INSERT INTO sensor_health
 INSERT INTO anomalies
     SELECT 'i', age, 'open', 'air', 'a', 7, 's', 'no2', 1, 1, 1, 1, 1, at, at, at, at
     FROM unnest(ARRAY[1, 731]) age, LATERAL (SELECT now() - make_interval(days => age)) t (at);
+CREATE TEMPORARY TABLE aged AS
+    SELECT age, now() - make_interval(days => age) AS at
+    FROM unnest(ARRAY[1, 29, 33, 364, 366, 731]) age;
+INSERT INTO citizen_reports
+    SELECT age, 'a', 's', 0, 0, '', at, at, 'mqtt', 'p', '', '', '', '{}' FROM aged;
+INSERT INTO cases
+    SELECT 'c', age, 'received', 'a', 's', 'g', 1, 0, 0, '', 1, 1, 1, at, at, at, '', '', '', '',
+        '[]', 'none', '' FROM aged;
+INSERT INTO units SELECT 'u', 'a', 'available', '[]', 0, 0, at, 1, 0, at, '' FROM aged;
+INSERT INTO allocations
+    SELECT 'a', age, 'proposed', 'p', 't', 'u', 'a', 1, at, at, '[]', '', '[]', '', at, ''
+    FROM aged;
+INSERT INTO demand SELECT 'a', 's', at, 1, 1, 1, '[]', '[]', '[]', 1, 1 FROM aged;
+INSERT INTO actions SELECT age, 'case/c', 'start', 'a', 'b', at, '', '' FROM aged;
+INSERT INTO private.sealed_records SELECT age, 'p', at, 's' FROM aged;
 """
+
+ALL_YEAR = {
+    "citizen_reports": "received_at",
+    "cases": "updated_at",
+    "allocations": "decided_at",
+    "actions": "at",
+}
 
 
 @pytest.fixture
@@ -61,6 +83,8 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
     assert {name for name, chunks, rows in removed if chunks or rows} == {
         *("readings_noise", "results_traffic", "dead_letters"),
         *("forecasts", "incidents", "sensor_health", "anomalies"),
+        *ALL_YEAR,
+        *("units", "demand", "sealed_records"),
     }
     # A chunk of a day goes when all of it is past, so 29 days stays on either database.
     assert ages(filled, "readings_noise", "ts") == [0, 10, 29]
@@ -70,6 +94,10 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
     assert ages(filled, "incidents", "window_end") == [1, 729]
     assert ages(filled, "sensor_health", "window_end") == [1]
     assert ages(filled, "anomalies", "window_end") == [1]
+    for table, column in ALL_YEAR.items():
+        assert ages(filled, table, column) == [1, 29, 33, 364, 366], table
+    assert ages(filled, "units", "at") == ages(filled, "demand", "at") == [1, 29]
+    assert ages(filled, "private.sealed_records", "at") == [1, 29, 33, 364]
     again = remove_old_rows(as_role(filled, "civicstream_writer"))
     assert not [name for name, chunks, rows in again or [] if chunks or rows]
 

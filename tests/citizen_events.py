@@ -1,0 +1,143 @@
+"""Events of reports, cases and crews for the sink's tests: valid ones, to change a field of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from civicstream.service_events import (
+    Action,
+    Allocation,
+    Alternative,
+    Case,
+    Demand,
+    PersonalRecord,
+    Report,
+    Unit,
+)
+from tests.sink_events import AT, MINUTE
+
+SOMEONE, OTHER = "5" * 32, "0" * 31 + "7"
+"""Pseudonyms."""
+
+
+def report(**changes: Any) -> Report:
+    return msgspec.structs.replace(
+        Report(
+            id="r1",
+            area="north",
+            service="pothole",
+            lon=13.4,
+            lat=52.5,
+            description="deep",
+            reported_at=AT - MINUTE,
+            received_at=AT,
+            channel="mqtt",
+            reporter=SOMEONE,
+            reference="17",
+            address="Long Road 5",
+            media_url="https://example.org/p.jpg",
+            attributes={"depth": ["10"], "where": ["lane", "kerb"]},
+        ),
+        **changes,
+    )
+
+
+def case(**changes: Any) -> Case:
+    return msgspec.structs.replace(
+        Case(
+            id="c1",
+            version=1,
+            state="received",
+            area="north",
+            service="pothole",
+            agency="Roads",
+            priority=2,
+            lon=13.4,
+            lat=52.5,
+            description="deep",
+            reports=1,
+            reporters=1,
+            weight=1.5,
+            opened_at=AT,
+            updated_at=AT,
+            due_at=AT + 600 * MINUTE,
+            changed_by="system",
+            note="reported",
+            latest_report="r1",
+            confirmed_by=["sensor/7", "incident/i1"],
+        ),
+        **changes,
+    )
+
+
+def unit(**changes: Any) -> Unit:
+    return msgspec.structs.replace(
+        Unit(
+            id="u1",
+            area="north",
+            state="en_route",
+            skills=["road", "tow"],
+            lon=13.4,
+            lat=52.5,
+            shift_end=AT + 300 * MINUTE,
+            capacity=4.0,
+            load=1.0,
+            at=AT,
+            task="case/c1",
+        ),
+        **changes,
+    )
+
+
+def allocation(**changes: Any) -> Allocation:
+    return msgspec.structs.replace(
+        Allocation(
+            id="a1",
+            version=1,
+            state="proposed",
+            policy="optimal",
+            task="case/c1",
+            unit="u1",
+            area="north",
+            priority=1,
+            proposed_at=AT,
+            arrival_at=AT + 9 * MINUTE,
+            route=["s1", "s2"],
+            reason="there first",
+            alternatives=[Alternative("u2", AT + 12 * MINUTE, 6.0)],
+            decided_by="system",
+            decided_at=AT,
+        ),
+        **changes,
+    )
+
+
+def demand(**changes: Any) -> Demand:
+    return msgspec.structs.replace(
+        Demand(
+            area="north",
+            service="pothole",
+            at=AT,
+            open_tasks=3,
+            weighted=7.5,
+            arrivals_per_h=1.2,
+            expected=[1.0, 2.5],
+            expected_low=[0.0, 1.0],
+            expected_high=[2.0, 4.0],
+            capacity_per_h=0.0,
+            pressure=None,
+        ),
+        **changes,
+    )
+
+
+def action(**changes: Any) -> Action:
+    return msgspec.structs.replace(
+        Action("x1", "case/c1", "acknowledge", "north", "operator-3", AT, "seen", "u1"), **changes
+    )
+
+
+def personal(**changes: Any) -> PersonalRecord:
+    return msgspec.structs.replace(PersonalRecord(SOMEONE, AT, "r1", "sealed-1"), **changes)
