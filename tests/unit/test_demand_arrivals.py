@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.demand_series import simulate_arrivals, weekly_rates
 from streams.demand.arrivals import HOURS_AHEAD, ArrivalModel
 from streams.demand.weekly_shape import shape_cells
 from tests.unit.demand_making import HOUR, MIDNIGHT
@@ -13,20 +14,11 @@ from tests.unit.demand_making import HOUR, MIDNIGHT
 WEEK_H = 168
 
 
-def _true_shape() -> NDArray[np.float64]:
-    hour = np.arange(24)
-    working = 0.3 + 1.4 * np.exp(-0.5 * ((hour - 10) / 3) ** 2)
-    weekend = 0.4 + 0.8 * np.exp(-0.5 * ((hour - 14) / 4) ** 2)
-    shape = np.concatenate([working, weekend])
-    return np.asarray(shape / ((working.sum() * 5 + weekend.sum() * 2) / WEEK_H))
-
-
 def _weeks(model: ArrivalModel, rates: NDArray[np.float64], weeks: int, seed: int) -> float:
     """Run the model on simulated hours; return how much of the last ones lay inside."""
-    rng, shape = np.random.default_rng(seed), _true_shape()
-    hours = weeks * WEEK_H
-    cells = shape_cells(MIDNIGHT + np.arange(hours, dtype=np.int64) * HOUR)
-    came = rng.poisson(rates * shape[cells][:, None, None])
+    rng = np.random.default_rng(seed)
+    came = simulate_arrivals(rates, weeks, rng, storms=False).counts
+    hours = len(came)
     inside = []
     for hour in range(hours):
         now = MIDNIGHT + hour * HOUR
@@ -46,7 +38,7 @@ def test_the_rate_the_week_and_the_interval_come_out_as_simulated() -> None:
     # Whole numbers seldom allow exactly 80 %: the interval then holds a little more.
     assert 0.8 <= inside <= 0.92
     assert np.abs(model.base() / rates - 1).max() < 0.15
-    assert np.abs(model.shape.values - _true_shape()).max() < 0.25
+    assert np.abs(model.shape.values - weekly_rates()).max() < 0.25
     hours = shape_cells(MIDNIGHT + np.arange(WEEK_H, dtype=np.int64) * HOUR)
     assert model.shape.values[:, hours].mean(axis=1) == pytest.approx([1.0, 1.0])
 

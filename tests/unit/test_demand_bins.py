@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.demand import judge_bins
+from benchmarks.demand_series import Containers, people_fill
 from civicstream.city import City
 from civicstream.service_events import BinForecast
 from sensors_sim.channels import TRAITS, measure_channel
@@ -103,64 +105,23 @@ def test_the_simulated_containers_are_full_when_predicted() -> None:
     levels = np.stack([measure_channel("waste", traits, np.full(bins, t), rng)[0] for t in times])
     forecaster = BinForecaster(City(), full_level=0.7)
     told = _feed(forecaster, levels)
-    errors_h, inside = _judge(told, levels, times, limit=0.7, after=MIDNIGHT + 4 * 24 * HOUR)
+    bins_of_city = Containers(times, levels, levels)
+    errors_h, inside = judge_bins(told, bins_of_city, 0.7, MIDNIGHT + 4 * 24 * HOUR)
     assert len(errors_h) > 100
     assert np.median(np.abs(errors_h)) < 0.5
     assert np.mean(inside) >= 0.8
 
 
-def _people(bins: int, days: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return true and measured levels: bags thrown in mostly by day, emptyings, noise, outliers."""
-    hour = np.arange(days * 96) / 4 % 24
-    activity = np.exp(-0.5 * ((hour - 13) / 4.5) ** 2) + 0.02
-    activity /= activity.mean()
-    per_step = 0.9 / (24 * rng.uniform(1.5, 6, bins)) / 4
-    empty_at = rng.uniform(0.75, 1.0, bins)
-    level, true = rng.uniform(0, 0.7, bins), np.zeros((days * 96, bins))
-    for step in range(len(true)):
-        bags = rng.poisson(per_step * activity[step] / 0.02)
-        level = np.minimum(level + bags * 0.02 * rng.uniform(0.6, 1.4, bins), 1.0)
-        emptied = (level >= empty_at) & (rng.random(bins) < 0.02)
-        level = np.where(emptied, rng.uniform(0, 0.04, bins), level)
-        true[step] = level
-    measured = np.clip(true + rng.normal(0, 0.012, true.shape), 0, 1)
-    wrong = rng.random(true.shape) < 0.003
-    return true, np.where(wrong, rng.random(true.shape), measured)
-
-
 def test_the_interval_holds_for_containers_that_people_fill() -> None:
-    true, measured = _people(40, 22, np.random.default_rng(8))
-    times = MIDNIGHT + np.arange(len(true), dtype=np.int64) * QUARTER
-    told = _feed(BinForecaster(City(), full_level=0.7), measured)
-    _, inside = _judge(told, true, times, limit=0.7, after=MIDNIGHT + 12 * 24 * HOUR)
+    people = people_fill(40, 22, np.random.default_rng(8))
+    told = _feed(BinForecaster(City(), full_level=0.7), people.measured)
+    _, inside = judge_bins(told, people, 0.7, MIDNIGHT + 12 * 24 * HOUR)
     assert len(inside) > 200
     assert 0.74 <= np.mean(inside) <= 0.94
 
 
-def _judge(
-    told: list[BinForecast], true: Floats, times: NDArray[np.int64], limit: float, after: int
-) -> tuple[list[float], list[bool]]:
-    """Hold forecasts against when the container was full, where it was not emptied before."""
-    errors, inside = [], []
-    for forecast in told:
-        at = int(np.searchsorted(times, forecast.at))
-        ahead = true[at:, forecast.sensor_key - 1]
-        if forecast.at < after or forecast.predicted_full_at is None or ahead[0] >= limit:
-            continue
-        full = np.flatnonzero(ahead >= limit)
-        emptied = np.flatnonzero(np.diff(ahead) < -0.3)
-        if not len(full) or (len(emptied) and emptied[0] < full[0]):
-            continue
-        happened = int(times[at + full[0]])
-        assert forecast.full_low is not None
-        assert forecast.full_high is not None
-        errors.append((forecast.predicted_full_at - happened) / HOUR)
-        inside.append(forecast.full_low - QUARTER <= happened <= forecast.full_high + QUARTER)
-    return errors, inside
-
-
 def test_the_fill_clock_learns_when_people_throw_things_away() -> None:
-    _, measured = _people(30, 15, np.random.default_rng(8))
+    measured = people_fill(30, 15, np.random.default_rng(8)).measured
     forecaster = BinForecaster(City())
     _feed(forecaster, measured)
     shape = forecaster._clock.shape.values[0, :24]
@@ -182,7 +143,7 @@ def test_the_fill_clock_and_back_is_the_same_time() -> None:
 
 
 def test_a_restored_forecaster_goes_on_exactly() -> None:
-    _, measured = _people(12, 4, np.random.default_rng(3))
+    measured = people_fill(12, 4, np.random.default_rng(3)).measured
     lasting, first = BinForecaster(City()), BinForecaster(City())
     half = len(measured) // 2
     later = MIDNIGHT + half * QUARTER
