@@ -1,44 +1,28 @@
-"""Run a real feeds process on a real Kafka and PostgreSQL, and read what it published."""
+"""Run a real feeds process on real servers, as the reader role, and read what it published."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
-import psycopg
 from kafka import TopicPartition
 
 from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.kafka_clients import consumer
-from civicstream.service_events import PersonalRecord, Report
+from civicstream.service_events import Case, PersonalRecord, Report
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
 from feeds.api_keys import key_digest
+from tests.sink_rows import Loader, as_role
 
 API_KEY = "an-api-key-for-tests"
 PRIVACY_KEY = "a privacy key for tests, long enough".replace(",", "")
-
-# What `feeds` reads of the operational tables; the sink's migrations make the real ones.
-TABLES = """
-CREATE TABLE IF NOT EXISTS reports (
-    id text PRIMARY KEY, area text NOT NULL, service text NOT NULL,
-    lon double precision NOT NULL, lat double precision NOT NULL, description text NOT NULL,
-    reported_at timestamptz NOT NULL, received_at timestamptz NOT NULL, channel text NOT NULL,
-    reporter text NOT NULL, reference text NOT NULL, address text, media_url text,
-    attributes jsonb NOT NULL DEFAULT '{}', case_id text);
-CREATE TABLE IF NOT EXISTS cases_current (
-    id text PRIMARY KEY, version integer, state text, service text, agency text,
-    priority integer, lon double precision, lat double precision, description text,
-    reports integer, opened_at timestamptz, updated_at timestamptz, due_at timestamptz, note text);
-"""
 
 
 class Front:
@@ -65,14 +49,18 @@ class Front:
 def feeds(
     kafka: KafkaSettings, database_url: str, folder: Path, **settings: Any
 ) -> Iterator[Front]:
-    """A feeds process that answers; ``settings`` as in ``feeds__id='f1'``, None: not set."""
+    """A feeds process that answers; ``database_url`` is the superuser's.
+
+    ``settings`` as in ``feeds__id='f1'``, None: not set.
+    """
     port = free_port()
+    reader_url = as_role(database_url, "civicstream_reader").get_secret_value()
     chosen = {
         "kafka__bootstrap": kafka.bootstrap,
         "kafka__partitions": kafka.partitions,
         "feeds__port": port,
         "feeds__id": "f1",
-        "feeds__database_url": database_url,
+        "feeds__database_url": reader_url,
         "feeds__api_keys": f"test-app:{key_digest(API_KEY)}",
         "privacy__key": PRIVACY_KEY,
     } | settings
@@ -134,28 +122,10 @@ class Published:
         return [msgspec.json.decode(r.value, type=PersonalRecord) for r in self.raw["private"]]
 
 
-def store(database_url: str, report: Report, case_id: str | None = None) -> None:
-    """Put a report where the sink would."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            "INSERT INTO reports VALUES (%s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0), "
-            "to_timestamp(%s / 1000.0), %s, %s, %s, %s, %s, %s, %s)",
-            (
-                *(report.id, report.area, report.service, report.lon, report.lat),
-                *(report.description, report.reported_at, report.received_at, report.channel),
-                *(report.reporter, report.reference, report.address, report.media_url),
-                *(json.dumps(report.attributes), case_id),
-            ),
-        )
-
-
-def store_case(
-    database_url: str, case_id: str, state: str, updated_at: datetime, note: str = ""
-) -> None:
-    """Put the newest version of a case where the sink's view would show it."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            "INSERT INTO cases_current (id, version, state, agency, note, updated_at, due_at) "
-            "VALUES (%s, 1, %s, 'Public Works', %s, %s, %s)",
-            (case_id, state, note, updated_at, updated_at),
-        )
+def store(loader: Loader, *events: Report | Case) -> None:
+    """Put reports and cases into the database as the sink does."""
+    topics = {Report: "city.reports", Case: "city.cases"}
+    loader.write(
+        *(loader.record(topics[type(event)], msgspec.json.encode(event), []) for event in events)
+    )
+    assert not loader.letters, loader.letters

@@ -14,26 +14,19 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import psycopg
 import pytest
 from georeport import GeoReport
 
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import free_port
+from civicstream.health import wait_for_report
 from civicstream.kafka_clients import create_topics
 from civicstream.personal import Privacy
 from civicstream.service_events import Report
 from civicstream.settings import KafkaSettings
-from tests.feeds_runs import (
-    API_KEY,
-    PRIVACY_KEY,
-    TABLES,
-    Front,
-    Published,
-    feeds,
-    store,
-    store_case,
-)
+from tests.citizen_events import case
+from tests.feeds_runs import API_KEY, PRIVACY_KEY, Front, Published, feeds, store
+from tests.sink_rows import Loader, loader
 
 # The specification's own example, with a service and an attribute of ours.
 EXAMPLE = {
@@ -58,10 +51,9 @@ SECRETS = ("smit333", "sfgov", "tt222111", "smith", "111111111")
 
 
 @pytest.fixture
-def tables(postgres: str) -> str:
-    with psycopg.connect(postgres) as connection:
-        connection.execute(TABLES)
-    return postgres
+def database(postgres: str) -> Iterator[Loader]:
+    with loader(postgres) as writer:
+        yield writer
 
 
 @pytest.fixture
@@ -74,10 +66,10 @@ def published(kafka: KafkaSettings) -> Iterator[Published]:
 
 @pytest.fixture
 def front(
-    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path
+    kafka: KafkaSettings, published: Published, database: Loader, tmp_path: Path
 ) -> Iterator[Front]:
     with feeds(
-        kafka, tables, tmp_path, feeds__jurisdiction_id="city.gov", feeds__position_decimals=3
+        kafka, database.url, tmp_path, feeds__jurisdiction_id="city.gov", feeds__position_decimals=3
     ) as running:
         yield running
 
@@ -206,20 +198,22 @@ def test_services_and_their_definitions_in_both_formats(front: Front) -> None:
 
 
 def test_a_request_is_shown_with_the_state_of_its_case_rounded_and_without_its_reporter(
-    front: Front, tables: str
+    front: Front, database: Loader
 ) -> None:
     report = _report(1, address="12 Private Road", description='A "hole" & <b>more</b> \u2615')
-    store(tables, report, "c1")
-    updated = datetime(2026, 11, 21, 8, 15, 30, tzinfo=UTC)
-    store_case(tables, "c1", "in_progress", updated, "Crew on site, call 030 1234567")
+    updated = 1_795_249_530_000  # 2026-11-21T08:25:30Z
+    first = case(latest_report=report.id, updated_at=updated - 60_000)
+    note = "Crew on site, call 030 1234567"
+    newer = case(version=2, state="in_progress", latest_report=None, updated_at=updated, note=note)
+    store(database, report, first, newer)
     (found,) = front.get(f"requests/{report.id}.json").json()
     assert (found["lat"], found["long"]) == (52.52, 13.405)
     assert (found["status"], found["status_notes"]) == (
         "open",
         "in progress: Crew on site, call […]",
     )
-    assert found["updated_datetime"] == "2026-11-21T08:15:30Z"
-    assert (found["agency_responsible"], found["address"]) == ("Public Works", None)
+    assert found["updated_datetime"] == "2026-11-21T08:25:30Z"
+    assert (found["agency_responsible"], found["address"]) == ("Roads", None)
     assert found["description"] == report.description
     assert not {"reporter", "reference"} & found.keys()
     assert report.reporter not in json.dumps(found)
@@ -232,14 +226,13 @@ def test_a_request_is_shown_with_the_state_of_its_case_rounded_and_without_its_r
     assert front.get("tokens/unknown.xml").status_code == 404
 
 
-def test_lists_follow_the_specifications_filters(front: Front, tables: str) -> None:
-    for number in range(1, 5):
-        store(tables, _report(number, service="noise" if number == 2 else "pothole"), f"c{number}")
-    store(tables, _report(91 * 24))
-    store(tables, _report(100 * 24))
+def test_lists_follow_the_specifications_filters(front: Front, database: Loader) -> None:
     moment = datetime.now(UTC)
-    for number, state in ((1, "received"), (2, "resolved"), (3, "rejected")):
-        store_case(tables, f"c{number}", state, moment)
+    old_ones = [_report(hours) for hours in (91 * 24, 100 * 24)]
+    new_ones = [_report(n, service="noise" if n == 2 else "pothole") for n in range(1, 5)]
+    states = {1: "received", 2: "resolved", 3: "rejected"}
+    cases = [case(id=f"c{n}", state=s, latest_report=f"{n:032x}") for n, s in states.items()]
+    store(database, *old_ones, *new_ones, *cases)
 
     def ids(**query: str) -> list[int]:
         found = front.get("requests.json", **query)
@@ -267,21 +260,20 @@ def test_lists_follow_the_specifications_filters(front: Front, tables: str) -> N
         assert (answer.status_code, answer.json()[0]["code"]) == (400, 400)
 
 
-def test_at_most_a_thousand_requests_are_listed_the_newest_first(front: Front, tables: str) -> None:
-    with psycopg.connect(tables) as connection:
-        connection.execute(
-            "INSERT INTO reports SELECT 'r' || n, 'north', 'noise', 13, 52, '', "
-            "now() - n * interval '1 min', now(), 'mqtt', 'p', n::text "
-            "FROM generate_series(1, 1005) n"
-        )
+def test_at_most_a_thousand_requests_are_listed_the_newest_first(
+    front: Front, database: Loader
+) -> None:
+    store(database, *(_report(n, reported_at=now_ms() - n * 60_000) for n in range(1, 1006)))
     found = front.get("requests.json").json()
     assert len(found) == 1000
-    assert (found[0]["service_request_id"], found[-1]["service_request_id"]) == ("r1", "r1000")
+    assert [int(found[n]["service_request_id"], 16) for n in (0, -1)] == [1, 1000]
 
 
-def test_a_client_written_by_others_reads_services_and_requests(front: Front, tables: str) -> None:
-    store(tables, _report(1))
-    store(tables, _report(2, service="noise"))
+def test_a_client_written_by_others_reads_services_and_requests(
+    front: Front, database: Loader
+) -> None:
+    store(database, _report(1))
+    store(database, _report(2, service="noise"))
     for form in ("json", "xml"):
         client = GeoReport(front.url, jurisdiction="city.gov", output_format=form)
         codes = [service["service_code"] for service in client.get_service_list()]
@@ -294,21 +286,25 @@ def test_a_client_written_by_others_reads_services_and_requests(front: Front, ta
 
 
 def test_a_flood_is_answered_with_429_and_a_time_to_wait(
-    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path
+    kafka: KafkaSettings, published: Published, database: Loader, tmp_path: Path
 ) -> None:
-    with feeds(kafka, tables, tmp_path, reports__burst=3) as front:
+    with feeds(kafka, database.url, tmp_path, reports__burst=3) as front:
         answers = [front.post(EXAMPLE | {"reference": f"flood-{n}"}) for n in range(5)]
         other = front.post(EXAMPLE | {"device_id": "another", "reference": "flood-9"})
+        ledger = wait_for_report(kafka, "feeds", "f1", timeout_s=20)
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    counts = ledger.kinds["report"]
+    assert (counts.received, counts.accepted, counts.rejected, counts.imbalance) == (6, 4, 2, 0)
+    assert ledger.gauges["rate_limited"] == 2
     assert 0 < int(answers[-1].headers["retry-after"]) <= 60
     assert other.status_code == 200
 
 
 def test_without_a_privacy_key_reports_are_refused_and_the_rest_is_served(
-    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path
+    kafka: KafkaSettings, published: Published, database: Loader, tmp_path: Path
 ) -> None:
-    store(tables, _report(1))
-    with feeds(kafka, tables, tmp_path, privacy__key=None) as front:
+    store(database, _report(1))
+    with feeds(kafka, database.url, tmp_path, privacy__key=None) as front:
         answer = front.post(EXAMPLE)
         assert (answer.status_code, answer.json()[0]["code"]) == (503, 503)
         assert len(front.get("requests.json").json()) == 1
@@ -316,17 +312,17 @@ def test_without_a_privacy_key_reports_are_refused_and_the_rest_is_served(
 
 
 def test_what_kafka_has_not_confirmed_is_not_answered_as_taken(
-    kafka: KafkaSettings, published: Published, tables: str, tmp_path: Path, tcp_proxy: Any
+    kafka: KafkaSettings, published: Published, database: Loader, tmp_path: Path, tcp_proxy: Any
 ) -> None:
     proxy = tcp_proxy(1)  # nothing listens there: Kafka is away
     away = kafka.model_copy(update={"bootstrap": f"127.0.0.1:{proxy.port}"})
-    with feeds(away, tables, tmp_path, feeds__confirm_timeout_s=2) as front:
+    with feeds(away, database.url, tmp_path, feeds__confirm_timeout_s=2) as front:
         answer = front.post(EXAMPLE)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert front.get("services.json").status_code == 200
     published.refresh(500)
     assert not published.raw["reports"]
-    with feeds(kafka, tables, tmp_path) as front:
+    with feeds(kafka, database.url, tmp_path) as front:
         assert front.post(EXAMPLE).status_code == 200
     published.wait_for(reports=1)
 
@@ -350,7 +346,7 @@ def test_many_citizens_at_once_are_all_answered_and_each_report_is_there_once(
 def test_while_the_database_is_away_reading_is_answered_503_and_reports_are_taken(
     kafka: KafkaSettings, published: Published, tmp_path: Path
 ) -> None:
-    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    nowhere = f"host=127.0.0.1 port={free_port()} dbname=none"
     with feeds(kafka, nowhere, tmp_path) as front:
         answer = front.get("requests.xml")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
@@ -359,7 +355,7 @@ def test_while_the_database_is_away_reading_is_answered_503_and_reports_are_take
     published.wait_for(reports=1, private=1)
 
 
-def test_the_commands_of_the_docs_post_a_report_and_find_it(front: Front, tables: str) -> None:
+def test_the_commands_of_the_docs_post_a_report_and_find_it(front: Front, database: Loader) -> None:
     """The two curl commands as docs/reports.md has them, with this server's address and key."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
