@@ -37,7 +37,7 @@ def take_evidence(memory: Memory, evidence: Evidence, now_ms: int) -> list[Case]
 
 def confirm_by_known(memory: Memory, case: CaseRecord) -> list[str]:
     """Let evidence that is at hand confirm the case; return the new sources."""
-    service = memory.services[case.service]
+    service = memory.service_of(case)
     if not service.confirmed_by:
         return []
     reach = service.duplicate_radius_m + memory.longest_reach_m
@@ -71,7 +71,7 @@ def _kept(memory: Memory, evidence: Evidence) -> EvidenceRecord:
 
 def _confirm(memory: Memory, case: CaseRecord, evidence: EvidenceRecord) -> bool:
     """Note the evidence in the case if it fits and is new to it; return whether it does."""
-    rules, service = memory.rules, memory.services[case.service]
+    rules, service = memory.rules, memory.service_of(case)
     slack = round(rules.evidence_slack_h * HOUR_MS)
     away = distance_m(case.lon, case.lat, evidence.lon, evidence.lat)
     fits = (

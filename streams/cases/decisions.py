@@ -83,7 +83,7 @@ class Decisions:
                 note = self._reclassify(record, action.value or "", note)
             case "reopen":
                 record.reopen("acknowledged", now_ms)
-                settle(record, self._memory.services[record.service], self._memory.rules, anew=True)
+                settle(record, self._memory.service_of(record), self._memory.rules, anew=True)
             case _:
                 note = _move(record, MOVES[action.action], action.value, now_ms, note)
         return [self._memory.tell(record, now_ms, action.by, note), *versions]
@@ -106,7 +106,7 @@ class Decisions:
         target.reports += record.reports
         target.first_seen = min(target.first_seen, record.first_seen)
         target.last_seen = max(target.last_seen, record.last_seen)
-        settle(target, memory.services[target.service], memory.rules, anew=False)
+        settle(target, memory.service_of(target), memory.rules, anew=False)
         return [memory.tell(target, now_ms, action.by, f"{record.id} is a duplicate of this")]
 
     def _reclassify(self, record: CaseRecord, code: str, note: str) -> str:

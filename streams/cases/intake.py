@@ -93,7 +93,7 @@ class Intake:
         return self._tell(record, report, service, ["reported", *done], now_ms, anew=True)
 
     def _join(self, record: CaseRecord, report: Report, seen_at: int, now_ms: int) -> Case:
-        service = self._memory.services[record.service]
+        service = self._memory.service_of(record)
         reopens = _reopens(record, report.reporter, seen_at)
         new = self._count(record, report.reporter, now_ms)
         record.reports += 1

@@ -12,7 +12,7 @@ from civicstream.services import ServiceType
 from streams.cases.agenda import Agenda
 from streams.cases.places import PlaceIndex
 from streams.cases.records import CaseRecord, EvidenceRecord, ReporterRecord, SeenReport
-from streams.cases.rules import CaseRules
+from streams.cases.rules import HOUR_MS, CaseRules
 from streams.cases.shelf import Shelf
 from streams.cases.standing import forgotten_at, next_deadline
 
@@ -45,6 +45,25 @@ class Memory:
             "reporter": self.reporters,
             "evidence": self.evidence,
         }
+
+    def service_of(self, record: CaseRecord) -> ServiceType:
+        """Return the service of a case; one that the city no longer has goes on as it was."""
+        known = self.services.get(record.service)
+        if known is not None:
+            return known
+        return ServiceType(
+            code=record.service,
+            name=record.service,
+            description="",
+            group="",
+            agency=record.agency,
+            skill="",
+            priority=record.priority,
+            target_h=max(record.due_at - record.term_start, 1) / HOUR_MS,
+            duplicate_radius_m=_LEAST_CELL_M,
+            duplicate_window_h=1.0,
+            work_min=1.0,
+        )
 
     def tell(
         self, record: CaseRecord, now_ms: int, by: str, note: str, latest_report: str | None = None

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from civicstream.city import City
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Case
 from streams.cases import CaseDesk
 from streams.cases.desk import DeskEvent
 from streams.cases.life import MOVES
-from tests.unit.case_making import at, make_desk, make_evidence, make_report
+from tests.unit.case_making import SERVICES, at, make_desk, make_evidence, make_report
 
 Step = tuple[str, int, int, int]
 STEPS = st.lists(
@@ -113,6 +114,22 @@ def test_all_memory_is_given_back_once_everything_is_closed_and_old() -> None:
     desk.tick(at(24 * 40))
     assert all(data is None for data in desk.changed().values())
     assert len(desk) == 0
+
+
+def test_cases_of_a_service_that_the_city_gave_up_are_still_followed_to_their_end() -> None:
+    life = _Life(make_desk())
+    life.step(("report", 1, 0, 0), 0)
+    life.step(("report", 2, 2, 0), 0)
+    first, second = (event for event in life.told if isinstance(event, Case))
+    left = {code: s for code, s in SERVICES.items() if code != "pothole"}
+    desk = CaseDesk(left, City())
+    desk.restore(life.stored)
+    merge = Action("a1", f"case/{second.id}", "duplicate", "d1", "op", at(1), "", first.id)
+    gone, kept = desk.apply(merge, at(1))
+    assert isinstance(gone, Case)
+    assert isinstance(kept, Case)
+    assert (kept.priority, kept.due_at, kept.reporters) == (first.priority, first.due_at, 2)
+    assert desk.tick(at(100))[0].breach == "breached"
 
 
 def test_changed_tells_each_change_once() -> None:
