@@ -59,12 +59,19 @@ def run(*, seconds: float, data: Path | None = None) -> dict[str, object]:
 
 
 def leave_one_out(files: Sequence[JudgedFile], scores: Sequence[Floats]) -> list[float]:
-    """Return each file's raw score at the threshold that is best for the others."""
+    """Return each file's raw score at the threshold that is best for the others.
+
+    Where the others are judged alike by a range of thresholds, at the middle of the range: its
+    ends are two readings of theirs, and say nothing of another file.
+    """
     raw = []
     for i, file in enumerate(files):
         others = [j for j in range(len(files)) if j != i]
-        threshold = sweep([files[j] for j in others], [scores[j] for j in others]).threshold
-        raw.append(score_at(file, scores[i], threshold))
+        best = sweep([files[j] for j in others], [scores[j] for j in others]).threshold
+        told = np.concatenate([scores[j][files[j].judged] for j in others])
+        lower = told[told < best]
+        middle = (best + float(lower.max())) / 2 if len(lower) and np.isfinite(best) else best
+        raw.append(score_at(file, scores[i], middle))
     return raw
 
 

@@ -2,7 +2,8 @@
 
 A reading is held against what was to be expected (``expectation``, ``usual``); its deviations
 are turned into their rarity in this series (``surprise``, ``tails``), and a surprise is told
-once (``once``). docs/traffic.md has the formulas, their sources and what was tried.
+once (``once``), lowered for each time the series has been so before (``habituation``).
+docs/traffic.md has the formulas, their sources and what was tried.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.anomaly.expectation import expect, learn, take_in
+from streams.anomaly.habituation import habituated
 from streams.anomaly.once import tell
 from streams.anomaly.state import Arrays, checked, empty, grown
 from streams.anomaly.surprise import deviations, judge
@@ -23,7 +25,7 @@ __all__ = ["AnomalyDetector", "Scores"]
 
 Floats = NDArray[np.float64]
 
-_TENFOLD = 15.0
+_TENFOLD = 17.0
 """The surprise that takes a score nine tenths of its way to 1: 0.9 comes about once in 10,000
 readings in which nothing happens, 0.99 hardly ever; docs/traffic.md has the measured table."""
 
@@ -92,6 +94,7 @@ class AnomalyDetector:
         surprise, reach = judge(state, readings, deviations(state, readings, expected))
         told = state["told"][rows].astype(np.float64)
         news, state["told"][rows] = tell(surprise, told, readings.since_ms)
+        news = habituated(state, rows, readings.since_ms, news)
         learn(state, readings, expected)
         half = reach * expected.scale
         centre = expected.value

@@ -120,9 +120,11 @@ def learn(state: Arrays, readings: Readings, expected: Expectation) -> None:
     error = np.where(settled, np.minimum(error, limit), error)
 
     memory = np.maximum(1 / (seen + 1), np.minimum(readings.since_ms / _MEMORY_MS, 1))
-    state["mean"][rows] = expected.mean + memory * (x - expected.mean)
-    away = np.abs(x - expected.mean)
-    state["spread"][rows] = expected.spread + memory * (away - expected.spread)
+    limit = _OUTLIER * np.maximum(expected.spread, expected.floor)
+    away = x - expected.mean
+    away = np.where(settled, np.clip(away, -limit, limit), away)
+    state["mean"][rows] = expected.mean + memory * away
+    state["spread"][rows] = expected.spread + memory * (np.abs(away) - expected.spread)
     rate = np.where(seen == 0, 0, np.maximum(1 / np.maximum(seen, 1), 1 / _NOISE_READINGS))
     state["noise"][rows] = expected.noise + rate * (error - expected.noise)
     follow = pace(readings.passed, _CONTEXT_READINGS, seen)

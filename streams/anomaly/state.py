@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ALARM_LEVELS",
     "COMPONENTS",
     "DAY_KINDS",
     "FIELDS",
@@ -22,8 +23,10 @@ __all__ = [
 
 Arrays = dict[str, NDArray[Any]]
 
-COMPONENTS = 6
+COMPONENTS = 7
 """Ways in which a reading can be surprising; see ``surprise``."""
+ALARM_LEVELS = 8
+"""Heights at which earlier alarms are counted; see ``habituation``."""
 DAY_KINDS = 2
 """Monday to Friday, and the weekend."""
 HOURS = 24
@@ -50,8 +53,13 @@ FIELDS = {
     "sustained": Field(np.float32),
     "recent": Field(np.float32),
     "unrest": Field(np.float32),
+    "rising": Field(np.float32),
+    "falling": Field(np.float32),
+    "lasting": Field(np.float32),
     "reach": Field(np.float32),
     "told": Field(np.float32),
+    "watched": Field(np.float32),
+    "alarms": Field(np.float32, (ALARM_LEVELS,)),
     "tail_start": Field(np.float32, (COMPONENTS,)),
     "tail_mean": Field(np.float32, (COMPONENTS,)),
     "tail_count": Field(np.float32, (COMPONENTS,)),

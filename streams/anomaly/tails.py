@@ -27,6 +27,8 @@ _GAIN = 12.0
 _START_UP = 10.0
 _REMEMBERED = 60.0
 """Exceedances after which old ones are forgotten: the tail follows a sensor that changes."""
+_FARTHEST_TAUGHT = 3.0
+"""An excess teaches at most so many mean excesses: one wreck must not hide the next."""
 
 
 def rarity(deviation: Floats, start: Floats, mean: Floats, count: Floats) -> Floats:
@@ -39,15 +41,26 @@ def rarity(deviation: Floats, start: Floats, mean: Floats, count: Floats) -> Flo
 
 
 def learn(
-    deviation: Floats, start: Floats, mean: Floats, count: Floats, effective: Floats
+    deviation: Floats,
+    start: Floats,
+    mean: Floats,
+    count: Floats,
+    *,
+    effective: Floats,
+    weight: Floats,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return start, mean and count after a deviation; ``effective`` [series, 1] readings so far."""
+    """Return start, mean and count after a deviation.
+
+    ``effective`` [series, 1] readings so far; ``weight`` [series, 1], above 0 and at most 1:
+    how much of a reading of its own this one is.
+    """
     excess = deviation - start
     above = excess > 0
-    new_start = moved_quantile(deviation, start, TAIL_SHARE, effective)
-    new_count = np.minimum(count + above, _REMEMBERED)
-    rate = 1 / np.maximum(new_count, 1)
-    new_mean = np.where(above, mean + rate * (excess - mean), mean)
+    new_start = moved_quantile(deviation, start, TAIL_SHARE, effective / weight)
+    new_count = np.minimum(count + above * weight, _REMEMBERED)
+    rate = np.minimum(weight / np.maximum(new_count, weight), 1.0)
+    taught = np.minimum(excess, _FARTHEST_TAUGHT * np.maximum(mean, _LIGHTEST))
+    new_mean = np.where(above, mean + rate * (taught - mean), mean)
     return new_start, new_mean, new_count
 
 
