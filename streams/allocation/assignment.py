@@ -38,36 +38,64 @@ def extra_costs(cost: Floats, unassigned: Floats, chosen: Indices) -> Floats:
     """Return [t, u]: what the whole plan costs more if that unit goes to that task instead.
 
     ``chosen`` is the optimal plan. The task that loses its unit moves on to the next best one,
-    which may displace another, and so on: shortest paths over the tasks (Bellman-Ford) in
-    differences of cost. Left out are chains of three and more tasks that end at the unit which
-    becomes free, so a value may be too high, never too low. Zero for the chosen units.
+    which may displace another, and so on, and others may take over the unit that becomes free:
+    shortest paths over the tasks (Bellman-Ford) in differences of cost. Where a unit is taken from
+    one task, only the best of these moves is counted, so a value may be too high, never too low.
+    Zero for the chosen units.
     """
     tasks, units = cost.shape
     rows = np.arange(tasks)
-    own = np.where(chosen >= 0, cost[rows, chosen], unassigned) if units else unassigned
-    owner = np.full(units, -1, np.intp)
-    owner[chosen[chosen >= 0]] = rows[chosen >= 0]
-    free = owner < 0
-    alone = np.where(chosen >= 0, unassigned - own, np.inf)
-    to_free = (cost[:, free] - own[:, None]).min(axis=1, initial=np.inf)
-    release = np.minimum(alone, to_free)
-    """[t] what it costs that the task gives up its unit."""
-    taken = np.flatnonzero(~free)
-    move = cost[:, taken] - own[:, None]
-    move[owner[taken], np.arange(len(taken))] = np.inf
-    for _ in range(_MOST_ROUNDS if len(taken) else 0):
-        better = np.minimum(release, (move + release[owner[taken]]).min(axis=1))
-        if np.array_equal(better, release):
-            break
-        release = better
-    extra = cost - own[:, None]
+    has = chosen >= 0
+    own = np.where(has, cost[rows, chosen], unassigned) if units else unassigned
+    extra: Floats = cost - own[:, None]
+    taken = np.flatnonzero(np.isin(np.arange(units), chosen))
+    free = np.setdiff1d(np.arange(units), taken)
+    gain = _gain_of_free(extra, chosen, units)
+    extra[np.ix_(has, free)] += gain[chosen[has]][:, None]
     if len(taken):
+        owner = np.empty(units, np.intp)
+        owner[chosen[has]] = rows[has]
         displaced = owner[taken]
-        has = chosen >= 0
-        # The displaced task may take over the unit that becomes free.
+        release = _cost_of_release(cost, unassigned, own, taken, displaced, has)
         swapped = np.full((tasks, len(taken)), np.inf)
         swapped[has] = (cost[np.ix_(displaced, chosen[has])] - own[displaced][:, None]).T
         extra[:, taken] += np.minimum(release[displaced][None], swapped)
-    extra[rows[chosen >= 0], chosen[chosen >= 0]] = 0.0
-    found: Floats = extra
-    return found
+    extra[rows[has], chosen[has]] = 0.0
+    return extra
+
+
+def _gain_of_free(moving: Floats, chosen: Indices, units: int) -> Floats:
+    """Return [u], at most 0: what it saves if another of that unit were there to be taken.
+
+    ``moving`` [t, u] is what it costs each task to move from its own unit to that one.
+    """
+    gain = np.zeros(units)
+    for _ in range(_MOST_ROUNDS):
+        after = np.append(gain, 0.0)[chosen]
+        better = np.minimum((moving + after[:, None]).min(axis=0, initial=np.inf), gain)
+        if np.array_equal(better, gain):
+            break
+        gain = better
+    return gain
+
+
+def _cost_of_release(
+    cost: Floats,
+    unassigned: Floats,
+    own: Floats,
+    taken: Indices,
+    owner: Indices,
+    has: NDArray[np.bool_],
+) -> Floats:
+    """Return [t] what it costs that the task gives up its unit; ``owner`` is by ``taken``."""
+    free = np.setdiff1d(np.arange(cost.shape[1]), taken)
+    to_free = (cost[:, free] - own[:, None]).min(axis=1, initial=np.inf)
+    release = np.minimum(np.where(has, unassigned - own, np.inf), to_free)
+    move = cost[:, taken] - own[:, None]
+    move[owner, np.arange(len(taken))] = np.inf
+    for _ in range(_MOST_ROUNDS):
+        better = np.minimum(release, (move + release[owner]).min(axis=1))
+        if np.array_equal(better, release):
+            break
+        release = better
+    return release

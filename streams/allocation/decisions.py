@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from civicstream.service_events import Action, Allocation, Unit
-from streams.allocation.ledger import AdviceLedger
+from streams.allocation.ledger import AdviceLedger, fixed
 from streams.allocation.settings import DispatchSettings
 from streams.allocation.state import AdviceRecord, Book, Refusal, TaskRecord
 
@@ -93,23 +93,14 @@ class Decisions:
             if standing is not None and standing.allocation.id in self._book.advices:
                 note = action.note or f"{action.by} sends {unit.unit.id} to {task_id}"
                 out.append(self._ledger.end(standing, "overridden", action.by, now_ms, note))
-        manual = Allocation(
-            id=f"{task_id}/{unit.unit.id}/{now_ms}",
-            version=1,
-            state="accepted",
-            policy=MANUAL,
-            task=task_id,
-            unit=unit.unit.id,
-            area=task.task.area,
-            priority=task.task.priority,
-            proposed_at=now_ms,
-            arrival_at=now_ms,
-            route=[],
-            reason=f"{action.by} decided so.",
-            alternatives=[],
-            decided_by=action.by,
-            decided_at=now_ms,
-            note=action.note,
+        manual = fixed(
+            task.task,
+            unit.unit.id,
+            MANUAL,
+            action.by,
+            now_ms,
+            f"{action.by} decided so.",
+            action.note,
         )
         task.barred_until = 0
         return [*out, self._ledger.open(manual, pinned=True)]

@@ -6,11 +6,16 @@ from typing import Literal
 
 import msgspec
 
-from civicstream.service_events import Allocation, AllocationState, Unit
+from civicstream.service_events import Allocation, AllocationState, Task, Unit
 from streams.allocation.settings import DispatchSettings
 from streams.allocation.state import AdviceRecord, Book, Refusal, UnitRecord
 
-__all__ = ["AdviceLedger", "Ended"]
+__all__ = ["AdviceLedger", "Ended", "fixed"]
+
+ACTIVE = frozenset({"assigned", "en_route", "on_site"})
+
+OWN_CHOICE = "unit"
+"""Policy of an allocation that a unit made by itself."""
 
 Ended = Literal["rejected", "overridden", "withdrawn", "completed"]
 
@@ -78,27 +83,39 @@ class AdviceLedger:
             record.on_site_since = None
         elif not was_on_site or unit.task != before.task:
             record.on_site_since = unit.at
+        out = self._own_choice(unit, now_ms)
         advice = self._book.advice_for_unit(unit.id)
         if advice is None:
-            return []
+            return out
         task = self._book.tasks[advice.allocation.task]
-        if unit.task == advice.allocation.task and unit.state in {
-            "assigned",
-            "en_route",
-            "on_site",
-        }:
+        if unit.task == advice.allocation.task and unit.state in ACTIVE:
             if unit.state == "on_site" and task.started_at is None:
                 task.started_at = unit.at
                 self._book.touch("task", task.task.id)
             if advice.allocation.state == "proposed":
-                return [self.accept(advice, unit.id, now_ms, "the unit went")]
-            return []
-        if was_on_site and task.started_at is not None:
+                out.append(self.accept(advice, unit.id, now_ms, "the unit went"))
+        elif was_on_site and task.started_at is not None:
             task.done = True
-            return [self.end(advice, "completed", unit.id, now_ms, "the unit has left the site")]
-        if unit.state == "off_duty":
-            return [self.end(advice, "withdrawn", unit.id, now_ms, "the unit went off duty")]
-        return []
+            note = "the unit has left the site"
+            out.append(self.end(advice, "completed", unit.id, now_ms, note))
+        elif unit.state == "off_duty":
+            note = "the unit went off duty"
+            out.append(self.end(advice, "withdrawn", unit.id, now_ms, note))
+        return out
+
+    def _own_choice(self, unit: Unit, now_ms: int) -> list[Allocation | Refusal]:
+        """Return what it means that a unit goes to an open task to which nobody was sent."""
+        record = self._book.tasks.get(unit.task or "")
+        if unit.state not in ACTIVE or record is None or record.advice is not None or record.done:
+            return []
+        out: list[Allocation | Refusal] = []
+        standing = self._book.advice_for_unit(unit.id)
+        if standing is not None:
+            note = f"{unit.id} went to {unit.task} instead"
+            out.append(self.end(standing, "overridden", unit.id, now_ms, note))
+        reason = f"{unit.id} went there by itself."
+        own = fixed(record.task, unit.id, OWN_CHOICE, unit.id, now_ms, reason)
+        return [*out, self.open(own, pinned=True)]
 
     def _next(
         self, advice: AdviceRecord, state: AllocationState, by: str, now_ms: int, note: str
@@ -109,3 +126,27 @@ class AdviceLedger:
         )
         self._book.touch("allocation", last.id)
         return advice.allocation
+
+
+def fixed(
+    task: Task, unit: str, policy: str, by: str, now_ms: int, reason: str, note: str = ""
+) -> Allocation:
+    """Return version 1 of an allocation that was decided without the planner."""
+    return Allocation(
+        id=f"{task.id}/{unit}/{now_ms}",
+        version=1,
+        state="accepted",
+        policy=policy,
+        task=task.id,
+        unit=unit,
+        area=task.area,
+        priority=task.priority,
+        proposed_at=now_ms,
+        arrival_at=now_ms,
+        route=[],
+        reason=reason,
+        alternatives=[],
+        decided_by=by,
+        decided_at=now_ms,
+        note=note,
+    )

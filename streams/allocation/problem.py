@@ -71,18 +71,19 @@ class Plan:
 
 
 def time_prices(problem: Problem) -> Floats:
-    """Return [skills]: what a minute of a unit is worth to the tasks that wait for it in turn.
+    """Return [u]: what a minute of each unit is worth to the tasks that wait for it in turn.
 
     With more tasks than units of a skill, each unit has a queue. A minute that it spends on one
     task delays all behind it: the weight of the tasks beyond the first of every unit, divided by
-    the units.
+    the units. A unit of several skills is worth what the scarcest of them is.
     """
     skills = problem.has_skill.shape[1]
     tasks = np.bincount(problem.skill, minlength=skills)
     weights = np.bincount(problem.skill, problem.weight, minlength=skills)
     units = problem.has_skill.sum(axis=0)
     waiting = weights * np.clip(1 - units / np.maximum(tasks, 1), 0, 1)
-    prices: Floats = waiting / np.maximum(units, 1)
+    by_skill = np.where(problem.has_skill, waiting / np.maximum(units, 1), 0.0)
+    prices: Floats = by_skill.max(axis=1, initial=0.0)
     return prices
 
 
@@ -90,20 +91,20 @@ def costs(problem: Problem, settings: DispatchSettings) -> tuple[Floats, Floats]
     """Return cost [t, u], infinite where not allowed, and that of waiting on [t].
 
     cost = w (a + L max(0, a - d)) + p (drive + work), with the weight w, arrival a, target d,
-    lateness weight L and the price p of a unit's minute. Waiting on counts as an arrival half an
-    hour after the last possible one, so that no unit stays idle while a task waits for it.
+    lateness weight L and the price p of a unit's minute. Waiting on counts as an arrival
+    ``defer_min`` after the last possible one, so that no unit stays idle while a task waits for it.
     """
     w, late = problem.weight[:, None], settings.lateness_weight
     arrival = problem.arrival_min
     finite = arrival[np.isfinite(arrival)]
-    last = float(finite.max()) + 30.0 if len(finite) else 30.0
+    last = (float(finite.max()) if len(finite) else 0.0) + settings.defer_min
 
     def waited(minutes: Floats) -> Floats:
         past: Floats = np.maximum(minutes - problem.due_in_min[:, None], 0.0)
         return minutes + late * past - late * np.maximum(-problem.due_in_min[:, None], 0.0)
 
-    price = settings.time_price * time_prices(problem)[problem.skill][:, None]
-    busy = price * (problem.travel_min + problem.work_min[:, None])
+    price = settings.time_price * time_prices(problem)
+    busy = price[None] * (problem.travel_min + problem.work_min[:, None])
     with np.errstate(invalid="ignore"):
         cost = np.where(problem.allowed, w * waited(arrival) + busy, np.inf)
     # A queue's own price must never make waiting look better than being served.

@@ -23,7 +23,7 @@ class DispatchSettings:
     """What a minute of waiting counts, by priority."""
     target_min: Mapping[int, float] = field(default_factory=lambda: dict(_TARGETS), hash=False)
     """A unit is to be there so many minutes after the task was opened, by priority."""
-    lateness_weight: float = 1.0
+    lateness_weight: float = 0.5
     """What a minute past the target counts on top, in minutes before it."""
     margin_min: float = 4.0
     """An accepted advice is given up only for a plan that saves so many of its minutes."""
@@ -35,6 +35,8 @@ class DispatchSettings:
     """Added to when they are expected to be free."""
     time_price: float = 1.0
     """How far a unit's minutes count by what waits for it in turn; 0 looks at one round only."""
+    defer_min: float = 30.0
+    """A task without a unit in this round is counted as served so long after the last one."""
     answer_within_s: float = 240.0
     """A proposal without an answer is withdrawn then."""
     silent_bar_min: float = 10.0
