@@ -52,6 +52,8 @@ GOALS = (
     Goal("gateway", "ratio_to_naive_bridge", ">=", 2, "times a naive bridge"),
     Goal("e2e", "held_readings_per_s", ">=", 5_000, "readings/s held without growing lag"),
     Goal("e2e", "p99_row_s", "<", 2, "s from publish to database row, 99th percentile"),
+    # Where there are no recorded series there is no score, and the goal is not met.
+    Goal("nab", "score", ">=", 92, "of 100 on recorded labelled series"),
     # A window being closed is held as chunks, joined, with a sort order, and deduplicated. More
     # than that would be something beside the open readings that grows.
     Goal("memory", "copies_of_open_readings", "<=", 4, "times the open readings' own columns"),

@@ -10,7 +10,7 @@ from benchmarks.registry import BENCHES
 
 def test_every_goal_belongs_to_a_bench() -> None:
     assert {goal.bench for goal in GOALS} <= set(BENCHES)
-    assert {"streams", "sink", "gateway", "e2e", "memory"} == {goal.bench for goal in GOALS}
+    assert {"streams", "sink", "gateway", "e2e", "memory", "nab"} == {goal.bench for goal in GOALS}
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_the_limits_are_those_the_project_promises() -> None:
     assert limits["gateway", "ratio_to_naive_bridge"] == (">=", 2)
     assert limits["e2e", "held_readings_per_s"] == (">=", 5_000)
     assert limits["e2e", "p99_row_s"] == ("<", 2)
+    assert limits["nab", "score"] == (">=", 92)
+
+
+def test_anomaly_scores_without_recorded_series_have_missed_their_goal() -> None:
+    (verdict,) = judge({"nab": {"score": None, "simulated_score": 99.0}})
+    assert verdict.value is None
+    assert not verdict.met
