@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from civicstream import __version__
+from civicstream.asyncapi_citizens import PAYLOADS, mqtt_channel, mqtt_message
 from civicstream.events import (
     Anomaly,
     DeadLetter,
@@ -23,6 +24,15 @@ from civicstream.events import (
     TrafficResult,
 )
 from civicstream.kinds import KINDS, Kind, Measure
+from civicstream.service_events import (
+    Action,
+    Allocation,
+    Case,
+    Demand,
+    PersonalRecord,
+    Report,
+    Unit,
+)
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, Topic, frames_topic, topic_name
 
@@ -37,6 +47,13 @@ _EVENTS: dict[str, type[msgspec.Struct]] = {
     "forecasts": TrafficForecast,
     "health": SensorHealth,
     "anomalies": Anomaly,
+    "reports": Report,
+    "cases": Case,
+    "units": Unit,
+    "allocations": Allocation,
+    "demand": Demand,
+    "actions": Action,
+    "private": PersonalRecord,
     "alerts": FrameGap,
     "deadletter": DeadLetter,
     "ledger": LedgerReport,
@@ -55,19 +72,22 @@ def document(settings: Settings) -> Json:
         "info": {
             "title": "CivicStream",
             "version": __version__,
-            "description": "Readings over MQTT, frames and results over Kafka.",
+            "description": "Readings, reports and crews over MQTT; frames, results, cases, "
+            "advice over Kafka.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
         "servers": _servers(settings),
         "channels": {
             **{f"mqtt.{k.name}": _mqtt_channel(k, settings.mqtt.root) for k in KINDS.values()},
+            **{f"mqtt.{name}": mqtt_channel(name, settings.mqtt.root) for name in PAYLOADS},
             **{f"kafka.{t.name}": _kafka_channel(t, settings) for t in published},
         },
         "operations": _operations(published),
         "components": {
             "messages": {
                 **{f"reading.{kind}": _reading_message(KINDS[kind]) for kind in KINDS},
+                **{f"mqtt.{name}": mqtt_message(name) for name in PAYLOADS},
                 **{f"frame.{kind}": _frame_message(KINDS[kind]) for kind in KINDS},
                 **{name: _event_message(name, schema) for name, schema in events.items()},
             },
@@ -125,9 +145,12 @@ def _kafka_channel(topic: Topic, settings: Settings) -> Json:
 
 
 def _topic_configuration(topic: Topic) -> Json:
-    if topic.compacted:
-        return {"cleanup.policy": ["compact"]}
-    return {"cleanup.policy": ["delete"], "retention.ms": topic.retention_ms}
+    config = topic.config
+    # of the topic's settings those that the Kafka binding knows
+    numbers: Json = {
+        k: int(config[k]) for k in ("retention.ms", "delete.retention.ms") if k in config
+    }
+    return {"cleanup.policy": config["cleanup.policy"].split(","), **numbers}
 
 
 def _operations(published: list[Topic]) -> Json:
@@ -135,10 +158,13 @@ def _operations(published: list[Topic]) -> Json:
         f"receive.{kind}": {
             "action": "receive",
             "channel": {"$ref": f"#/channels/mqtt.{kind}"},
-            "summary": f"The gateway takes in {kind} readings, at QoS 1.",
+            "summary": f"The gateway takes in {what}, at QoS 1.",
             "bindings": {"mqtt": {"qos": 1, "bindingVersion": "0.2.0"}},
         }
-        for kind in KINDS
+        for kind, what in (
+            *((kind, f"{kind} readings") for kind in KINDS),
+            *((name, f"{name} messages") for name in PAYLOADS),
+        )
     }
     for topic in published:
         operations[f"send.{topic.name}"] = {

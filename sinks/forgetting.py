@@ -16,7 +16,7 @@ from civicstream.kafka_clients import producer
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.database import Connection, connect, translated
-from sinks.personal_records import BY, UNTIL, Forget, apply_forget
+from sinks.personal_records import BY, UNTIL, Erased, Forget, apply_forget
 
 __all__ = ["Forgotten", "forget"]
 
@@ -29,15 +29,15 @@ class Forgotten:
     """What was erased, and what stays."""
 
     what: Forget
-    sealed_erased: int
-    reports_detached: int
+    erased: Erased
     topic: str
 
     def summary(self) -> str:
         """Return the sentences for the person who asked for it."""
         return (
-            f"erased: {self.sealed_erased} sealed records\n"
-            f"stay: {self.reports_detached} reports, each of a reporter who is nobody now, with "
+            f"erased: {self.erased.sealed} sealed records, the bytes of {self.erased.letters} dead "
+            "letters\n"
+            f"stay: {self.erased.reports} reports, each of a reporter who is nobody now, with "
             "service, place, times and description, without address, photo and reference\n"
             f"Kafka: the topic {self.topic} has been told to give up what it holds; what was "
             "still on its way is erased when the sink reads it\n"
@@ -64,8 +64,8 @@ def forget(settings: Settings, pseudonym: str, *, by: str | None = None) -> Forg
         _check_right(connection)  # before Kafka is told
         _tell_kafka(settings, topic, what)
         with translated():
-            erased, detached = apply_forget(connection, what)
-    return Forgotten(what, erased, detached, topic)
+            erased = apply_forget(connection, what)
+    return Forgotten(what, erased, topic)
 
 
 def _url(settings: Settings) -> SecretStr:

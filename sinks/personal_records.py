@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "BY",
     "UNTIL",
     "Arrived",
+    "Erased",
     "Forget",
     "apply_forget",
     "decode_personal",
@@ -43,6 +44,14 @@ class Forget:
     pseudonym: str
     until: int
     by: str
+
+
+class Erased(NamedTuple):
+    """What was erased of a person, in records, reports and dead letters."""
+
+    sealed: int
+    reports: int
+    letters: int
 
 
 Arrived = tuple[PersonalRecord | Forget, KafkaRecord]
@@ -131,11 +140,11 @@ def _forget_all(connection: Connection, forgets: Sequence[Any]) -> int:
     return 0
 
 
-def apply_forget(connection: Connection, forget: Forget) -> tuple[int, int]:
-    """Erase and detach; return the sealed records erased and the reports detached."""
+def apply_forget(connection: Connection, forget: Forget) -> Erased:
+    """Erase what is sealed, detach the reports, empty the dead letters; return how many."""
     row = connection.execute(
-        "SELECT sealed_erased, reports_detached "
+        "SELECT sealed_erased, reports_detached, letters_emptied "
         "FROM private.forget(%s, to_timestamp(%s / 1000.0), %s)",
         (forget.pseudonym, forget.until, forget.by),
     ).fetchone()
-    return row or (0, 0)
+    return Erased(*row) if row else Erased(0, 0, 0)

@@ -143,6 +143,7 @@ CREATE TABLE private.forgotten (
     at               timestamptz NOT NULL DEFAULT now(),
     sealed_erased    bigint NOT NULL,
     reports_detached bigint NOT NULL,
+    letters_emptied  bigint NOT NULL,        -- dead letters of refused reports
     PRIMARY KEY (person, until)
 );
 
@@ -174,17 +175,28 @@ CREATE FUNCTION private.nobody() RETURNS text
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT 'forgotten-' || replace(gen_random_uuid()::text, '-', '') $$;
 
+-- Whose refused report a dead letter holds, as the gateway and the parts behind it write them.
+CREATE FUNCTION private.person_of_letter(topic text, payload bytea) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(
+        substring(topic FROM '/report/[^/]+/([0-9a-f]{32})$'),
+        substring(encode(payload, 'escape') FROM '"reporter":"([0-9a-f]{32})"'))
+$$;
+
 -- Erases the sealed records of a person up to `until` and cuts the reports loose; safe to repeat.
 CREATE FUNCTION private.forget(pseudonym text, until timestamptz, by_whom text)
-RETURNS TABLE (sealed_erased bigint, reports_detached bigint)
+RETURNS TABLE (sealed_erased bigint, reports_detached bigint, letters_emptied bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
 DECLARE
     erased bigint;
     detached bigint;
+    emptied bigint;
 BEGIN
-    -- Reports that are being written just now are waited for, later ones see the row below.
-    LOCK TABLE citizen_reports IN SHARE ROW EXCLUSIVE MODE;
+    -- What is being written just now is waited for, later rows see what is noted below. In the
+    -- order in which the sink writes the two.
+    LOCK TABLE citizen_reports, dead_letters IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM private.sealed_records s
         WHERE s.pseudonym = forget.pseudonym AND s.at <= forget.until;
     GET DIAGNOSTICS erased = ROW_COUNT;
@@ -192,13 +204,19 @@ BEGIN
         SET reporter = private.nobody(), reference = '', address = NULL, media_url = NULL
         WHERE r.reporter = forget.pseudonym AND r.received_at <= forget.until;
     GET DIAGNOSTICS detached = ROW_COUNT;
-    INSERT INTO private.forgotten AS f (person, until, by, sealed_erased, reports_detached)
+    UPDATE dead_letters l SET payload = '', topic = 'forgotten'
+        WHERE l.topic LIKE '%report%' AND l.received_at <= forget.until
+        AND private.person_of_letter(l.topic, l.payload) = forget.pseudonym;
+    GET DIAGNOSTICS emptied = ROW_COUNT;
+    INSERT INTO private.forgotten AS f
+        (person, until, by, sealed_erased, reports_detached, letters_emptied)
         VALUES (sha256(convert_to(forget.pseudonym, 'UTF8')), forget.until, forget.by_whom,
-                erased, detached)
+                erased, detached, emptied)
         ON CONFLICT ON CONSTRAINT forgotten_pkey DO UPDATE SET
             sealed_erased = f.sealed_erased + excluded.sealed_erased,
-            reports_detached = f.reports_detached + excluded.reports_detached;
-    RETURN QUERY SELECT erased, detached;
+            reports_detached = f.reports_detached + excluded.reports_detached,
+            letters_emptied = f.letters_emptied + excluded.letters_emptied;
+    RETURN QUERY SELECT erased, detached, emptied;
 END
 $$;
 
@@ -219,6 +237,22 @@ $$;
 -- A report that was still on its way when its reporter was forgotten.
 CREATE TRIGGER detach_forgotten BEFORE INSERT ON citizen_reports
     FOR EACH ROW EXECUTE FUNCTION private.detach_forgotten();
+
+CREATE FUNCTION private.empty_forgotten() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF private.is_forgotten(
+        private.person_of_letter(NEW.topic, NEW.payload), NEW.received_at) THEN
+        NEW.payload := '';
+        NEW.topic := 'forgotten';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER empty_forgotten BEFORE INSERT ON dead_letters
+    FOR EACH ROW WHEN (NEW.topic LIKE '%report%') EXECUTE FUNCTION private.empty_forgotten();
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA private FROM PUBLIC;
 

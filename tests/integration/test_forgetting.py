@@ -13,6 +13,7 @@ from psycopg import errors
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ConfigurationError
+from civicstream.events import DeadLetter
 from civicstream.kafka_clients import create_topics
 from civicstream.service_events import PersonalRecord
 from civicstream.settings import KafkaSettings, Settings
@@ -139,6 +140,36 @@ def test_reports_stay_as_nobodys_also_those_still_on_their_way(database: str) ->
         assert loaded.seen_by_reader(link) == [("c1",)]
 
 
+def refusals(pseudonym: str) -> list[DeadLetter]:
+    """Return letters of a person's refused reports: the gateway's, and the desk's."""
+    told = msgspec.json.encode(report(reporter=pseudonym))
+    topic = f"city/v1/report/north/{pseudonym}"
+    gateway = DeadLetter("gateway", "too_old", "sentence", topic, AT, b"sealed", 6, "report")
+    desk = DeadLetter("worker", "too_old", "sentence", "reports", AT, told, len(told), "report")
+    return [gateway, desk]
+
+
+def test_the_dead_letters_of_a_person_are_emptied_and_those_of_others_are_not(
+    database: str,
+) -> None:
+    held = "SELECT topic, payload = '' FROM dead_letters ORDER BY 1, 2"
+    with loader(database) as loaded:
+
+        def send(*letters: DeadLetter) -> None:
+            records = [
+                loaded.record("city.deadletter", msgspec.json.encode(letter), [])
+                for letter in letters
+            ]
+            loaded.write(*records)
+
+        send(*refusals(SOMEONE), *refusals(OTHER))
+        loaded.write(null(loaded, SOMEONE, AT))
+        send(*refusals(SOMEONE))  # they were still on their way
+        others = [(f"city/v1/report/north/{OTHER}", False)]
+        assert ask(database, held) == [*others, *[("forgotten", True)] * 4, ("reports", False)]
+        assert ask(database, "SELECT letters_emptied FROM private.forgotten") == [(2,)]
+
+
 def test_what_cannot_be_stored_of_a_person_is_a_dead_letter_that_shows_nothing(
     postgres: str,
 ) -> None:
@@ -211,7 +242,10 @@ def test_the_command_erases_and_the_sink_reading_all_again_does_not_bring_it_bac
         child = command(settings, tmp_path)
         wait_until(lambda: not child.alive(), "the command's end", timeout_s=60)
         assert child.returncode == 0, child.last_words()
-        assert "erased: 2 sealed records\nstay: 2 reports" in child.last_words()
+        assert (
+            "erased: 2 sealed records, the bytes of 0 dead letters\nstay: 2 reports"
+            in child.last_words()
+        )
         assert [row[0] for row in ask(postgres, SEALED)] == ["r3"]
         for again in (False, True):
             if again:

@@ -21,6 +21,7 @@ from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.tail import tail
 from civicstream.topics import topic_name
+from tests.citizen_events import action, allocation, case, demand, report, unit
 from tests.sink_events import anomaly, forecast, forecast_row, incident
 from tests.sink_events import health as sensor_health
 
@@ -81,9 +82,15 @@ def test_the_limit_counts_lines_of_the_area_asked_for(kafka: KafkaSettings, send
         ("forecasts", forecast(forecast_row("s1", [50.0, None]))),
         ("health", sensor_health(sensor=None)),
         ("anomalies", anomaly()),
+        ("reports", report()),
+        ("cases", case()),
+        ("units", unit()),
+        ("allocations", allocation()),
+        ("demand", demand()),
+        ("actions", action()),
     ],
 )
-def test_events_of_traffic_intelligence_are_printed_as_they_are(
+def test_events_are_printed_as_they_are(
     kafka: KafkaSettings, send: Send, topic: str, event: msgspec.Struct
 ) -> None:
     send(topic, msgspec.json.encode(msgspec.structs.replace(event, area="south")), key=b"south")

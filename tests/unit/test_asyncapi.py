@@ -19,8 +19,18 @@ from civicstream.events import (
     TrafficResult,
 )
 from civicstream.kinds import KINDS
+from civicstream.service_events import (
+    Action,
+    Allocation,
+    Case,
+    Demand,
+    PersonalRecord,
+    Report,
+    Unit,
+)
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, parse_mqtt_topic
+from ingest import report_messages, unit_messages
 
 DOCUMENT = msgspec.json.decode(msgspec.json.encode(document(Settings())))
 
@@ -102,6 +112,13 @@ def test_kafka_addresses_are_declared_topics() -> None:
         ("health", SensorHealth),
         ("anomalies", Anomaly),
         ("alerts", FrameGap),
+        ("reports", Report),
+        ("cases", Case),
+        ("units", Unit),
+        ("allocations", Allocation),
+        ("demand", Demand),
+        ("actions", Action),
+        ("private", PersonalRecord),
     ],
 )
 def test_an_events_channel_leads_to_a_schema_with_all_its_fields(
@@ -124,3 +141,35 @@ def test_what_may_be_missing_in_a_forecast_may_be_null() -> None:
 def test_a_sensors_health_is_one_of_the_declared_states() -> None:
     health = _resolve(f"#/components/schemas/{SensorHealth.__name__}")["properties"]["health"]
     assert {"ok", "stuck", "silent", "drifting"} < set(health["enum"])
+
+
+@pytest.mark.parametrize(
+    ("name", "decoded"),
+    [
+        ("report", [report_messages._Message]),
+        ("unit", [unit_messages._State, unit_messages._Decision]),
+    ],
+)
+def test_what_citizens_and_crews_send_is_what_the_gateway_decodes(
+    name: str, decoded: list[type[msgspec.Struct]]
+) -> None:
+    channel = DOCUMENT["channels"][f"mqtt.{name}"]
+    parsed = parse_mqtt_topic(channel["address"].format(area="a", client="x", unit="x"), "city/v1")
+    assert parsed is not None
+    assert (parsed.kind, parsed.area, parsed.sensor) == (name, "a", "x")
+    payload = _resolve(channel["messages"][name]["$ref"])["payload"]
+    schemas = payload.get("oneOf", [payload])
+    for schema, event in zip(schemas, decoded, strict=True):
+        fields = msgspec.structs.fields(event)
+        assert list(schema["properties"]) == [field.encode_name for field in fields]
+        assert schema["required"] == [f.encode_name for f in fields if f.required]
+        own = msgspec.json.schema(event)["$defs"][event.__name__]["properties"]
+        for field, declared in schema["properties"].items():
+            assert set(declared.get("enum", ())) == set(own[field].get("enum", ())), field
+
+
+def test_sealed_records_are_compacted_and_deleted() -> None:
+    kafka = DOCUMENT["channels"]["kafka.private"]["bindings"]["kafka"]
+    configured = kafka["topicConfiguration"]
+    assert configured["cleanup.policy"] == ["compact", "delete"]
+    assert configured["delete.retention.ms"] == configured["retention.ms"]

@@ -83,3 +83,9 @@ def test_what_cannot_be_read_says_so_and_where(topic: str, value: bytes | None) 
     (line,) = _read(topic, value)
     assert line["unreadable"]
     assert line["at"] == "partition 1, offset 9"
+
+
+def test_a_record_that_has_a_person_forgotten_is_a_null_and_of_no_area() -> None:
+    assert _read("private", None) == [None]
+    assert _read("private", None, area="north") == []
+    assert _read("private", b'{"pseudonym":"p","sealed":"s"}', area="north") == []
