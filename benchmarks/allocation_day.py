@@ -170,19 +170,26 @@ def _dimension(
 
     The crew hours of a day are two full shifts and a night of a third.
     """
-    share = shares_of(services)
     minutes = dict.fromkeys(_CREW_TYPES, 0.0)
-    for service, part in zip(services.values(), share.tolist(), strict=True):
+    urgent = dict.fromkeys(_CREW_TYPES, 0.0)
+    for service, part in zip(services.values(), shares_of(services).tolist(), strict=True):
         name = next(n for n, skills in _CREW_TYPES.items() if service.skill in skills)
-        minutes[name] += part * (service.work_min + _DRIVE_MIN)
+        takes = part * (service.work_min + _DRIVE_MIN)
+        minutes[name] += takes
+        urgent[name] += takes if service.priority <= 2 else 0.0
     per_task = sum(minutes.values())
     of_incidents = incidents * (_INCIDENT_WORK_MIN + _DRIVE_MIN)
-    available = load * _CREWS * 60 * 8 * (2 + _NIGHT_SHARE)
-    per_day = max(available - of_incidents, 0.0) / per_task
-    wanted = {n: m * per_day + (of_incidents if n == "tow" else 0.0) for n, m in minutes.items()}
-    # Square-root staffing (Halfin and Whitt 1981): small groups need more to spare than large.
-    offered = {n: w / (60 * 8 * (2 + _NIGHT_SHARE)) for n, w in wanted.items()}
-    needed = {n: a + a**0.5 for n, a in offered.items()}
+    available_h = _CREWS * 8 * (2 + _NIGHT_SHARE)
+    per_day = max(load * available_h * 60 - of_incidents, 0.0) / per_task
+    needed = {}
+    for name in _CREW_TYPES:
+        extra = of_incidents if name == "tow" else 0.0
+        wanted = minutes[name] * per_day + extra
+        share = (urgent[name] * per_day + extra) / max(wanted, 1e-9)
+        offered = wanted / 60 / (available_h / _CREWS)
+        # Square-root staffing (Halfin and Whitt 1981): small groups need more to spare than
+        # large ones, and those with urgent work more than those without.
+        needed[name] = offered + (0.5 + 2 * share) * offered**0.5
     total = sum(needed.values())
     counts = {n: max(2, round(_CREWS * a / total)) for n, a in needed.items()}
     return per_day / 24, counts
