@@ -53,6 +53,9 @@ GOALS = (
     Goal("e2e", "held_readings_per_s", ">=", 5_000, "readings/s held without growing lag"),
     Goal("e2e", "p99_row_s", "<", 2, "s from publish to database row, 99th percentile"),
     # Where there are no recorded series there is no score, and the goal is not met.
+    Goal("allocation", "weighted_mean_vs_nearest", "<=", -0.2, "of nearest-unit's weighted mean"),
+    Goal("allocation", "days_within_target_lower_than_nearest", "<", 1, "days with fewer in time"),
+    Goal("allocation", "matching_s", "<", 1, "s for 500 tasks and 200 units"),
     Goal("nab", "score", ">=", 92, "of 100 on recorded labelled series"),
     # A window being closed is held as chunks, joined, with a sort order, and deduplicated. More
     # than that would be something beside the open readings that grows.

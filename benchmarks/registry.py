@@ -36,6 +36,7 @@ BENCHES = {
         Bench("health", "broken sensors found on simulated cities, how soon, false alarms", 240),
         Bench("incidents", "incident detectors on simulated days with known incidents", 300),
         Bench("demand", "forecasts of tasks, containers and car parks against their intervals", 60),
+        Bench("allocation", "crews sent by each policy on the same simulated days", 600),
         Bench("nab", "anomaly scores, judged as the Numenta Anomaly Benchmark does it", 60),
     )
 }
