@@ -27,6 +27,7 @@ from pydantic import (
 from civicstream.errors import ConfigurationError
 
 __all__ = [
+    "AllocationSettings",
     "CitySettings",
     "DatabaseSettings",
     "FeedsSettings",
@@ -153,6 +154,14 @@ class IntelligenceSettings(_Section):
     """Forecast speed and flow of every segment."""
 
 
+class AllocationSettings(_Section):
+    """Cases of citizens' reports and who is sent where; docs/allocation.md."""
+
+    enabled: bool = True
+    policy: Literal["optimal", "nearest_unit", "first_come_first_served"] = "optimal"
+    plan_every_s: float = Field(10, ge=1, le=3600)
+
+
 class WorkerSettings(_Section):
     """The Faust worker."""
 
@@ -254,6 +263,7 @@ class Settings(_Section):
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     windows: WindowSettings = WindowSettings()
     intelligence: IntelligenceSettings = IntelligenceSettings()
+    allocation: AllocationSettings = AllocationSettings()
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     sink: SinkSettings = Field(default_factory=SinkSettings)
     reports: ReportSettings = ReportSettings()

@@ -60,7 +60,7 @@ _ALL = (
     Topic("incidents", "traffic incidents, a record per version", partitions=1),
     Topic("forecasts", "speed and flow forecasts per area, a row per segment"),
     Topic("health", "changes of the sensors' health"),
-    Topic("anomalies", "unusual measurements of healthy sensors, a record per version"),
+    Topic("anomalies", "unusual measurements of healthy sensors, by version", partitions=1),
     # Reports and crews are few, and what they make crosses areas: one order for the whole city.
     Topic("reports", "citizens' reports", partitions=1, retention_ms=30 * _DAY_MS),
     Topic("actions", "decisions of people and crews", partitions=1, retention_ms=30 * _DAY_MS),

@@ -15,9 +15,9 @@ from streams.durable_table import DurableTable
 
 __all__ = [
     "make_app",
+    "make_city_table",
+    "make_city_topic",
     "make_frames_topic",
-    "make_network_table",
-    "make_network_topic",
     "make_sensor_table",
 ]
 
@@ -75,10 +75,10 @@ def make_frames_topic(app: faust.App, kafka: KafkaSettings) -> faust.TopicT:
     return app.topic(*names, key_serializer="raw", value_serializer="raw", value_type=bytes)
 
 
-def make_network_topic(app: faust.App, kafka: KafkaSettings) -> faust.TopicT:
-    """Return the channel of the city's final traffic windows; values are raw bytes."""
-    name = topic_name(kafka.topic_prefix, "network")
-    return app.topic(name, key_serializer="raw", value_serializer="raw", value_type=bytes)
+def make_city_topic(app: faust.App, kafka: KafkaSettings, *names: str) -> faust.TopicT:
+    """Return the channel of topics with one order for the whole city; values are raw bytes."""
+    full = [topic_name(kafka.topic_prefix, name) for name in names]
+    return app.topic(*full, key_serializer="raw", value_serializer="raw", value_type=bytes)
 
 
 def make_sensor_table(app: faust.App, kafka: KafkaSettings) -> DurableTable:
@@ -93,13 +93,13 @@ def make_sensor_table(app: faust.App, kafka: KafkaSettings) -> DurableTable:
     )
 
 
-def make_network_table(app: faust.App) -> DurableTable:
-    """Return the table of the road network's state: open incidents, what was learned."""
+def make_city_table(app: faust.App) -> DurableTable:
+    """Return the table of what is known of the whole city, by the worker that has its topics."""
     return DurableTable(
         app.Table(
-            "network",
+            "city",
             key_type=str,
             partitions=1,
-            help="progress, incidents and forecasters of the road network",
+            help="open incidents, forecasters, cases, crews and allocations",
         )
     )

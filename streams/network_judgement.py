@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from civicstream.events import TrafficForecast
 from civicstream.settings import IntelligenceSettings
 from streams.forecast.network_forecaster import NetworkForecaster
 from streams.incidents import IncidentDetector
 from streams.network import NetworkWindow, RoadNetwork
 from streams.results import Record, make_record
 
-__all__ = ["NetworkJudgement"]
+__all__ = ["NetworkJudgement", "RoadOutlook"]
 
 _INCIDENTS = "incidents"
 _RECENT = "recent"
@@ -17,6 +23,14 @@ _WEIGHTS = "weights/"
 
 # What the forecasters learned is written a piece at a time, each once in so many dumps.
 _WEIGHTS_EVERY = 15
+
+
+@dataclass(frozen=True)
+class RoadOutlook:
+    """Speeds [km/h] over the city's segments, NaN where unknown: now, and by minutes ahead."""
+
+    now_kmh: NDArray[np.float64]
+    ahead_kmh: dict[int, NDArray[np.float64]]
 
 
 class NetworkJudgement:
@@ -30,6 +44,9 @@ class NetworkJudgement:
         )
         self._forecaster = NetworkForecaster(network, window_s) if settings.forecasts else None
         self._dumps = 0
+        self._index = network.city.segment_index
+        self.outlook: RoadOutlook | None = None
+        """As of the newest window."""
 
     def step(self, window: NetworkWindow, now_ms: int) -> list[Record]:
         """Take in the next window; return the incidents' new versions and a forecast per area."""
@@ -39,12 +56,23 @@ class NetworkJudgement:
                 make_record("incidents", i.area, i, f"incident/{i.id}/{i.version}", now_ms)
                 for i in self._incidents.step(window, now_ms)
             ]
-        if self._forecaster is not None:
-            records += [
-                make_record("forecasts", f.area, f, f"forecast/{f.area}/{f.made_at}", now_ms)
-                for f in self._forecaster.step(window, now_ms)
-            ]
+        forecasts = self._forecaster.step(window, now_ms) if self._forecaster else []
+        records += [
+            make_record("forecasts", f.area, f, f"forecast/{f.area}/{f.made_at}", now_ms)
+            for f in forecasts
+        ]
+        self.outlook = self._outlook(window, forecasts)
         return records
+
+    def _outlook(self, window: NetworkWindow, forecasts: list[TrafficForecast]) -> RoadOutlook:
+        ahead: dict[int, NDArray[np.float64]] = {}
+        for forecast in forecasts:
+            segments = [self._index[row.segment] for row in forecast.segments]
+            speeds = np.array([row.speed_kmh for row in forecast.segments], np.float64)
+            for number, minutes in enumerate(forecast.horizons_min):
+                whole = ahead.setdefault(minutes, np.full(len(window.speed_kmh), np.nan))
+                whole[segments] = speeds[:, number]
+        return RoadOutlook(window.speed_kmh, ahead)
 
     @property
     def open_incidents(self) -> int:

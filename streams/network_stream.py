@@ -29,7 +29,7 @@ from streams.durable_table import DurableTable
 from streams.network import NetworkWindow, RoadNetwork
 from streams.network_assembly import AssemblyProgress, NetworkAssembly
 from streams.network_frames import decode
-from streams.network_judgement import NetworkJudgement
+from streams.network_judgement import NetworkJudgement, RoadOutlook
 from streams.publication import Publication
 from streams.results import Record
 from streams.sequence import FrameSequence, Turn
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PARTITION = 0
-_PROGRESS = "progress"
+_PROGRESS = "network/progress"
 
 
 @dataclass
@@ -126,6 +126,16 @@ class NetworkAgent:
             log.warning("incidents and forecasts begin anew, their state does not fit: %s", error)
             return young()
         return judgement
+
+    def sequences(self) -> list[tuple[faust.types.TP, FrameSequence]]:
+        """Return what must come next on each partition that this worker has."""
+        if self._stream is None:
+            return []
+        return [(faust.types.TP(self.topic, _PARTITION), self._stream.sequence)]
+
+    def outlook(self) -> RoadOutlook | None:
+        """Return the speeds as of the newest window, None before the first of this life."""
+        return self._stream.judgement.outlook if self._stream else None
 
     def revoke(self) -> None:
         """Forget everything: the next owner reads the unacked records again."""

@@ -52,6 +52,10 @@ _EVENT_TYPES = {
     "forecasts": "forecast",
     "health": "health",
     "anomalies": "anomaly",
+    "cases": "case",
+    "allocations": "allocation",
+    "demand": "demand",
+    "deadletter": "deadletter",
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["FrameSequence", "Turn"]
+__all__ = ["FrameSequence", "StallWatch", "Turn"]
 
 # A seek takes as long as a fetch; frames already under way come first and are passed over.
 _PATIENCE_S = 3.0
@@ -65,3 +65,26 @@ class FrameSequence:
         self.expected = offset + 1
         self._sought_at, self._seeks = None, 0
         return turn
+
+
+class StallWatch:
+    """Notices a partition with unread records of which none comes: Faust has left them out.
+
+    Later ones would show the gap, but a quiet topic has none.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, float] | None = None
+
+    def stalled(self, expected: int, highwater: int | None, now_s: float) -> bool:
+        """Whether to seek ``expected`` now; ``highwater`` is the end of the partition."""
+        if highwater is None or highwater <= expected:
+            self._seen = None
+            return False
+        if self._seen is None or self._seen[0] != expected:
+            self._seen = (expected, now_s)
+            return False
+        if now_s - self._seen[1] < _PATIENCE_S:
+            return False
+        self._seen = (expected, now_s)
+        return True

@@ -22,25 +22,30 @@ from civicstream.frames import FrameHeaders
 from civicstream.geojson import read_city
 from civicstream.kafka_clients import create_topics, wait_for_kafka
 from civicstream.kinds import KINDS
+from civicstream.services import load_services
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import frames_topic, topic_name
+from streams.allocation import DispatchSettings
 from streams.anomaly import AnomalyDetector
 from streams.app import (
     make_app,
+    make_city_table,
+    make_city_topic,
     make_frames_topic,
-    make_network_table,
-    make_network_topic,
     make_sensor_table,
 )
+from streams.dispatch import INPUTS, Dispatch
+from streams.dispatch_stream import DispatchAgent
 from streams.health import SensorPlaces, SensorWatch
 from streams.network import RoadNetwork
+from streams.network_judgement import RoadOutlook
 from streams.network_stream import NetworkAgent
 from streams.partitions import Gauges, PartitionStream, recorded_progress
 from streams.publication import Publication
 from streams.results import Calculation
 from streams.sensor_state import SensorState
-from streams.sequence import FrameSequence, Turn
+from streams.sequence import FrameSequence, StallWatch, Turn
 from streams.traffic import SegmentTable
 from streams.windows import PartitionWindows, WindowConfig
 
@@ -90,20 +95,49 @@ class Worker:
         self._kafka_confirmed_at = 0.0
         topic = make_frames_topic(self.app, settings.kafka)
         self.app.agent(topic, name="frames")(self._read)
+        self._city_table = make_city_table(self.app)
         self._network = self._watch_network(RoadNetwork(city))
+        self._dispatch = self._serve_city(city)
+        self.app.on_rebalance_complete.connect(self._assigned)
         self.app.on_partitions_revoked.connect(self._revoked)
-        for task in (self._tick, self._provisional, self._report):
+        for task in (self._tick, self._provisional, self._report, self._seek_left_out):
             self.app.task(task)
 
     def _watch_network(self, network: RoadNetwork) -> NetworkAgent | None:
         wanted = self.settings.intelligence
         if not len(network) or (wanted.incidents == "none" and not wanted.forecasts):
             return None
-        table = make_network_table(self.app)
-        agent = NetworkAgent(self.settings, network, self._publication, table, self._executor)
-        topic = make_network_topic(self.app, self.settings.kafka)
+        agent = NetworkAgent(
+            self.settings, network, self._publication, self._city_table, self._executor
+        )
+        topic = make_city_topic(self.app, self.settings.kafka, "network")
         self.app.agent(topic, name="network")(partial(agent.read, self.app))
         return agent
+
+    def _serve_city(self, city: City) -> DispatchAgent | None:
+        wanted = self.settings.allocation
+        if not wanted.enabled:
+            return None
+        services = load_services(self.settings.reports.services_file)
+        plan = DispatchSettings(policy=wanted.policy, plan_every_s=wanted.plan_every_s)
+        agent = DispatchAgent(
+            self.settings.kafka,
+            lambda: Dispatch(services, city, plan),
+            self._publication,
+            self._city_table,
+            self._outlook,
+            self._fail,
+        )
+        topic = make_city_topic(self.app, self.settings.kafka, *INPUTS)
+        self.app.agent(topic, name="dispatch")(partial(agent.read, self.app))
+        return agent
+
+    def _outlook(self) -> RoadOutlook | None:
+        return self._network.outlook() if self._network else None
+
+    async def _assigned(self, _app: faust.App, **_: object) -> None:
+        if self._dispatch:
+            await self._dispatch.assigned(self.app.consumer.assignment())
 
     async def _read(self, stream: faust.StreamT) -> None:
         async for event in stream.noack().events():
@@ -175,7 +209,7 @@ class Worker:
         )
 
     def _fail(self, error: BaseException) -> None:
-        log.error("stopping, a window could not be published", exc_info=error)
+        log.error("stopping, what was due could not be published", exc_info=error)
         self._crashing = asyncio.ensure_future(self.app.crash(error))
 
     async def _revoked(self, _app: faust.App, revoked: set[faust.types.TP], **_: object) -> None:
@@ -185,6 +219,8 @@ class Worker:
                 state.revoke()
         if self._network and any(tp.topic == self._network.topic for tp in revoked):
             self._network.revoke()
+        if self._dispatch and any(tp.topic in self._dispatch.topics for tp in revoked):
+            self._dispatch.revoke()
 
     async def _tick(self) -> None:
         """Let the watermark of silent partitions go on with the clock; close what is due.
@@ -205,6 +241,29 @@ class Worker:
                 else:
                     state.windows.not_silent()
                 state.advance()
+
+    async def _seek_left_out(self) -> None:
+        """Go back for records that Faust has left out and that nothing else would show."""
+        watches: dict[faust.types.TP, StallWatch] = {}
+        while not self.app.should_stop:
+            await asyncio.sleep(1.0)
+            assigned = self.app.consumer.assignment()
+            for tp, sequence in self._sequences():
+                if tp in assigned:
+                    watch = watches.setdefault(tp, StallWatch())
+                    highwater = self.app.consumer.highwater(tp)
+                    if watch.stalled(sequence.expected, highwater, time.monotonic()):
+                        self.gauges.seeks += 1
+                        await self.app.consumer.seek(tp, sequence.expected)
+
+    def _sequences(self) -> list[tuple[faust.types.TP, FrameSequence]]:
+        found = [
+            (faust.types.TP(topic, partition), state.sequence)
+            for (topic, partition), state in self._streams.items()
+        ]
+        for agent in (self._network, self._dispatch):
+            found += agent.sequences() if agent else []
+        return found
 
     def _lag(self, state: PartitionStream, assigned: set[faust.types.TP]) -> int | None:
         """Return the records of a partition not yet read, None where Kafka has not said."""
@@ -262,7 +321,9 @@ class Worker:
             lag += self._lag(state, assigned) or 0
             open_windows += len(state.windows.open_windows)
             unhealthy += state.sensors.watch.unhealthy if state.sensors else 0
-        figures = vars(self.gauges) | (vars(self._network.gauges) if self._network else {})
+        figures = dict(vars(self.gauges))
+        for agent in (self._network, self._dispatch):
+            figures |= vars(agent.gauges) if agent else {}
         gauges = {name: float(value) for name, value in figures.items()}
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
         gauges["unhealthy_sensors"] = float(unhealthy)
@@ -279,6 +340,8 @@ class Worker:
             crashed = self.app.crash_reason
             await self._stop_app()
             self._executor.shutdown()
+            if self._dispatch:
+                self._dispatch.close()
         if crashed is not None:
             raise crashed
 

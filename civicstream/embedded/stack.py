@@ -173,8 +173,10 @@ class Stack:
         )
 
     def _simulator_part(self) -> Part:
-        arguments = ("--seed", str(self._options.seed), "--rate", f"{self._options.rate:g}")
-        arguments += ("--truth", str(self._folder.truth), "--no-truth-readings", *_BROKEN_SENSORS)
+        arguments = (
+            *("--seed", str(self._options.seed), "--rate", f"{self._options.rate:g}"),
+            *("--truth", str(self._folder.truth), "--no-truth-readings", *_BROKEN_SENSORS),
+        )
 
         def readings_arrive(history: LedgerHistory) -> bool:
             return history.figures("gateway", now_ms()).rate > 0

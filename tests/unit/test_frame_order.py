@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.sequence import FrameSequence, Turn
+from streams.sequence import FrameSequence, StallWatch, Turn
 
 
 @given(st.integers(0, 20), st.lists(st.integers(0, 40), max_size=200))
@@ -37,3 +37,16 @@ def test_a_frame_that_is_gone_from_kafka_holds_nothing_up_for_long() -> None:
     assert turns[:first].count(Turn.SEEK) == 4
     assert first <= 15
     assert sequence.turn(15, 30.0) is Turn.NEXT
+
+
+def test_a_partition_with_unread_records_of_which_none_comes_is_sought_again() -> None:
+    watch = StallWatch()
+    assert not watch.stalled(5, None, 0.0)
+    assert not watch.stalled(5, 9, 1.0)
+    assert not watch.stalled(5, 9, 3.9)
+    assert watch.stalled(5, 9, 4.1)
+    assert not watch.stalled(5, 9, 5.0), "a seek takes its time"
+    assert watch.stalled(5, 9, 7.2)
+    assert not watch.stalled(7, 9, 8.0), "it goes on"
+    assert not watch.stalled(9, 9, 30.0), "read to its end"
+    assert not watch.stalled(9, 12, 31.0)

@@ -13,7 +13,15 @@ COMPOSERS = {Path("civicstream/cli.py"), Path("civicstream/embedded")}
 CLIENT_LIBRARIES = {"faust", "kafka", "aiokafka", "paho", "psycopg", "fastapi", "amqtt"}
 RUNTIME_MODULES = {
     "ingest": {"service", "mqtt", "kafka_output"},
-    "streams": {"service", "app", "partitions", "publication", "durable_table", "network_stream"},
+    "streams": {
+        "service",
+        "app",
+        "partitions",
+        "publication",
+        "durable_table",
+        "network_stream",
+        "dispatch_stream",
+    },
     "sinks": {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
         *("truth", "writer"),

@@ -1,0 +1,168 @@
+"""The city's desk: cases, demand and allocation, each told what the others conclude; pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from civicstream.city import City
+from civicstream.errors import CorruptFrame
+from civicstream.events import Anomaly, DeadLetter, Incident
+from civicstream.service_events import Action, Allocation, Case, Demand, Report, Unit
+from civicstream.services import ServiceType
+from streams.allocation import (
+    Dispatcher,
+    DispatchSettings,
+    Refusal,
+    task_of_case,
+    task_of_incident,
+)
+from streams.cases import CaseDesk
+from streams.demand import DemandDesk
+from streams.network_judgement import RoadOutlook
+from streams.results import Record, make_record
+
+__all__ = ["INPUTS", "Dispatch", "Input", "decode_input"]
+
+Input = Report | Action | Unit | Incident | Anomaly
+
+INPUTS: dict[str, type[Input]] = {
+    "reports": Report,
+    "actions": Action,
+    "units": Unit,
+    "incidents": Incident,
+    "anomalies": Anomaly,
+}
+"""What each topic holds."""
+
+_Output = Case | Allocation | Demand | DeadLetter | Refusal
+
+_DESKS = ("cases", "demand", "allocation")
+
+
+def decode_input(topic: str, value: bytes) -> Input:
+    """Return the event of a record; raise CorruptFrame when it is none."""
+    try:
+        return msgspec.json.decode(value, type=INPUTS[topic])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptFrame("foreign_record", f"not a {INPUTS[topic].__name__}: {error}") from error
+
+
+class Dispatch:
+    """Cases, demand and allocation of one city; same state and same input, same output."""
+
+    def __init__(
+        self,
+        services: Mapping[str, ServiceType],
+        city: City,
+        settings: DispatchSettings | None = None,
+    ) -> None:
+        self._services = services
+        self._city = city
+        self._cases = CaseDesk(services, city)
+        self._demand = DemandDesk(services, city)
+        self._dispatcher = Dispatcher(city, settings)
+
+    def apply(self, events: Sequence[Input], now_ms: int) -> list[Record]:
+        """Take the events in, in order, and return all that follows from them."""
+        return [
+            record for event in events for record in self._settle(self._take(event, now_ms), now_ms)
+        ]
+
+    def tick(self, now_ms: int, outlook: RoadOutlook | None = None) -> list[Record]:
+        """Return what time alone makes due: warnings, plans, demand; ``outlook`` are new speeds."""
+        if outlook is not None:
+            self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
+        due: list[_Output] = [*self._cases.tick(now_ms), *self._dispatcher.tick(now_ms)]
+        return self._settle([*due, *self._demand.tick(now_ms)], now_ms)
+
+    def _take(self, event: Input, now_ms: int) -> list[_Output]:
+        if isinstance(event, Report | Anomaly):
+            return [*self._cases.apply(event, now_ms)]
+        if isinstance(event, Action):
+            if event.subject.startswith("allocation/"):
+                return [*self._dispatcher.apply(event, now_ms)]
+            return [*self._cases.apply(event, now_ms)]
+        if isinstance(event, Unit):
+            out: list[_Output] = [*self._dispatcher.apply(event, now_ms)]
+            return [*out, *self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
+        task = task_of_incident(event, self._city)
+        out = [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
+        if task is not None:
+            return [*out, *self._dispatcher.apply(task, now_ms)]
+        if event.state == "cleared":
+            out += self._dispatcher.close_task(f"incident/{event.id}", now_ms)
+        return out
+
+    def _settle(self, outputs: list[_Output], now_ms: int) -> list[Record]:
+        """Tell each output to the desks that it concerns, and so on; return the records of all."""
+        waiting, records = deque(outputs), []
+        while waiting:
+            output = waiting.popleft()
+            records.append(_record(output, now_ms))
+            if isinstance(output, Case):
+                waiting += self._follow_case(output, now_ms)
+            elif isinstance(output, Allocation):
+                waiting += self._cases.apply(output, now_ms)
+        return records
+
+    def _follow_case(self, case: Case, now_ms: int) -> list[_Output]:
+        out: list[_Output] = [*self._demand.apply(case, now_ms)]
+        service = self._services.get(case.service)
+        task = task_of_case(case, service) if service else None
+        if task is None:
+            return [*out, *self._dispatcher.close_task(f"case/{case.id}", now_ms)]
+        return [*out, *self._dispatcher.apply(task, now_ms)]
+
+    def changed(self) -> dict[str, bytes | None]:
+        """Return the items of state that changed since the last call; None: drop that key."""
+        parts = (self._cases.changed(), self._demand.changed(), self._dispatcher.changed())
+        return {
+            f"{desk}/{key}": value
+            for desk, items in zip(_DESKS, parts, strict=True)
+            for key, value in items.items()
+        }
+
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Go on from all items that ``changed`` gave; raise DataError or ValueError for others."""
+        own: dict[str, dict[str, bytes]] = {desk: {} for desk in _DESKS}
+        for name, content in items.items():
+            desk, _, key = name.partition("/")
+            own[desk][key] = content
+        self._cases.restore(own["cases"])
+        self._demand.restore(own["demand"])
+        self._dispatcher.restore(own["allocation"])
+
+
+def _record(output: _Output, now_ms: int) -> Record:
+    match output:
+        case Case():
+            return make_record(
+                "cases", output.area, output, f"case/{output.id}/{output.version}", now_ms
+            )
+        case Allocation():
+            event_id = f"allocation/{output.id}/{output.version}"
+            return make_record("allocations", output.area, output, event_id, now_ms)
+        case Demand():
+            event_id = f"demand/{output.area}/{output.service}/{output.at}"
+            return make_record("demand", output.area, output, event_id, now_ms)
+    letter = _letter(output) if isinstance(output, Refusal) else output
+    digest = hashlib.blake2b(msgspec.json.encode(letter), digest_size=12).hexdigest()
+    return make_record("deadletter", letter.topic, letter, f"dispatch/{digest}", now_ms)
+
+
+def _letter(refusal: Refusal) -> DeadLetter:
+    payload = msgspec.json.encode(refusal)
+    return DeadLetter(
+        stage="worker",
+        reason="refused_action",
+        detail=f"{refusal.action} of {refusal.by} on {refusal.subject}: {refusal.reason}",
+        topic="actions",
+        received_at=refusal.at,
+        payload=payload,
+        payload_bytes=len(payload),
+        kind="action",
+    )
