@@ -79,7 +79,7 @@ class ParkingForecaster:
             if self._step is not None and step < self._step:
                 continue
             if self._step is not None and step > self._step:
-                told += self._close_step()
+                told += self._close_step(self._step)
             self._step = step
             here = order[steps[order] == step]
             self._take(at[here], free[here], total[here])
@@ -94,9 +94,7 @@ class ParkingForecaster:
         self._total[park] = np.fmax(self._total[park], np.fmax(self._free[park], 1.0))
         self._in_step[park] = 1 - self._free[park] / self._total[park]
 
-    def _close_step(self) -> list[ParkingForecast]:
-        step = self._step
-        assert step is not None  # noqa: S101 - only called with a step open
+    def _close_step(self, step: int) -> list[ParkingForecast]:
         self._series.observe(step, self._in_step)
         self._in_step[:] = np.nan
         forecast = self._series.forecast()

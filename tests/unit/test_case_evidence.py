@@ -156,6 +156,14 @@ def test_evidence_that_ended_long_before_the_report_confirms_nothing() -> None:
     assert after.confirmed_by == []
 
 
+def test_what_was_high_stays_evidence_of_high_water_when_it_ends_at_a_usual_level() -> None:
+    desk = make_desk(_city())
+    desk.apply(_anomaly(2.0, 0.0), at(0))
+    desk.apply(_anomaly(0.9, 1.0, version=2, state="closed"), at(1))
+    case = report_case(desk, make_report(1, hours=1.5, service="flooding"))
+    assert case.confirmed_by == ["water/d1/w1"]
+
+
 def test_a_closed_case_is_not_confirmed_any_more() -> None:
     desk = make_desk()
     case = report_case(desk, make_report(1, service="flooding"))

@@ -177,6 +177,14 @@ def test_correcting_the_service_changes_agency_and_target_and_where_it_is_found(
     assert report_case(desk, make_report(3, hours=2)).id != case.id
 
 
+def test_a_case_that_turns_out_to_be_something_less_urgent_is_less_urgent() -> None:
+    desk = make_desk()
+    case = report_case(desk, make_report(1, service="leak"))
+    assert case.priority == 2
+    changed = act_on(desk, "reclassify", case, 1, value="sign")
+    assert (changed.priority, changed.due_at) == (3, at(24))
+
+
 def _allocation(case: Case, state: str, unit: str = "u1") -> Allocation:
     return Allocation(
         id="a1",

@@ -132,6 +132,17 @@ def test_cases_of_a_service_that_the_city_gave_up_are_still_followed_to_their_en
     assert desk.tick(at(100))[0].breach == "breached"
 
 
+def test_a_restored_desk_forgets_what_is_old_too() -> None:
+    life = _Life(make_desk())
+    life.step(("report", 1, 0, 0), 0)
+    life.step(("evidence", 1, 1, 0), 0)
+    desk = make_desk()
+    desk.restore(life.stored)
+    desk.tick(at(24 * 40))
+    dropped = {key.split("/")[0] for key, data in desk.changed().items() if data is None}
+    assert dropped == {"seen", "reporter", "evidence"}
+
+
 def test_changed_tells_each_change_once() -> None:
     desk = make_desk()
     desk.apply(make_report(1), at(0))

@@ -91,6 +91,21 @@ def test_a_full_container_is_full_now_and_one_that_does_not_fill_never() -> None
     assert still.predicted_full_at is None or still.predicted_full_at > full.at + 10 * 24 * HOUR
 
 
+def test_the_interval_narrows_around_a_container_that_keeps_to_its_forecasts() -> None:
+    day = _straight(24, 0.03, start=0.1)
+    forecaster = BinForecaster(City())
+    widths = []
+    for number in range(12):
+        told = _feed(forecaster, day, MIDNIGHT + number * 24 * HOUR)
+        half = [t for t in told if t.emptied_at is not None or number == 0]
+        widest = max(half, key=lambda t: t.predicted_full_at or 0)
+        assert widest.full_low is not None
+        assert widest.full_high is not None
+        widths.append(widest.full_high - widest.full_low)
+    # The rate is settled after some days: what goes on falling is the scale.
+    assert widths[-1] < 0.8 * widths[4]
+
+
 def test_news_are_few() -> None:
     told = _feed(BinForecaster(City()), _straight(48, 0.01))
     assert len(told) < 192 / 4
