@@ -91,7 +91,8 @@ class Roads:
         graph = self.graph
         speed = np.maximum(self._at(now_ms), 4.0)
         road = np.where(graph.segment < 0, LOCAL_KMH, speed[graph.segment])
-        return graph.length_m / (road / 3.6) * self.local_factor
+        seconds: Floats = graph.length_m / (road / 3.6) * self.local_factor
+        return seconds
 
     def known(self, now_ms: int) -> RoadSpeeds:
         """Return what the dispatcher knows: the minute before, measured, and a forecast of it."""

@@ -90,7 +90,7 @@ def _cost_of_release(
     """Return [t] what it costs that the task gives up its unit; ``owner`` is by ``taken``."""
     free = np.setdiff1d(np.arange(cost.shape[1]), taken)
     to_free = (cost[:, free] - own[:, None]).min(axis=1, initial=np.inf)
-    release = np.minimum(np.where(has, unassigned - own, np.inf), to_free)
+    release: Floats = np.minimum(np.where(has, unassigned - own, np.inf), to_free)
     move = cost[:, taken] - own[:, None]
     move[owner, np.arange(len(taken))] = np.inf
     for _ in range(_MOST_ROUNDS):
