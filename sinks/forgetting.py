@@ -6,22 +6,19 @@ import getpass
 import re
 from dataclasses import dataclass
 
-from kafka.errors import KafkaError
 from pydantic import SecretStr
 
 from civicstream.clock import now_ms, rfc3339
-from civicstream.cloudevents import cloud_headers
-from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka_clients import producer
+from civicstream.errors import ConfigurationError
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.database import Connection, connect, translated
-from sinks.personal_records import BY, UNTIL, Erased, Forget, apply_forget
+from sinks.outbox import tell_kafka
+from sinks.personal_records import Erased, Forget, apply_forget
 
 __all__ = ["Forgotten", "forget"]
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")
-_CONFIRM_S = 15
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def forget(settings: Settings, pseudonym: str, *, by: str | None = None) -> Forg
     topic = topic_name(settings.kafka.topic_prefix, "private")
     with connect(_url(settings), "civicstream-forget") as connection:
         _check_right(connection)  # before Kafka is told
-        _tell_kafka(settings, topic, what)
+        tell_kafka(settings, topic, what)
         with translated():
             erased = apply_forget(connection, what)
     return Forgotten(what, erased, topic)
@@ -84,32 +81,3 @@ def _check_right(connection: Connection) -> None:
             f"role {connection.info.user!r} may not have a person forgotten; set "
             "CIVICSTREAM_DATABASE__PRIVATE_URL to the role civicstream_private"
         )
-
-
-def _tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
-    """Publish the null record and return when it is confirmed.
-
-    First of all: if we end here, the sink does the rest.
-    """
-    at = now_ms()
-    headers = cloud_headers(
-        "forget",
-        source="forget",
-        event_id=f"{what.pseudonym}/{what.until}",
-        time_ms=at,
-        subject=what.pseudonym,
-    )
-    headers += [(UNTIL, str(what.until).encode()), (BY, what.by.encode())]
-    try:
-        sender = producer(settings.kafka, max_block_ms=_CONFIRM_S * 1000)
-        try:
-            sender.send(
-                topic, key=what.pseudonym.encode(), value=None, headers=headers, timestamp_ms=at
-            ).get(timeout=_CONFIRM_S)
-        finally:
-            sender.close(timeout=5)
-    except KafkaError as error:
-        raise ServerUnavailable(
-            f"Kafka at {settings.kafka.bootstrap} did not confirm, nothing was erased: {error!r}; "
-            "run it again"
-        ) from error

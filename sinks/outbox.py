@@ -1,4 +1,7 @@
-"""What the sink publishes: dead letters and gap alerts, confirmed; ledger reports, when it can."""
+"""What the sink publishes: dead letters and gap alerts, confirmed; ledger reports, when it can.
+
+And the null record that has a person forgotten.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from civicstream.kafka_clients import producer
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.letters import letter_id
+from sinks.personal_records import BY, UNTIL, Forget
 from sinks.sequences import Gap
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "tell_kafka"]
 
 log = logging.getLogger(__name__)
 
@@ -140,3 +144,29 @@ class Outbox:
         except KafkaError as error:
             log.warning("last ledger report not confirmed: %r", error)
         self._producer.close(timeout=5)
+
+
+def tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
+    """Publish the null record and return when it is confirmed, else raise ServerUnavailable."""
+    at = now_ms()
+    headers = cloud_headers(
+        "forget",
+        source="forget",
+        event_id=f"{what.pseudonym}/{what.until}",
+        time_ms=at,
+        subject=what.pseudonym,
+    )
+    headers += [(UNTIL, str(what.until).encode()), (BY, what.by.encode())]
+    try:
+        sender = producer(settings.kafka, max_block_ms=_CONFIRM_S * 1000)
+        try:
+            sender.send(
+                topic, key=what.pseudonym.encode(), value=None, headers=headers, timestamp_ms=at
+            ).get(timeout=_CONFIRM_S)
+        finally:
+            sender.close(timeout=5)
+    except KafkaError as error:
+        raise ServerUnavailable(
+            f"Kafka at {settings.kafka.bootstrap} did not confirm, nothing was erased: {error!r}; "
+            "run it again"
+        ) from error
