@@ -12,6 +12,7 @@ from civicstream.city import City
 from civicstream.service_events import BinForecast
 from sensors_sim.channels import TRAITS, measure_channel
 from streams.demand import BinForecaster
+from streams.demand.crossing import Filling
 from streams.demand.fill_clock import FillClock
 from tests.unit.demand_making import HOUR, MIDNIGHT, make_readings
 
@@ -91,19 +92,18 @@ def test_a_full_container_is_full_now_and_one_that_does_not_fill_never() -> None
     assert still.predicted_full_at is None or still.predicted_full_at > full.at + 10 * 24 * HOUR
 
 
-def test_the_interval_narrows_around_a_container_that_keeps_to_its_forecasts() -> None:
-    day = _straight(24, 0.03, start=0.1)
+def test_a_container_that_keeps_to_its_forecasts_earns_a_narrower_interval() -> None:
+    """Both fill at the same pace, one evenly, the other in lumps of a tenth."""
+    even = _straight(160, 0.005)[:, 0]
+    lumps = np.floor(even / 0.1) * 0.1
     forecaster = BinForecaster(City())
-    widths = []
-    for number in range(12):
-        told = _feed(forecaster, day, MIDNIGHT + number * 24 * HOUR)
-        half = [t for t in told if t.emptied_at is not None or number == 0]
-        widest = max(half, key=lambda t: t.predicted_full_at or 0)
-        assert widest.full_low is not None
-        assert widest.full_high is not None
-        widths.append(widest.full_high - widest.full_low)
-    # The rate is settled after some days: what goes on falling is the scale.
-    assert widths[-1] < 0.8 * widths[4]
+    _feed(forecaster, np.stack([even, lumps], axis=1))
+    steady, lumpy = forecaster._rows.state["scale2"]
+    assert steady < 0.6
+    assert lumpy > 2 * steady
+    filling = Filling.of(forecaster._rows.state, np.zeros(1, np.intp), "", np.sqrt([steady]))
+    unscaled = Filling.of(forecaster._rows.state, np.zeros(1, np.intp), "", np.ones(1))
+    assert filling.deviation(np.array([9.0])) < 0.8 * unscaled.deviation(np.array([9.0]))
 
 
 def test_news_are_few() -> None:
