@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import secrets
 import subprocess
 import sys
@@ -27,8 +28,16 @@ PASSWORDS = (
     "database_owner_password",
     "database_writer_password",
     "database_reader_password",
+    # Whoever has it may report over Open311; the HTTP front gets its hash only.
+    "feeds_api_key",
+    # Seals what is known of citizens as persons: without it that is lost.
+    "privacy_key",
 )
-URLS = {"database_owner_url": "postgres", "database_writer_url": "civicstream_writer"}
+URLS = {
+    "database_owner_url": "postgres",
+    "database_writer_url": "civicstream_writer",
+    "database_reader_url": "civicstream_reader",
+}
 
 
 def main() -> None:
@@ -48,8 +57,15 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     made = make_passwords(folder) + make_certificates(folder, ["localhost", "mqtt", *options.host])
-    made += make_cluster_id(folder)
+    made += make_cluster_id(folder) + make_api_keys(folder)
     sys.stdout.write(f"{folder}: made {', '.join(made) or 'nothing, all is there'}\n")
+
+
+def make_api_keys(folder: Path) -> list[str]:
+    """Write the hash of the key for Open311, as the HTTP front wants it."""
+    key = (folder / "feeds_api_key").read_text()
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return ["feeds_api_keys"] if _write(folder / "feeds_api_keys", f"first:{digest}") else []
 
 
 def make_passwords(folder: Path) -> list[str]:

@@ -27,6 +27,7 @@ def up(
     mqtt_port: Annotated[int, typer.Option(help="Port of our MQTT broker; 0: a free one.")] = 0,
     kafka_port: Annotated[int, typer.Option(help="Port of our Kafka; 0: a free one.")] = 0,
     database_port: Annotated[int, typer.Option(help="Port of our database; 0: a free one.")] = 0,
+    http_port: Annotated[int, typer.Option(help="Port of our HTTP front; 0: a free one.")] = 0,
     mosquitto: Annotated[
         bool, typer.Option(help="Use mosquitto where it is installed, else amqtt.")
     ] = True,
@@ -58,6 +59,7 @@ def up(
             mqtt_port=mqtt_port,
             kafka_port=kafka_port,
             database_port=database_port,
+            http_port=http_port,
             mosquitto=mosquitto,
             sensors=sensors,
             rate=rate,

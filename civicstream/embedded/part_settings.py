@@ -54,6 +54,7 @@ def stack_sections(
         "kafka": kafka,
         "database": {"url": database_url},
         "worker": {"data_dir": str(data / "worker")},
+        "feeds": {"port": addresses.http_port},
     }
     if city:
         sections["city"] = {"file": str(city)}

@@ -113,6 +113,7 @@ def _welcome(
         write_private(folder.reader_url_file, stack.reader_url)
         psql = "psql" if shutil.which("psql") else postgres_program("psql")
         lines.append(f'database  {psql} "$(cat {_shown(folder.reader_url_file)})"')
+    lines.append(f"reports   {stack.open311_url} (Open311)")
     lines.append(f"results   {program} tail results.traffic -c {file}")
     lines.append(f"balance   {program} ledger -c {file}")
     if options.simulator:

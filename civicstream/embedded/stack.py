@@ -59,6 +59,13 @@ class Stack:
         self.sections: Sections = stack_sections(
             settings, options, addresses, url, folder.path, self.city
         )
+        if settings.privacy.key is None:
+            self.sections["privacy"] = {"key": folder.secret("privacy")}
+        if self._database:
+            self.sections["feeds"]["database_url"] = self._role_url("reader")
+        if not settings.feeds.model_fields_set & {"api_keys", "api_keys_file"}:
+            # On loopback whoever reaches the port may report, as in the tutorial.
+            self.sections["feeds"]["allow_anonymous"] = True
         self._kafka = kafka_settings(settings, self.sections)
         self.watch = LedgerWatch(self._kafka, since_ms=now_ms())
         # These end with the embedded broker, because its records end with it.
@@ -68,6 +75,11 @@ class Stack:
         at = f"{LOOPBACK}:{self._addresses.database_port}"
         password = self._folder.secret(f"database-{role}")
         return f"postgresql://civicstream_{role}:{password}@{at}/civicstream"
+
+    @property
+    def open311_url(self) -> str:
+        """Where citizens' reports come in and can be followed."""
+        return f"http://{LOOPBACK}:{self._addresses.http_port}/open311/v2"
 
     @property
     def reader_url(self) -> str | None:
@@ -84,6 +96,7 @@ class Stack:
             self._service("sink"),
             self._service("worker"),
             self._service("gateway", *(() if self._options.mqtt else ("mqtt",))),
+            self._service("feeds"),
             *simulated,
         ]
 

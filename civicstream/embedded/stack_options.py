@@ -25,6 +25,7 @@ class StackOptions:
     mqtt_port: int = 0
     kafka_port: int = 0
     database_port: int = 0
+    http_port: int = 0
     mosquitto: bool = True
     """Use mosquitto where it is installed; False: always the Python broker amqtt."""
     sensors: int = 1_000
@@ -46,6 +47,7 @@ class Addresses:
     kafka: str
     database: str | None
     database_port: int
+    http_port: int
 
 
 def choose_addresses(options: StackOptions) -> Addresses:
@@ -62,7 +64,8 @@ def choose_addresses(options: StackOptions) -> Addresses:
         raise ConfigurationError(
             "--database: not a URL; expected postgresql://USER:PASSWORD@HOST:PORT/NAME"
         )
-    given = [p for p in (options.mqtt_port, options.kafka_port, options.database_port) if p]
+    ports = (options.mqtt_port, options.kafka_port, options.database_port, options.http_port)
+    given = [p for p in ports if p]
     if len(set(given)) != len(given):
         raise ConfigurationError(f"ports {given}: each server needs its own")
     return Addresses(
@@ -71,6 +74,7 @@ def choose_addresses(options: StackOptions) -> Addresses:
         kafka=options.kafka or f"{LOOPBACK}:{options.kafka_port or free_port()}",
         database=options.database,
         database_port=options.database_port or free_port(),
+        http_port=options.http_port or free_port(),
     )
 
 

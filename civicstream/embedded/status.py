@@ -25,7 +25,7 @@ Row = tuple[str, str, str, str, str]
 """Part, state, rate, what it has done, restarts."""
 
 # As the data flows.
-_ORDER = ("simulator", "mqtt", "gateway", "kafka", "worker", "sink", "database")
+_ORDER = ("simulator", "mqtt", "gateway", "kafka", "worker", "sink", "database", "feeds")
 
 _PLAIN_EVERY_S = 5.0
 _STYLE = {
@@ -64,7 +64,8 @@ def _figures_of(name: str, history: LedgerHistory, now_ms: int) -> tuple[str, st
             f"{gauges.get('results_published', 0):,.0f} final and "
             f"{gauges.get('provisional_published', 0):,.0f} provisional results, "
             f"{gauges.get('open_incidents', 0):,.0f} incidents, "
-            f"{gauges.get('unhealthy_sensors', 0):,.0f} broken sensors, lag {_lag(gauges)}"
+            f"{gauges.get('unhealthy_sensors', 0):,.0f} broken sensors, "
+            f"{gauges.get('case_versions', 0):,.0f} changes of cases, lag {_lag(gauges)}"
         )
         return f"{figures.rate:,.0f} readings/s", done
     if name == "sink":
@@ -73,6 +74,8 @@ def _figures_of(name: str, history: LedgerHistory, now_ms: int) -> tuple[str, st
             f"{gauges.get('results_written', 0):,.0f} final results, lag {_lag(gauges)}"
         )
         return f"{history.gauge_rate(name, 'rows_written', now_ms):,.0f} rows/s", done
+    if name == "feeds":
+        return f"{figures.rate:,.0f} reports/s", f"{figures.received:,} reports received"
     return "", ""
 
 

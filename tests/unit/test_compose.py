@@ -27,7 +27,7 @@ def _targets(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_services_of_the_design_are_there() -> None:
-    assert OURS == ["gateway", "init", "sink", "worker"]
+    assert OURS == ["feeds", "gateway", "init", "sink", "worker"]
     assert set(SERVICES) - set(OURS) == {"mqtt", "kafka", "database"}
 
 
@@ -76,12 +76,15 @@ def test_secrets_are_files_that_the_generator_makes_and_git_ignores() -> None:
     assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_only_mqtt_is_published_and_on_loopback_unless_configured() -> None:
+def test_only_the_two_fronts_are_published_and_on_loopback_unless_configured() -> None:
     published = {n: s["ports"] for n, s in SERVICES.items() if "ports" in s}
-    assert published == {"mqtt": ["${MQTT_BIND:-127.0.0.1}:8883:8883"]}
+    assert published == {
+        "mqtt": ["${MQTT_BIND:-127.0.0.1}:8883:8883"],
+        "feeds": ["${HTTP_BIND:-127.0.0.1}:8311:8311"],
+    }
     assert COMPOSE["networks"]["inside"]["internal"] is True
     outside = [n for n, s in SERVICES.items() if s["networks"] != ["inside"]]
-    assert outside == ["mqtt"]
+    assert sorted(outside) == ["feeds", "mqtt"]
 
 
 def test_the_city_must_be_given() -> None:
@@ -106,7 +109,7 @@ def test_kafka_is_reached_where_it_listens() -> None:
     assert set(listeners) == set(protocols)
     assert properties["inter.broker.listener.name"] in listeners
     assert properties["controller.quorum.voters"] == f"1@{listeners['CONTROLLER']}"
-    for name in ("gateway", "worker", "sink", "init"):
+    for name in OURS:
         environment = SERVICES[name]["environment"]
         assert environment["CIVICSTREAM_KAFKA__BOOTSTRAP"] == "kafka:9092"
         assert environment["CIVICSTREAM_KAFKA__SECURITY_PROTOCOL"] == protocols["CLIENT"]

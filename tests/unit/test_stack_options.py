@@ -111,8 +111,10 @@ def _part_names(folder: Path, **options: object) -> list[str]:
 
 
 def test_servers_start_first_and_the_simulator_last(tmp_path: Path) -> None:
-    names = ["database", "kafka", "mqtt", "city", "init", "sink", "worker", "gateway", "simulator"]
-    assert _part_names(tmp_path) == names
+    servers = ["database", "kafka", "mqtt"]
+    ours = ["sink", "worker", "gateway", "feeds"]
+    simulated = ["simulator", "truth"]
+    assert _part_names(tmp_path) == [*servers, "city", "init", *ours, *simulated]
 
 
 def test_a_server_given_as_an_address_is_not_started(tmp_path: Path) -> None:
@@ -123,4 +125,4 @@ def test_a_server_given_as_an_address_is_not_started(tmp_path: Path) -> None:
         database="postgresql://u@d/n",
         simulator=False,
     )
-    assert names == ["init", "sink", "worker", "gateway"]
+    assert names == ["init", "sink", "worker", "gateway", "feeds"]
