@@ -128,7 +128,8 @@ class Decisions:
             return []
         if state == "completed":
             return self._followed(record, "resolve", unit, unit, now_ms)
-        if state in {"rejected", "overridden", "withdrawn"} and record.state == "assigned":
+        # Also while it works: somebody else may be sent instead, and must find the case free.
+        if state in {"rejected", "overridden", "withdrawn"}:
             return self._followed(record, "unassign", unit, allocation.decided_by, now_ms)
         return []
 

@@ -243,6 +243,22 @@ def test_a_case_follows_the_crew_that_is_sent_to_it() -> None:
     ]
 
 
+def test_another_crew_may_take_over_from_one_that_works_already() -> None:
+    desk = make_desk()
+    case = report_case(desk, make_report(1))
+    events: list[DeskEvent] = [
+        _allocation(case, "accepted"),
+        _unit(case, "on_site"),
+        _allocation(case, "overridden"),
+        _allocation(case, "accepted", unit="u2"),
+        _allocation(case, "completed"),
+        _allocation(case, "completed", unit="u2"),
+    ]
+    made = [version for event in events for version in desk.apply(event, at(3))]
+    states = [version.state for version in made if isinstance(version, Case)]
+    assert states == ["assigned", "in_progress", "acknowledged", "assigned", "resolved"]
+
+
 def test_a_case_whose_crew_is_withdrawn_waits_for_another_one() -> None:
     desk = make_desk()
     case = report_case(desk, make_report(1))
