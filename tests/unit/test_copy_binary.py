@@ -20,6 +20,7 @@ VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
     "int8": st.integers(-(2**63), 2**63 - 1),
     "float8": st.one_of(st.none(), st.floats(allow_nan=False)),
     "timestamptz": st.integers(-62_000_000_000_000, 9_000_000_000_000_000),
+    "jsonb": st.one_of(st.none(), st.just('{"a": ["ü"]}'), st.just("[]")),
     "text": st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=12)),
 }
 FORMATS = {"int4": ">i", "int8": ">q", "float8": ">d", "timestamptz": ">q"}
@@ -36,6 +37,8 @@ def slow_buffer(types: list[ColumnType], rows: list[tuple[Any, ...]]) -> bytes:
                 continue
             if column_type == "text":
                 data = value.encode()
+            elif column_type == "jsonb":
+                data = b"\x01" + value.encode()
             elif column_type == "timestamptz":
                 data = struct.pack(">q", (value - PG_EPOCH_MS) * 1000)
             else:
@@ -45,7 +48,7 @@ def slow_buffer(types: list[ColumnType], rows: list[tuple[Any, ...]]) -> bytes:
 
 
 def as_column(column_type: ColumnType, values: list[Any]) -> Any:
-    if column_type == "text":
+    if column_type in {"text", "jsonb"}:
         return values
     if column_type in {"float8", "int4"}:
         return np.array([math.nan if v is None else v for v in values], np.float64)
