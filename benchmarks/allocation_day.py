@@ -107,7 +107,8 @@ class Roads:
 
     def _at(self, now_ms: int) -> Floats:
         minute = max(0, min((now_ms - START_MS) // MINUTE_MS, len(self.speed_kmh) - 1))
-        return self.speed_kmh[minute].astype(np.float64)
+        speed: Floats = self.speed_kmh[minute].astype(np.float64)
+        return speed
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def _outcome(day: Day, desk: _Desk, spent: float, plans: int, slowest: float) ->
         busy=sum(
             c.busy_s for c in desk.crews.values() if c.plan.shift_start < START_MS + 22 * 3_600_000
         )
-        / (shifts / 1000),
+        / max(shifts / 1000, 1.0),
         rejected=desk.rejected,
         planning_s=spent,
         plans=plans,

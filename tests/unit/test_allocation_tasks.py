@@ -1,0 +1,52 @@
+"""Open cases and confirmed incidents become tasks; what is settled does not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from civicstream.events import Incident
+from civicstream.service_events import Case
+from civicstream.services import load_services
+from streams.allocation import task_of_case, task_of_incident
+from tests.unit.allocation_making import HOUR, KM, NOW, TOWN
+
+LEAK = load_services()["water_leak"]
+CASE = Case(
+    "c1", 1, "acknowledged", "a", "water_leak", "Water Supply", 1, 0.1, 0.2, "water", 3, 2, 1.5,
+    NOW, NOW, NOW + 6 * HOUR, "system",
+)  # fmt: skip
+INCIDENT = Incident(
+    "i1", 1, "confirmed", "x", "a", "main", "s7", "s6", "s9", 0.5, 0.7, 0.9, NOW, NOW, NOW, 1.0,
+    200.0, NOW, NOW,
+)  # fmt: skip
+
+
+def test_a_unit_is_to_be_there_early_enough_to_be_done_by_the_cases_target() -> None:
+    task = task_of_case(CASE, LEAK)
+    assert task is not None
+    assert (task.id, task.skill, task.priority, task.weight) == ("case/c1", "water", 1, 1.5)
+    assert task.work_s == 120 * 60
+    assert task.due_at == NOW + 4 * HOUR
+
+
+@pytest.mark.parametrize("state", ["resolved", "rejected", "duplicate"])
+def test_a_case_that_is_settled_is_no_task(state: str) -> None:
+    assert task_of_case(msgspec.structs.replace(CASE, state=state), LEAK) is None
+
+
+def test_a_confirmed_incident_is_a_task_on_its_segment() -> None:
+    task = task_of_incident(INCIDENT, TOWN)
+    assert task is not None
+    assert (task.id, task.segment, task.priority, task.skill) == ("incident/i1", "s7", 1, "tow")
+    assert task.lon == pytest.approx(7.5 * KM)
+    light = task_of_incident(msgspec.structs.replace(INCIDENT, severity=0.3), TOWN)
+    assert light is not None
+    assert light.priority == 2
+
+
+def test_a_suspicion_and_what_clears_already_are_no_tasks() -> None:
+    for state in ("suspected", "clearing", "cleared"):
+        assert task_of_incident(msgspec.structs.replace(INCIDENT, state=state), TOWN) is None
+    elsewhere = msgspec.structs.replace(INCIDENT, segment="unknown")
+    assert task_of_incident(elsewhere, TOWN) is None
