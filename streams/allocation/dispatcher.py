@@ -17,7 +17,7 @@ from civicstream.roads import Places, RoadGraph, RoadSpeeds
 from civicstream.service_events import Action, Allocation, Task, Unit
 from streams.allocation.decisions import Decisions
 from streams.allocation.ledger import AdviceLedger, Ended
-from streams.allocation.policies import POLICIES
+from streams.allocation.policies import POLICIES, REVISING
 from streams.allocation.proposing import propose
 from streams.allocation.rounds import place_tasks, prepare
 from streams.allocation.settings import DispatchSettings
@@ -95,14 +95,14 @@ class Dispatcher:
 
     def tick(self, now_ms: int) -> Out:
         """Plan if it is time to, or at once when an urgent task has come; else return nothing."""
-        due = (
-            self._planned_at is None
-            or now_ms - self._planned_at >= self.settings.plan_every_s * 1000
-        )
+        since_ms = None if self._planned_at is None else now_ms - self._planned_at
+        due = since_ms is None or since_ms >= self.settings.plan_every_s * 1000
         if not (self._urgent or due):
             return []
         out = self._ledger.expire(now_ms)
-        if not (self._news or self._urgent or out):
+        # Time alone brings something too: a bar ends, a unit is about to be free.
+        quiet = since_ms is not None and since_ms < self.settings.plan_at_least_every_s * 1000
+        if quiet and not (self._news or self._urgent or out):
             return out
         return out + self.plan(now_ms)
 
@@ -116,7 +116,7 @@ class Dispatcher:
             self._places,
             now_ms,
             self.settings,
-            reconsiders=self.settings.policy == "optimal",
+            reconsiders=self.settings.policy in REVISING,
         )
         if not round_.tasks:
             return []

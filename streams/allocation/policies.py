@@ -12,7 +12,7 @@ from streams.allocation.assignment import assign
 from streams.allocation.problem import NEVER, Plan, Problem, costs
 from streams.allocation.settings import DispatchSettings
 
-__all__ = ["POLICIES", "Policy", "optimal"]
+__all__ = ["POLICIES", "REVISING", "Policy", "optimal"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -106,3 +106,6 @@ POLICIES: dict[str, Policy] = {
     "nearest_unit": nearest_unit,
     "first_come_first_served": first_come_first_served,
 }
+
+REVISING = frozenset({"optimal"})
+"""Those that look again at advices that stand; for the others, they only cost a search."""

@@ -19,6 +19,9 @@ class DispatchSettings:
 
     policy: str = "optimal"
     plan_every_s: float = 10.0
+    """When something has happened."""
+    plan_at_least_every_s: float = 60.0
+    """Also when nothing has."""
     priority_weight: Mapping[int, float] = field(default_factory=lambda: dict(_WEIGHTS), hash=False)
     """What a minute of waiting counts, by priority."""
     target_min: Mapping[int, float] = field(default_factory=lambda: dict(_TARGETS), hash=False)

@@ -232,6 +232,14 @@ def test_nothing_new_means_no_work_and_no_versions() -> None:
     assert desk.tick(NOW + 40_000) == []
 
 
+def test_a_bar_that_ends_is_noticed_without_any_news() -> None:
+    desk, proposed = start(unit("u", 1), task("t", 0), reject_bar_min=30.0)
+    desk.apply(act(proposed["case/t"], "reject", by="u"), NOW)
+    for minute in range(30):
+        assert desk.tick(NOW + minute * MINUTE) == []
+    assert pairs(desk.tick(NOW + 31 * MINUTE)) == {"case/t": "u"}
+
+
 def test_an_older_report_of_a_unit_is_left_out() -> None:
     desk, _ = start(unit("u", 1))
     desk.apply(unit("u", 50, at=NOW - 1), NOW)
