@@ -136,7 +136,7 @@ def _measured(
     free = road.free_flow
     slow = np.maximum(road.congestion_share * jam, loss)
     # Few vehicles a reading at night: the mean of few is noisier. What is far from the others
-    # is slow, not fast: detectors in Los Angeles have a third more readings far below than above.
+    # is slow, not fast: in recordings the lowest readings lie a third farther off than the highest.
     spread = road.noise * (1 + 0.5 * np.exp(-6 * demand))
     noise = rng.standard_t(6, n)
     noise = np.where(noise < 0, noise, np.abs(rng.normal(0, 1, n)))

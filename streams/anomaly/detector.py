@@ -26,7 +26,7 @@ __all__ = ["AnomalyDetector", "Scores"]
 Floats = NDArray[np.float64]
 
 _TENFOLD = 17.0
-"""The surprise that takes a score nine tenths of its way to 1: 0.9 comes about once in 10,000
+"""The surprise that takes a score nine tenths of its way to 1: 0.9 comes about once in 7,000
 readings in which nothing happens, 0.99 hardly ever; docs/traffic.md has the measured table."""
 
 
