@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from civicstream.roads import Places, RoadGraph, RoadSpeeds, Trips, find_trips
 from civicstream.service_events import Task
@@ -119,20 +120,7 @@ def _problem(
     demand = np.array([r.task.demand for r in task_records], np.float64)
     fits = (free_in + travel + work[:, None] <= shift) & (demand[:, None] <= room)
     allowed = has_skill.T[skill] & fits & np.isfinite(travel) & np.isfinite(free_in)
-    column = {u: i for i, u in enumerate(units)}
-    current = np.full(len(tasks), -1, np.intp)
-    accepted = np.zeros(len(tasks), np.bool_)
-    for row, record in enumerate(task_records):
-        for unit, until in record.barred.items():
-            if until > now_ms and unit in column:
-                allowed[row, column[unit]] = False
-        advice = book.advice_of(tasks[row])
-        if advice is not None:
-            current[row] = column.get(advice.allocation.unit, -1)
-            if advice.allocation.state == "accepted" and current[row] >= 0:
-                # On its way already: a jam does not make it too late for its shift.
-                allowed[row, current[row]] |= np.isfinite(travel[row, current[row]])
-            accepted[row] = advice.allocation.state == "accepted"
+    current, accepted = _apply_standing(book, tasks, units, allowed, np.isfinite(travel), now_ms)
     weights = settings.priority_weight
     return Problem(
         allowed=allowed,
@@ -153,6 +141,33 @@ def _problem(
         current=current,
         accepted=accepted,
     )
+
+
+def _apply_standing(
+    book: Book,
+    tasks: list[str],
+    units: list[str],
+    allowed: NDArray[np.bool_],
+    reachable: NDArray[np.bool_],
+    now_ms: int,
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return each task's unit (-1) and whether it accepted; put bars into ``allowed`` [t, u]."""
+    column = {u: i for i, u in enumerate(units)}
+    current = np.full(len(tasks), -1, np.intp)
+    accepted = np.zeros(len(tasks), np.bool_)
+    for row, id_ in enumerate(tasks):
+        for unit, until in book.tasks[id_].barred.items():
+            if until > now_ms and unit in column:
+                allowed[row, column[unit]] = False
+        advice = book.advice_of(id_)
+        if advice is None:
+            continue
+        current[row] = held = column.get(advice.allocation.unit, -1)
+        accepted[row] = advice.allocation.state == "accepted"
+        if accepted[row] and held >= 0:
+            # On its way already: a jam does not make it too late for its shift.
+            allowed[row, held] |= reachable[row, held]
+    return current, accepted
 
 
 def _free_in_min(book: Book, record: UnitRecord, now_ms: int, settings: DispatchSettings) -> float:

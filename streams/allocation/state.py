@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
@@ -58,7 +58,6 @@ class AdviceRecord(msgspec.Struct):
 
 
 Record = UnitRecord | TaskRecord | AdviceRecord
-R = TypeVar("R", UnitRecord, TaskRecord, AdviceRecord)
 
 _TYPES: dict[str, type[Record]] = {
     "unit": UnitRecord,
@@ -118,10 +117,10 @@ class Book:
         id_ = self.advice_by_unit.get(unit)
         return None if id_ is None else self.advices[id_]
 
-    def _table(self, kind: str) -> dict[str, Record]:
-        tables: dict[str, dict[str, Record]] = {
-            "unit": self.units,  # type: ignore[dict-item]
-            "task": self.tasks,  # type: ignore[dict-item]
-            "allocation": self.advices,  # type: ignore[dict-item]
+    def _table(self, kind: str) -> dict[str, Any]:
+        tables: dict[str, dict[str, Any]] = {
+            "unit": self.units,
+            "task": self.tasks,
+            "allocation": self.advices,
         }
         return tables[kind]
