@@ -80,8 +80,10 @@ class Dispatch:
         return self._settle([*due, *self._demand.tick(now_ms)], now_ms)
 
     def _take(self, event: Input, now_ms: int) -> list[_Output]:
-        if isinstance(event, Report | Anomaly):
+        if isinstance(event, Report):
             return [*self._cases.apply(event, now_ms)]
+        if isinstance(event, Anomaly):
+            return [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
         if isinstance(event, Action):
             if event.subject.startswith("allocation/"):
                 return [*self._dispatcher.apply(event, now_ms)]
