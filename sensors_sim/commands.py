@@ -71,6 +71,10 @@ def simulate(
     batch: Annotated[int, typer.Option(min=1, max=1_000, help="Readings per message.")] = 1,
     connections: Connections = 2,
     incidents: Annotated[float, typer.Option(min=0, help="Road incidents per hour.")] = 4.0,
+    citizens: Annotated[int, typer.Option(min=0, help="People who report problems.")] = 0,
+    crews: Annotated[
+        int, typer.Option(min=0, help="Crews; they get allocations where Kafka is reachable.")
+    ] = 0,
     truth: Truth = None,
     truth_readings: Annotated[
         bool,
@@ -116,6 +120,7 @@ def simulate(
     from sensors_sim.faults import FaultRates
     from sensors_sim.sensor_faults import SENSOR_FAULTS, SensorFaultPlan
     from sensors_sim.simulation import SimulationPlan
+    from sensors_sim.street_life import People
 
     settings = _settings("simulate", config, verbose)
     plan = SimulationPlan(
@@ -136,7 +141,8 @@ def simulate(
     )
     start_ms = None if start == "now" else _instant("--start", start)
     model = read_city(city_file) if city_file else plan_city(sensors, seed)
-    run = service.Run(connections, duration, truth, truth_readings)
+    people = People(citizens, crews)
+    run = service.Run(connections, duration, truth, truth_readings, people)
     counts = service.simulate(settings, model, plan, run, start_ms)
     sys.stdout.write(json.dumps(counts) + "\n")
 

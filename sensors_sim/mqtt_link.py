@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import Any
+from typing import Any, Protocol
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.settings import MqttSettings
-from sensors_sim.truth import ACKED, REFUSED, SENT, Outgoing
+from sensors_sim.truth import ACKED, REFUSED, SENT
 
-__all__ = ["Link"]
+__all__ = ["Link", "Receipts"]
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,17 @@ _FAILED = 0x80
 _BAD_CREDENTIALS = {"Bad user name or password", "Not authorized"}
 
 
+class Receipts(Protocol):
+    """Where a link notes what became of messages, by position."""
+
+    state: bytearray
+    resent: bytearray
+
+    def settle(self, position: int, state: int) -> None:
+        """Record the broker's answer."""
+        ...
+
+
 class Link:
     """One connection; ``keep_alive`` must be called often, it is what (re)connects."""
 
@@ -42,7 +53,7 @@ class Link:
         self._settings = settings
         self._number = number
         self._id = f"simulator-{uuid.uuid4().hex[:10]}-{number}"
-        self._pending: dict[int, tuple[Outgoing, int]] = {}
+        self._pending: dict[int, tuple[Receipts, int]] = {}
         self._window = _WINDOW
         self._pause_s = _BACKOFF_S[0]
         self._next_try = self._tried_at = 0.0
@@ -95,7 +106,7 @@ class Link:
         """How many messages may be published now."""
         return self._window - len(self._pending) if self.connected else 0
 
-    def publish(self, topic: str, payload: bytes, outgoing: Outgoing, position: int) -> None:
+    def publish(self, topic: str, payload: bytes, outgoing: Receipts, position: int) -> None:
         """Publish at QoS 1; only while there is ``room``."""
         info = self.client.publish(topic, payload, 1)
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:

@@ -29,6 +29,10 @@ class Pace:
         """Return the wall clock times [ms] at which messages due at ``due_ms`` go out."""
         return np.maximum(self.wall_ms + (due_ms - self.event_ms) / self.speed, due_ms)
 
+    def event_at(self, wall_ms: float) -> int:
+        """Return the event time [ms] that the simulation has come to at a wall clock time."""
+        return int(min(self.event_ms + (wall_ms - self.wall_ms) * self.speed, wall_ms))
+
 
 def start_of_events(now_ms: int, speed: float, duration_s: float | None) -> int:
     """Return where event time starts unless told: so that it ends at the present [epoch ms].

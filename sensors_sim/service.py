@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from sensors_sim.progress import show_progress
 from sensors_sim.publisher import Publisher
 from sensors_sim.sensor_faults import BrokenSensor
 from sensors_sim.simulation import Simulation, SimulationPlan, choose_sensors
+from sensors_sim.street_life import People, StreetLife
 from sensors_sim.truth import Truth
 
 __all__ = ["Run", "connected", "publish_blocks", "simulate"]
@@ -44,6 +45,7 @@ class Run:
     truth: Path | None = None
     truth_readings: bool = True
     """Whether every reading is part of the truth, not only what happened."""
+    people: People = field(default_factory=People)
 
 
 def simulate(
@@ -76,19 +78,51 @@ def simulate(
             simulation.readings_per_event_s * plan.speed,
             plan.seed,
         )
-        return publish_blocks(
-            settings,
-            city,
-            run,
-            publisher,
-            simulation.blocks(),
-            Pace(wall_ms, event_ms, plan.speed),
-            stop,
-            incidents=lambda: simulation.incidents,
-            about=lambda: {"withheld": simulation.withheld},
-            batch=plan.batch,
-            broken=simulation.broken_sensors,
-        )
+        pace = Pace(wall_ms, event_ms, plan.speed)
+        with _streets(settings, city, run.people, pace, plan.seed) as streets:
+            return publish_blocks(
+                settings,
+                city,
+                run,
+                publisher,
+                _observed(simulation, streets),
+                pace,
+                stop,
+                incidents=lambda: simulation.incidents,
+                about=lambda: {"withheld": simulation.withheld} | _counts_of(streets),
+                batch=plan.batch,
+                broken=simulation.broken_sensors,
+            )
+
+
+@contextlib.contextmanager
+def _streets(
+    settings: Settings, city: City, people: People, pace: Pace, seed: int
+) -> Iterator[StreetLife | None]:
+    """Yield citizens and crews while they live, None without any."""
+    if not (people.citizens or people.crews):
+        yield None
+        return
+    since = time.monotonic()
+
+    def wall_ms() -> float:
+        return pace.wall_ms + (time.monotonic() - since) * 1000
+
+    with StreetLife(settings, city, people, pace, seed, wall_ms) as streets:
+        yield streets
+
+
+def _observed(simulation: Simulation, streets: StreetLife | None) -> Iterator[Block]:
+    """Yield the blocks, and let those on the streets see the roads of each."""
+    for block in simulation.blocks():
+        if streets is not None:
+            streets.observe(simulation.road_speeds_kmh(), simulation.incidents)
+        yield block
+
+
+def _counts_of(streets: StreetLife | None) -> dict[str, int]:
+    """Stop those on the streets and return what they sent."""
+    return streets.finish() if streets is not None else {}
 
 
 @contextlib.contextmanager

@@ -77,6 +77,10 @@ class Simulation:
         """The incidents that have begun so far."""
         return self._roads.incidents if self._roads else []
 
+    def road_speeds_kmh(self) -> NDArray[np.float64] | None:
+        """Return the present speed on each segment [segments]; None where none are simulated."""
+        return self._roads.state().speed_kmh if self._roads else None
+
     @property
     def broken_sensors(self) -> list[BrokenSensor]:
         """The sensors that break in the course of the run, or will."""

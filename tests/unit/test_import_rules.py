@@ -27,7 +27,7 @@ RUNTIME_MODULES = {
         *("truth", "writer"),
     },
     "feeds": {"service", "report_output", "report_store"},
-    "sensors_sim": {"mqtt_link"},
+    "sensors_sim": {"dispatch_tablet", "mqtt_link"},
 }
 
 

@@ -1,0 +1,183 @@
+"""All crews of a simulated city: told what was decided, moved on with the clock, relieved at the
+end of their shifts. Pure: what they say is returned, in order.
+
+A crew that has finished says ``done`` of its allocation, and is free once the dispatcher has
+taken note of it: the two travel on different topics, and would meet in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from civicstream.roads import RoadGraph, RoadSpeeds
+from civicstream.service_events import Action, Allocation, Unit
+from sensors_sim.crew_roster import next_shift
+from sensors_sim.crews import Crew, CrewPlan
+from sensors_sim.task_sites import TaskSites
+
+__all__ = ["Fleet", "Said"]
+
+Said = Unit | Action
+
+_STANDING = frozenset({"proposed", "accepted"})
+_REPEATED_EVERY_MS = 60_000
+"""So often a crew that stands still says where it is: who has forgotten it learns of it."""
+
+
+@dataclass
+class _Vehicle:
+    """A crew and what its tablet shows."""
+
+    crew: Crew
+    advice: Allocation | None = None
+    """The newest version that stands."""
+    held: list[Said] = field(default_factory=list)
+    """Said after ``done``, until that is taken note of."""
+    held_for: str = ""
+    """Id of the allocation that is done."""
+    held_until: int = 0
+    last: Unit | None = None
+
+
+class Fleet:
+    """``patience_ms``: so long a finished crew waits for the dispatcher to take note."""
+
+    def __init__(
+        self,
+        plans: Iterable[CrewPlan],
+        graph: RoadGraph,
+        sites: TaskSites,
+        seed: int,
+        now_ms: int,
+        patience_ms: int = 5_000,
+    ) -> None:
+        self._graph, self._sites, self._seed = graph, sites, seed
+        self._patience = patience_ms
+        self._vehicles = {p.id: _Vehicle(self._crew(p, now_ms)) for p in plans}
+        self._nowhere: dict[str, Allocation] = {}
+        """By unit: the newest allocation to a task of which nobody has told yet where it is."""
+
+    def _crew(self, plan: CrewPlan, now_ms: int) -> Crew:
+        return Crew(plan, self._graph, self._sites.site, self._seed, now_ms)
+
+    def tell(self, allocation: Allocation, speeds: RoadSpeeds, now_ms: int) -> list[Said]:
+        """Take in a version of an allocation, of any unit; return what the crew says to it."""
+        vehicle = self._vehicles.get(allocation.unit)
+        if vehicle is None:
+            return []
+        if vehicle.held_for == allocation.id:
+            if allocation.state in _STANDING:
+                return []  # it was done before the news of its acceptance came
+            vehicle.held_until = now_ms
+        if allocation.state in _STANDING:
+            vehicle.advice = allocation
+            if not self._sites.knows(allocation.task):
+                self._nowhere[allocation.unit] = allocation
+                return []
+        elif vehicle.advice is not None and vehicle.advice.id == allocation.id:
+            vehicle.advice = None
+        self._forget_nowhere(allocation)
+        said = vehicle.crew.receive(allocation, speeds, now_ms)
+        return self._spoken(vehicle, list(said), now_ms)
+
+    def _forget_nowhere(self, allocation: Allocation) -> None:
+        waiting = self._nowhere.get(allocation.unit)
+        if waiting is not None and waiting.id == allocation.id:
+            del self._nowhere[allocation.unit]
+
+    def advance(self, now_ms: int, seconds: NDArray[np.float64], speeds: RoadSpeeds) -> list[Said]:
+        """Move all crews on to ``now_ms``; arguments as ``Crew.advance``."""
+        out: list[Said] = []
+        for allocation in list(self._nowhere.values()):
+            if self._sites.knows(allocation.task):
+                out += self.tell(allocation, speeds, now_ms)
+        for vehicle in self._vehicles.values():
+            out += self._advance(vehicle, now_ms, seconds, speeds)
+        return out
+
+    def _advance(
+        self, vehicle: _Vehicle, now_ms: int, seconds: NDArray[np.float64], speeds: RoadSpeeds
+    ) -> list[Said]:
+        crew = vehicle.crew
+        busy_with = crew.task
+        said = crew.advance(now_ms, seconds, speeds)
+        finished = None if crew.task else self._finished(vehicle, busy_with)
+        if crew.state == "off_duty" and now_ms >= crew.plan.shift_end:
+            said += self._relieve(vehicle, now_ms, seconds, speeds)
+        elif crew.state == "available" and finished is None and not vehicle.held:
+            said += self._set_off(vehicle, speeds, now_ms)
+        if finished is not None:
+            return self._say_done(vehicle, finished, said, now_ms)
+        return self._spoken(vehicle, said, now_ms)
+
+    def _finished(self, vehicle: _Vehicle, task: str | None) -> Allocation | None:
+        """Return the allocation that has come to its end, if the crew was sent to ``task``."""
+        advice = vehicle.advice
+        return advice if advice is not None and advice.task == task else None
+
+    def _say_done(
+        self, vehicle: _Vehicle, finished: Allocation, said: list[Said], now_ms: int
+    ) -> list[Said]:
+        """Say ``done`` before being free again, and hold the rest back."""
+        free = next(i for i, s in enumerate(said) if isinstance(s, Unit) and s.task is None)
+        done = _decision(finished, "done", vehicle.crew.plan, said[free].at, "finished")
+        vehicle.advice = None
+        vehicle.held, vehicle.held_for = said[free:], finished.id
+        vehicle.held_until = now_ms + self._patience
+        said = [*said[:free], done]
+        vehicle.last = next((s for s in reversed(said) if isinstance(s, Unit)), vehicle.last)
+        return said
+
+    def _relieve(
+        self, vehicle: _Vehicle, now_ms: int, seconds: NDArray[np.float64], speeds: RoadSpeeds
+    ) -> list[Said]:
+        """Let the next shift take the vehicle over where it started."""
+        plan = next_shift(vehicle.crew.plan)
+        while plan.shift_end <= now_ms:
+            plan = next_shift(plan)
+        vehicle.crew = self._crew(plan, now_ms)
+        return [*vehicle.crew.advance(now_ms, seconds, speeds)]
+
+    def _set_off(self, vehicle: _Vehicle, speeds: RoadSpeeds, now_ms: int) -> list[Said]:
+        """Go where the crew was sent while it was busy; say no where no road leads."""
+        advice, plan = vehicle.advice, vehicle.crew.plan
+        if advice is None or advice.state != "accepted" or plan.id in self._nowhere:
+            return []
+        said: list[Said] = [*vehicle.crew.receive(advice, speeds, now_ms)]
+        if said:
+            return said
+        vehicle.advice = None
+        return [_decision(advice, "reject", plan, now_ms, "no way there")]
+
+    def _spoken(self, vehicle: _Vehicle, said: list[Said], now_ms: int) -> list[Said]:
+        """Return what is said now: what was held back first, and a repetition after silence."""
+        if vehicle.held:
+            vehicle.held += said
+            if now_ms < vehicle.held_until:
+                return []
+            said, vehicle.held = vehicle.held, []
+        units = [s for s in said if isinstance(s, Unit)]
+        if units:
+            vehicle.last = units[-1]
+        last = vehicle.last
+        if last is not None and not units and now_ms - last.at >= _REPEATED_EVERY_MS:
+            vehicle.last = msgspec.structs.replace(last, at=now_ms)
+            return [*said, vehicle.last]
+        return said
+
+
+def _decision(advice: Allocation, action: str, plan: CrewPlan, at: int, note: str) -> Action:
+    return Action(
+        id=f"{advice.id}/{action}",
+        subject=f"allocation/{advice.id}",
+        action=action,
+        area=plan.area,
+        by=plan.id,
+        at=at,
+        note=note,
+    )
