@@ -34,8 +34,8 @@ class _Vehicle:
     """A crew and what its tablet shows."""
 
     crew: Crew
-    advice: Allocation | None = None
-    """The newest version that stands."""
+    standing: dict[str, Allocation] = field(default_factory=dict)
+    """The newest versions of what it was asked or sent to do, by id, until they end."""
     held: list[Said] = field(default_factory=list)
     """Said after ``done``, until that is taken note of."""
     held_for: str = ""
@@ -70,18 +70,22 @@ class Fleet:
         vehicle = self._vehicles.get(allocation.unit)
         if vehicle is None:
             return []
-        if vehicle.held_for == allocation.id:
-            if allocation.state in _STANDING:
-                return []  # it was done before the news of its acceptance came
-            vehicle.held_until = now_ms
         if allocation.state in _STANDING:
-            vehicle.advice = allocation
+            if vehicle.held_for == allocation.id:
+                return []  # it was done before the news of its acceptance came
+            vehicle.standing[allocation.id] = allocation
             if not self._sites.knows(allocation.task):
                 self._nowhere[allocation.unit] = allocation
                 return []
-        elif vehicle.advice is not None and vehicle.advice.id == allocation.id:
-            vehicle.advice = None
+        else:
+            vehicle.standing.pop(allocation.id, None)
+            if vehicle.held_for == allocation.id:
+                vehicle.held_until = now_ms
         self._forget_nowhere(allocation)
+        if _is_echo(allocation) and vehicle.crew.state != "off_duty":
+            # It may have gone elsewhere since; following its own echo it would turn round, and
+            # the echo of that would turn it again.
+            return []
         said = vehicle.crew.receive(allocation, speeds, now_ms)
         return self._spoken(vehicle, list(said), now_ms)
 
@@ -117,8 +121,7 @@ class Fleet:
 
     def _finished(self, vehicle: _Vehicle, task: str | None) -> Allocation | None:
         """Return the allocation that has come to its end, if the crew was sent to ``task``."""
-        advice = vehicle.advice
-        return advice if advice is not None and advice.task == task else None
+        return next((a for a in vehicle.standing.values() if a.task == task), None)
 
     def _say_done(
         self, vehicle: _Vehicle, finished: Allocation, said: list[Said], now_ms: int
@@ -126,7 +129,7 @@ class Fleet:
         """Say ``done`` before being free again, and hold the rest back."""
         free = next(i for i, s in enumerate(said) if isinstance(s, Unit) and s.task is None)
         done = _decision(finished, "done", vehicle.crew.plan, said[free].at, "finished")
-        vehicle.advice = None
+        del vehicle.standing[finished.id]
         vehicle.held, vehicle.held_for = said[free:], finished.id
         vehicle.held_until = now_ms + self._patience
         said = [*said[:free], done]
@@ -145,14 +148,15 @@ class Fleet:
 
     def _set_off(self, vehicle: _Vehicle, speeds: RoadSpeeds, now_ms: int) -> list[Said]:
         """Go where the crew was sent while it was busy; say no where no road leads."""
-        advice, plan = vehicle.advice, vehicle.crew.plan
-        if advice is None or advice.state != "accepted" or plan.id in self._nowhere:
+        unit = vehicle.crew.plan.id
+        sent = [a for a in vehicle.standing.values() if a.state == "accepted"]
+        if not sent or unit in self._nowhere:
             return []
-        said: list[Said] = [*vehicle.crew.receive(advice, speeds, now_ms)]
+        said: list[Said] = [*vehicle.crew.receive(sent[-1], speeds, now_ms)]
         if said:
             return said
-        vehicle.advice = None
-        return [_decision(advice, "reject", plan, now_ms, "no way there")]
+        del vehicle.standing[sent[-1].id]
+        return [_decision(sent[-1], "reject", vehicle.crew.plan, now_ms, "no way there")]
 
     def _spoken(self, vehicle: _Vehicle, said: list[Said], now_ms: int) -> list[Said]:
         """Return what is said now: what was held back first, and a repetition after silence."""
@@ -169,6 +173,12 @@ class Fleet:
             vehicle.last = msgspec.structs.replace(last, at=now_ms)
             return [*said, vehicle.last]
         return said
+
+
+def _is_echo(allocation: Allocation) -> bool:
+    """Whether it was accepted by the crew's own word."""
+    own = {allocation.unit, f"unit/{allocation.unit}"}
+    return allocation.state == "accepted" and allocation.decided_by in own
 
 
 def _decision(advice: Allocation, action: str, plan: CrewPlan, at: int, note: str) -> Action:
