@@ -37,8 +37,10 @@ its questions make some brokers invent the topics: it ends as soon as the broker
 class DispatchTablet:
     """Not for several threads. ``close`` it at the end."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, try_every_s: float = _TRY_EVERY_S) -> None:
         self._kafka = kafka
+        self._try_every_s = try_every_s
+        self._complaint = ""
         self._names = {topic_name(kafka.topic_prefix, name): name for name in _TYPES}
         self._reader: KafkaConsumer | None = None
         self._history: list[News] | None = None
@@ -58,43 +60,53 @@ class DispatchTablet:
         now = time.monotonic()
         if self._reader is None:
             if now >= self._next_try:
-                self._next_try = now + _TRY_EVERY_S
+                self._next_try = now + self._try_every_s
                 self._connect()
             if self._reader is None:
                 return []
         elif now >= self._next_probe:
             self._next_probe = now + _PROBE_EVERY_S
             if not _answers(self._kafka.bootstrap):
-                log.warning("Kafka at %s is gone; crews get no allocations", self._kafka.bootstrap)
+                self._complain("is gone")
                 self.close()
                 return []
-        return self._read(self._reader)
+        try:
+            return self._read(self._reader)
+        except KafkaError as error:
+            self._complain(str(error))
+            self.close()
+            return []
 
     def _connect(self) -> None:
         if not _answers(self._kafka.bootstrap):
-            log.warning(
-                "Kafka at %s does not answer: crews only report their places", self._kafka.bootstrap
-            )
+            self._complain("does not answer")
             return
         try:
             reader = consumer(self._kafka, group_id=None, bootstrap_timeout_ms=3_000)
         except KafkaError as error:
-            log.warning("Kafka at %s: %s; crews only report", self._kafka.bootstrap, error)
+            self._complain(str(error))
             return
         try:
             missing = sorted(self._names.keys() - reader.topics())
             if missing:
-                log.warning("no topic %s yet; crews only report their places", ", ".join(missing))
+                self._complain(f"has no {', '.join(missing)} yet")
                 reader.close()
                 return
             partitions = [TopicPartition(name, 0) for name in self._names]
             reader.assign(partitions)
             reader.seek_to_beginning(*partitions)
         except KafkaError as error:
-            log.warning("Kafka at %s: %s; crews only report", self._kafka.bootstrap, error)
+            self._complain(str(error))
             reader.close()
             return
         self._reader, self._history = reader, []
+
+    def _complain(self, problem: str) -> None:
+        """Log a problem once, not at every attempt."""
+        if problem != self._complaint:
+            self._complaint = problem
+            place = self._kafka.bootstrap
+            log.warning("Kafka at %s %s: crews only report their places", place, problem)
 
     def _read(self, reader: KafkaConsumer) -> list[News]:
         polled = reader.poll(timeout_ms=20)
@@ -109,7 +121,7 @@ class DispatchTablet:
         self._history += news
         if not all(_at_end(reader, TopicPartition(name, 0)) for name in self._names):
             return []
-        history, self._history = self._history, None
+        history, self._history, self._complaint = self._history, None, ""
         log.info("crews get their allocations from Kafka at %s", self._kafka.bootstrap)
         places: list[News] = [e for e in history if not isinstance(e, Allocation)]
         return [*places, *newest_standing(e for e in history if isinstance(e, Allocation))]

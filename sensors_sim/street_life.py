@@ -32,6 +32,7 @@ from sensors_sim.incidents import Incident
 from sensors_sim.pacing import Pace
 from sensors_sim.publisher import Publisher
 from sensors_sim.task_sites import TaskSites
+from sensors_sim.truth import ACKED
 
 __all__ = ["People", "StreetLife"]
 
@@ -60,11 +61,11 @@ class _Receipt:
 
     state: bytearray
     resent: bytearray
-    settled: Callable[[], None]
+    settled: Callable[[int], None]
 
     def settle(self, position: int, state: int) -> None:
         self.state[position] = state
-        self.settled()
+        self.settled(state)
 
 
 class StreetLife:
@@ -129,6 +130,7 @@ class StreetLife:
                 until = time.monotonic() + _STEP_S
                 self._step()
                 self._speak(publisher, until)
+            self._send(publisher)
             publisher.drain(_DRAIN_S)
         except CivicStreamError as error:
             log.error("citizens and crews fall silent: %s", error)  # noqa: TRY400
@@ -165,19 +167,21 @@ class StreetLife:
 
     def _speak(self, publisher: Publisher, until: float) -> None:
         """Send what waits, in order, and keep the connection alive until then (monotonic) [s]."""
-        link = publisher.links[0]
         while not self._stop.is_set():
-            while self._waiting and link.room > 0:
-                topic, payload = self._waiting.popleft()
-                receipt = _Receipt(bytearray(1), bytearray(1), self._settled)
-                link.publish(topic, payload, receipt, 0)
+            self._send(publisher)
             left = until - time.monotonic()
             if left <= 0:
                 return
             publisher.turn(min(left, 0.1))
 
-    def _settled(self) -> None:
-        self._confirmed += 1
+    def _send(self, publisher: Publisher) -> None:
+        link = publisher.links[0]
+        while self._waiting and link.room > 0:
+            topic, payload = self._waiting.popleft()
+            link.publish(topic, payload, _Receipt(bytearray(1), bytearray(1), self._settled), 0)
+
+    def _settled(self, state: int) -> None:
+        self._confirmed += state == ACKED
 
 
 class _Crews:
