@@ -30,7 +30,7 @@ LOAD = 0.9
 """Tuned on other seeds (1 to 3). Crews are then busy for two thirds to four fifths of the time."""
 
 OTHER_LOADS = (0.7, 1.0)
-OTHER_SEEDS = SEEDS[:2]
+OTHER_SEEDS = SEEDS[:4]
 
 _WEIGHT = np.array([0.0, 8.0, 4.0, 2.0, 1.0])
 """What a minute counts by priority: the weights of the allocation's settings."""
