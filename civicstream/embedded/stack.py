@@ -89,7 +89,7 @@ class Stack:
     def parts(self) -> list[Part]:
         servers = [*self._database_part(), *self._kafka_part(), *self._mqtt_part()]
         preparation = [*self._city_part(), self._init_part([p.name for p in servers])]
-        simulated = [self._simulator_part(), self._truth_part()] if self._options.simulator else []
+        simulated = [self._truth_part(), self._simulator_part()] if self._options.simulator else []
         return [
             *servers,
             *preparation,
@@ -209,7 +209,7 @@ class Stack:
             lambda: self._command(
                 "truth", str(self._folder.truth), *every, sections=self._owner_sections()
             ),
-            after=("simulator",),
+            after=("init",),
         )
 
     def _command(self, *arguments: str, sections: Sections | None = None) -> Child:

@@ -113,7 +113,7 @@ def _part_names(folder: Path, **options: object) -> list[str]:
 def test_servers_start_first_and_the_simulator_last(tmp_path: Path) -> None:
     servers = ["database", "kafka", "mqtt"]
     ours = ["sink", "worker", "gateway", "feeds"]
-    simulated = ["simulator", "truth"]
+    simulated = ["truth", "simulator"]
     assert _part_names(tmp_path) == [*servers, "city", "init", *ours, *simulated]
 
 
