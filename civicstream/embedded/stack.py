@@ -32,6 +32,8 @@ __all__ = ["Stack"]
 # Some of the simulated sensors break, so that there is something to find.
 _BROKEN_SENSORS = ("--broken-sensors", "0.01", "--broken-within", "0.5")
 
+_PEOPLE = ("--citizens", "200", "--crews", "12")
+
 _TRUTH_EVERY_S = 60
 
 
@@ -189,6 +191,7 @@ class Stack:
         arguments = (
             *("--seed", str(self._options.seed), "--rate", f"{self._options.rate:g}"),
             *("--truth", str(self._folder.truth), "--no-truth-readings", *_BROKEN_SENSORS),
+            *_PEOPLE,
         )
 
         def readings_arrive(history: LedgerHistory) -> bool:

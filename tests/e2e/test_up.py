@@ -75,7 +75,7 @@ class Up:
                     return child.pid
         return None
 
-    def wait_for(self, text: str, timeout_s: float = 60) -> None:
+    def wait_for(self, text: str, timeout_s: float = 120) -> None:
         def said() -> bool:
             assert self.process.is_running(), self.output
             assert self.process.poll() is None, self.output
