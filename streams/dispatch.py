@@ -80,24 +80,28 @@ class Dispatch:
         return self._settle([*due, *self._demand.tick(now_ms)], now_ms)
 
     def _take(self, event: Input, now_ms: int) -> list[_Output]:
-        if isinstance(event, Report):
-            return [*self._cases.apply(event, now_ms)]
-        if isinstance(event, Anomaly):
-            return [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
-        if isinstance(event, Action):
-            if event.subject.startswith("allocation/"):
+        match event:
+            case Action() if event.subject.startswith("allocation/"):
                 return [*self._dispatcher.apply(event, now_ms)]
-            return [*self._cases.apply(event, now_ms)]
-        if isinstance(event, Unit):
-            out: list[_Output] = [*self._dispatcher.apply(event, now_ms)]
-            return [*out, *self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
-        task = task_of_incident(event, self._city)
-        out = [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
+            case Report() | Action():
+                return [*self._cases.apply(event, now_ms)]
+            case Incident():
+                return [*self._tell_both(event, now_ms), *self._follow_incident(event, now_ms)]
+            case Unit():
+                out: list[_Output] = [*self._dispatcher.apply(event, now_ms)]
+                return [*out, *self._tell_both(event, now_ms)]
+        return self._tell_both(event, now_ms)
+
+    def _tell_both(self, event: Unit | Incident | Anomaly, now_ms: int) -> list[_Output]:
+        return [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
+
+    def _follow_incident(self, incident: Incident, now_ms: int) -> list[_Output]:
+        task = task_of_incident(incident, self._city)
         if task is not None:
-            return [*out, *self._dispatcher.apply(task, now_ms)]
-        if event.state == "cleared":
-            out += self._dispatcher.close_task(f"incident/{event.id}", now_ms)
-        return out
+            return [*self._dispatcher.apply(task, now_ms)]
+        if incident.state == "cleared":
+            return [*self._dispatcher.close_task(f"incident/{incident.id}", now_ms)]
+        return []
 
     def _settle(self, outputs: list[_Output], now_ms: int) -> list[Record]:
         """Tell each output to the desks that it concerns, and so on; return the records of all."""
