@@ -77,7 +77,11 @@ def run(*, seconds: float) -> dict[str, object]:
         "segment_days": round(totals[DEFAULT_INCIDENT_ALGORITHM].segment_days),
         "detectors": faults,
         "algorithms": [
-            {"algorithm": name, **total.figures(), "step_ms": round(float(np.mean(step_ms[name])), 3)}
+            {
+                "algorithm": name,
+                **total.figures(),
+                "step_ms": round(float(np.mean(step_ms[name])), 3),
+            }
             for name, total in totals.items()
         ],
         "sparse_city": [{"algorithm": name, **total.figures()} for name, total in others.items()],
