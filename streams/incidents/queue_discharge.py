@@ -40,7 +40,7 @@ class QueueDischargeSettings:
     one_slow: float = 7.0
     """What the speed of one detector can say at most in all, until the next one is slow too."""
     suspect: float = 5.0
-    confirm: float = 12.5
+    confirm: float = 11.5
     least: float = 4.0
     """What the flow must say for an incident to be suspected or confirmed."""
     least_speed: float = 4.0
@@ -52,7 +52,9 @@ class QueueDischargeSettings:
     hold: float = 2.0
     """What the flow must say to keep an incident open; slow traffic alone may be another queue."""
     lasting_loss: float = 8.0
-    """Flow that was lost for three windows at least; speed need not have changed much then."""
+    """Flow that was lost for some windows needs less of the speed:"""
+    once_slow: float = 3.0
+    """one window that was clearly slow; on a small road that stands still none may pass again."""
     most: float = 12.0
     """Where each sum is cut, so that the end is found about as fast as the beginning."""
     kept: float = 0.9
@@ -103,7 +105,9 @@ class QueueDischarge:
         said = self._evidence(view)
         heard = view.fresh[view.pairs.upstream] & view.fresh[view.pairs.downstream]
         heard &= ~np.isnan(said).all(axis=0)
-        state[:, :2] = np.clip(s.kept * state[:, :2] + np.nan_to_num(said.T), 0.0, s.most)
+        # Where nothing was heard, nothing fades: a full stop leaves no vehicle to have a speed.
+        more = np.where(np.isnan(said), state[:, :2].T, s.kept * state[:, :2].T + said)
+        state[:, :2] = np.clip(more.T, 0.0, s.most)
         flow, speed = state[:, _FLOW].astype(np.float64), state[:, _SPEED].astype(np.float64)
         longer = self._longer(view)
         speed = np.where(longer, speed, np.minimum(speed, s.one_slow))
@@ -113,14 +117,11 @@ class QueueDischarge:
         state[:, _AGE] = np.where(total > 0, state[:, _AGE] + view.elapsed_min, 0.0)
         enough = total >= s.confirm
         lost_now = said[_FLOW] > s.lost_now
-        confirmed = (
-            lost_now
-            & (speed >= s.least_speed)
-            & ((enough & (flow >= s.least)) | (flow >= s.lasting_loss))
-        )
+        proven = enough & (flow >= s.least) & (speed >= s.least_speed)
+        lasting = (flow >= s.lasting_loss) & (speed >= s.once_slow)
         return Verdict(
             suspected=(total >= s.suspect) & (flow >= s.least),
-            confirmed=confirmed,
+            confirmed=lost_now & (proven | lasting),
             holds=flow >= s.hold,
             judged=heard,
             confidence=1 / (1 + np.exp(s.suspect - total)),
