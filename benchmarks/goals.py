@@ -60,6 +60,15 @@ GOALS = (
     # A window being closed is held as chunks, joined, with a sort order, and deduplicated. More
     # than that would be something beside the open readings that grows.
     Goal("memory", "copies_of_open_readings", "<=", 4, "times the open readings' own columns"),
+    Goal("incidents", "detection_rate", ">=", 0.95, "of the incidents detected"),
+    Goal(
+        "incidents",
+        "false_alarms_per_day_per_100_segments",
+        "<=",
+        1,
+        "false alarms per day and 100 segments",
+    ),
+    Goal("incidents", "mttd_s", "<=", 180, "s mean time to detect"),
 )
 
 
