@@ -34,7 +34,7 @@ BENCHES = {
         Bench("e2e", "the whole embedded stack: rate held and delays", 60),
         Bench("memory", "the worker's peak memory from 1,000 to 1,000,000 sensors", 40),
         Bench("health", "broken sensors found on simulated cities, how soon, false alarms", 240),
-        Bench("incidents", "incident detectors on simulated days with known incidents", 300),
+        Bench("incidents", "incident detectors on simulated days with known incidents", 360),
         Bench("demand", "forecasts of tasks, containers and car parks against their intervals", 60),
         Bench("allocation", "crews sent by each policy on the same simulated days", 600),
         Bench("nab", "anomaly scores, judged as the Numenta Anomaly Benchmark does it", 60),
