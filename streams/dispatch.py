@@ -11,7 +11,7 @@ import msgspec
 from civicstream.city import City
 from civicstream.errors import CorruptFrame
 from civicstream.events import Anomaly, DeadLetter, Incident
-from civicstream.service_events import Action, Allocation, Case, Demand, Report, Unit
+from civicstream.service_events import Action, Allocation, Case, Demand, Report, Task, Unit
 from civicstream.services import ServiceType
 from streams.allocation import (
     Dispatcher,
@@ -64,7 +64,8 @@ class Dispatch:
         self._city = city
         self._cases = CaseDesk(services, city)
         self._demand = DemandDesk(services, city)
-        self._dispatcher = Dispatcher(city, settings)
+        # Without roads there are no travel times: cases and demand are kept all the same.
+        self._dispatcher = Dispatcher(city, settings) if city.segments else None
 
     def apply(self, events: Sequence[Input], now_ms: int) -> list[Record]:
         """Take the events in, in order, and return all that follows from them."""
@@ -74,22 +75,23 @@ class Dispatch:
 
     def tick(self, now_ms: int, outlook: RoadOutlook | None = None) -> list[Record]:
         """Return what time alone makes due: warnings, plans, demand; ``outlook`` are new speeds."""
-        if outlook is not None:
-            self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
-        due: list[_Output] = [*self._cases.tick(now_ms), *self._dispatcher.tick(now_ms)]
-        return self._settle([*due, *self._demand.tick(now_ms)], now_ms)
+        due: list[_Output] = [*self._cases.tick(now_ms), *self._demand.tick(now_ms)]
+        if self._dispatcher is not None:
+            if outlook is not None:
+                self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
+            due += self._dispatcher.tick(now_ms)
+        return self._settle(due, now_ms)
 
     def _take(self, event: Input, now_ms: int) -> list[_Output]:
         match event:
             case Action() if event.subject.startswith("allocation/"):
-                return [*self._dispatcher.apply(event, now_ms)]
+                return self._allocate(event, now_ms)
             case Report() | Action():
                 return [*self._cases.apply(event, now_ms)]
             case Incident():
                 return [*self._tell_both(event, now_ms), *self._follow_incident(event, now_ms)]
             case Unit():
-                out: list[_Output] = [*self._dispatcher.apply(event, now_ms)]
-                return [*out, *self._tell_both(event, now_ms)]
+                return [*self._allocate(event, now_ms), *self._tell_both(event, now_ms)]
         return self._tell_both(event, now_ms)
 
     def _tell_both(self, event: Unit | Incident | Anomaly, now_ms: int) -> list[_Output]:
@@ -98,10 +100,16 @@ class Dispatch:
     def _follow_incident(self, incident: Incident, now_ms: int) -> list[_Output]:
         task = task_of_incident(incident, self._city)
         if task is not None:
-            return [*self._dispatcher.apply(task, now_ms)]
+            return self._allocate(task, now_ms)
         if incident.state == "cleared":
-            return [*self._dispatcher.close_task(f"incident/{incident.id}", now_ms)]
+            return self._close(f"incident/{incident.id}", now_ms)
         return []
+
+    def _allocate(self, event: Unit | Task | Action, now_ms: int) -> list[_Output]:
+        return [*self._dispatcher.apply(event, now_ms)] if self._dispatcher else []
+
+    def _close(self, task: str, now_ms: int) -> list[_Output]:
+        return [*self._dispatcher.close_task(task, now_ms)] if self._dispatcher else []
 
     def _settle(self, outputs: list[_Output], now_ms: int) -> list[Record]:
         """Tell each output to the desks that it concerns, and so on; return the records of all."""
@@ -120,12 +128,13 @@ class Dispatch:
         service = self._services.get(case.service)
         task = task_of_case(case, service) if service else None
         if task is None:
-            return [*out, *self._dispatcher.close_task(f"case/{case.id}", now_ms)]
-        return [*out, *self._dispatcher.apply(task, now_ms)]
+            return [*out, *self._close(f"case/{case.id}", now_ms)]
+        return [*out, *self._allocate(task, now_ms)]
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the items of state that changed since the last call; None: drop that key."""
-        parts = (self._cases.changed(), self._demand.changed(), self._dispatcher.changed())
+        allocation = self._dispatcher.changed() if self._dispatcher else {}
+        parts = (self._cases.changed(), self._demand.changed(), allocation)
         return {
             f"{desk}/{key}": value
             for desk, items in zip(_DESKS, parts, strict=True)
@@ -140,7 +149,8 @@ class Dispatch:
             own[desk][key] = content
         self._cases.restore(own["cases"])
         self._demand.restore(own["demand"])
-        self._dispatcher.restore(own["allocation"])
+        if self._dispatcher is not None:
+            self._dispatcher.restore(own["allocation"])
 
 
 def _record(output: _Output, now_ms: int) -> Record:

@@ -116,8 +116,6 @@ def _welcome(
     lines.append(f"reports   {stack.open311_url} (Open311)")
     lines.append(f"results   {program} tail results.traffic -c {file}")
     lines.append(f"balance   {program} ledger -c {file}")
-    if options.simulator:
-        lines.append(f"truth     {program} truth {_shown(folder.truth)} --print-only -c {file}")
     lines.append(f"logs      {_shown(folder.logs)}")
     return lines
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.box import SIMPLE
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -60,12 +60,10 @@ def _figures_of(name: str, history: LedgerHistory, now_ms: int) -> tuple[str, st
     if name == "worker":
         done = (
             f"{gauges.get('windows_closed', 0):,.0f} windows closed, "
-            f"{gauges.get('open_windows', 0):,.0f} open, "
-            f"{gauges.get('results_published', 0):,.0f} final and "
-            f"{gauges.get('provisional_published', 0):,.0f} provisional results, "
+            f"{gauges.get('results_published', 0):,.0f} results, "
             f"{gauges.get('open_incidents', 0):,.0f} incidents, "
             f"{gauges.get('unhealthy_sensors', 0):,.0f} broken sensors, "
-            f"{gauges.get('case_versions', 0):,.0f} changes of cases, lag {_lag(gauges)}"
+            f"{gauges.get('case_versions', 0):,.0f} case changes, lag {_lag(gauges)}"
         )
         return f"{figures.rate:,.0f} readings/s", done
     if name == "sink":
@@ -163,11 +161,10 @@ class PlainView:
 
 
 class LiveView:
-    """A table that stays in place on a terminal, the latest events under it."""
+    """A table that stays in place on a terminal, the latest events under it, facts above it."""
 
     def __init__(self, console: Console) -> None:
         self._events: deque[str] = deque(maxlen=50)
-        self._explained: list[str] = []
         self._rows: list[tuple[Row, PartState]] = []
         self._live = Live(console=console, refresh_per_second=4, transient=False)
 
@@ -190,8 +187,10 @@ class LiveView:
         self._draw()
 
     def explain(self, lines: list[str]) -> None:
-        self._explained = lines
-        self._draw()
+        # Above the table, once: a small screen has no room for it for ever.
+        with contextlib.suppress(OSError):
+            # Text, not str: a path may hold what rich takes for markup.
+            self._live.console.print(Text("\n".join(lines), overflow="fold"))
 
     def show(self, rows: list[tuple[Row, PartState]], *, last: bool = False) -> None:  # noqa: ARG002
         self._rows = rows
@@ -206,21 +205,19 @@ class LiveView:
         table.add_column("restarts", justify="right", no_wrap=True)
         for (name, state, *rest), kind in self._rows:
             table.add_row(name, Text(state, style=_STYLE[kind]), *rest)
-        # Text, not str: a path may hold what rich takes for markup.
-        explained = Text("\n".join(self._explained), overflow="fold")
         events = [
             Text(event, no_wrap=True, overflow="ellipsis")
-            for event in list(self._events)[-self._room_beside(table, explained) :]
+            for event in list(self._events)[-self._room_beside(table) :]
         ]
-        screen = Group(table, explained, "", *events)
+        screen = Group(table, *events)
         with contextlib.suppress(OSError):  # the terminal was closed
             self._live.update(screen)
 
-    def _room_beside(self, *above: RenderableType) -> int:
+    def _room_beside(self, table: Table) -> int:
         """Return how many lines of events fit: the newest must not fall off the screen's end."""
         console = self._live.console
-        taken = sum(len(console.render_lines(one, pad=False)) for one in above)
-        return max(1, console.height - taken - 2)
+        taken = len(console.render_lines(table, pad=False))
+        return max(1, console.height - taken - 1)
 
 
 def make_view() -> View:

@@ -314,7 +314,7 @@ def test_a_live_table_is_shown_and_a_closed_terminal_stops_the_stack_in_order(
     os.close(terminal.side)
     try:
         for expected in ("simulator is ready", "tail results.traffic", "readings/s", "rows/s"):
-            wait_until(partial(_contains, terminal, expected), expected, timeout_s=60)
+            wait_until(partial(_contains, terminal, expected), expected, timeout_s=120)
         stack.wait_for_growth()
         stack.remember_processes()
     finally:

@@ -19,7 +19,7 @@ ROWS: list[tuple[Row, PartState]] = [
 ]
 
 
-def _last_screen(height: int, events: int) -> list[str]:
+def _everything_shown(height: int, events: int) -> str:
     out = io.StringIO()
     console = Console(
         file=out,
@@ -34,8 +34,12 @@ def _last_screen(height: int, events: int) -> list[str]:
         view.show(ROWS)
         for number in range(events):
             view.tell(f"event {number} " + "x" * 200)
+    return out.getvalue()
+
+
+def _last_screen(height: int, events: int) -> list[str]:
     # rich moves up and erases before it draws; what follows the last erasure is the screen
-    return out.getvalue().rpartition("\x1b[2K")[2].splitlines()
+    return _everything_shown(height, events).rpartition("\x1b[2K")[2].splitlines()
 
 
 @pytest.mark.parametrize("height", [24, 40])
@@ -45,8 +49,12 @@ def test_the_newest_event_is_on_the_screen_whatever_its_height(height: int) -> N
     text = "\n".join(screen)
     assert "event 59 " in text
     assert "event 20 " not in text
-    for shown in ("gateway", "501 readings/s", "waiting", "-c [data]/civicstream.toml"):
+    for shown in ("gateway", "501 readings/s", "waiting"):
         assert shown in text
+
+
+def test_what_stays_true_is_said_above_the_table_in_full() -> None:
+    assert "-c [data]/civicstream.toml" in _everything_shown(24, events=3)
 
 
 def test_more_room_shows_more_events() -> None:
