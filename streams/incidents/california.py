@@ -47,6 +47,8 @@ class California8:
         self.segment_state = np.full((2, segments), np.nan, np.float32)
         """Occupancy one and two windows ago [percent]."""
         self.pair_state = np.zeros((0, 1), np.float32)
+        self.distrusted = np.zeros(segments, np.bool_)
+        """None: the published algorithm believes every detector."""
 
     def judge(self, view: View) -> Verdict:
         """Return what the decision tree says of each pair."""

@@ -24,7 +24,7 @@ from streams.incidents.snapshot import (
 )
 from streams.incidents.tracking import Tracker
 from streams.incidents.usual import UsualTraffic
-from streams.incidents.view import REPORTING_MS, Latest, Verdict, View
+from streams.incidents.view import Latest, Verdict, View
 from streams.network import NetworkWindow, RoadNetwork
 
 __all__ = [
@@ -45,6 +45,11 @@ class IncidentAlgorithm(Protocol):
     @property
     def segment_state(self) -> NDArray[np.float32]:
         """[rows, n], written to in place."""
+        ...
+
+    @property
+    def distrusted(self) -> NDArray[np.bool_]:
+        """Detectors [n] to leave out of the pairs, as of the last window."""
         ...
 
     def judge(self, view: View) -> Verdict: ...
@@ -84,8 +89,8 @@ class IncidentDetector:
         self.last_end = 0
         self.decisions = 0
         """Pairs judged so far, over all windows of this life."""
-        self._reporting = np.zeros(n, np.bool_)
-        self.pairs = neighbouring_detectors(network, self._reporting)
+        self._paired = np.zeros(n, np.bool_)
+        self.pairs = neighbouring_detectors(network, self._paired)
 
     def step(self, window: NetworkWindow, computed_at: int) -> list[Incident]:
         """Take in the next window [n segments]; return the versions worth publishing.
@@ -106,7 +111,7 @@ class IncidentDetector:
 
     def _view(self, window: NetworkWindow) -> View:
         fresh, reporting = self.latest.take(window)
-        self.use_pairs(reporting)
+        self.use_pairs(reporting & ~self.algorithm.distrusted)
         usual_speed, usual_flow = self.usual.at(window.start)
         length = window.end - window.start
         return View(
@@ -123,16 +128,16 @@ class IncidentDetector:
             pairs=self.pairs,
         )
 
-    def use_pairs(self, reporting: NDArray[np.bool_]) -> None:
-        """Pair up the ``reporting`` [n] segments; pairs that stay keep their state."""
-        if np.array_equal(reporting, self._reporting):
+    def use_pairs(self, taking_part: NDArray[np.bool_]) -> None:
+        """Pair up the segments ``taking_part`` [n]; pairs that stay keep their state."""
+        if np.array_equal(taking_part, self._paired):
             return
-        pairs, before = neighbouring_detectors(self.network, reporting), self.pairs
+        pairs, before = neighbouring_detectors(self.network, taking_part), self.pairs
         state = np.zeros((len(pairs), self.algorithm.pair_state.shape[1]), np.float32)
         stayed = _find(pairs, before)
         state[stayed >= 0] = self.algorithm.pair_state[stayed[stayed >= 0]]
         self.algorithm.pair_state = state
-        self._reporting, self.pairs = reporting, pairs
+        self._paired, self.pairs = taking_part, pairs
 
     def dump(self) -> bytes:
         """Return everything but the usual traffic: about 80 bytes per segment."""
@@ -146,6 +151,7 @@ class IncidentDetector:
                 last_end=self.last_end,
                 latest=np.stack([latest.flow, latest.speed, latest.occupancy]).tobytes(),
                 age_s=age_s.tobytes(),
+                paired=np.packbits(self._paired).tobytes(),
                 segment_state=self.algorithm.segment_state.tobytes(),
                 pair_key=self.pairs.key.tobytes(),
                 pair_state=self.algorithm.pair_state.tobytes(),
@@ -164,7 +170,8 @@ class IncidentDetector:
         age_s = np.frombuffer(snapshot.age_s, np.uint16).astype(np.int64)
         latest.at = np.where(age_s < 65_535, self.last_end - age_s * 1000, 0)
         state[:] = array(snapshot.segment_state, state.shape)
-        self.use_pairs(latest.at > max(self.last_end - REPORTING_MS, 0))
+        paired = np.unpackbits(np.frombuffer(snapshot.paired, np.uint8), count=n)
+        self.use_pairs(paired.astype(np.bool_))
         key = np.frombuffer(snapshot.pair_key, np.int64)
         if not np.array_equal(key, self.pairs.key):
             raise ConfigurationError(

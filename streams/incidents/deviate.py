@@ -32,6 +32,8 @@ class StandardNormalDeviate:
         """The time base, newest first; windows in alarm; the mean when that began."""
         self.segment_state[_BASE] = 0
         self.pair_state = np.zeros((0, 1), np.float32)
+        self.distrusted = np.zeros(segments, np.bool_)
+        """None: the published algorithm believes every detector."""
 
     def judge(self, view: View) -> Verdict:
         """Return the alarms of the stations at the upstream ends of the pairs."""

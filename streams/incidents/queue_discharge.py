@@ -41,7 +41,7 @@ class QueueDischargeSettings:
     """What the speed of one detector can say at most in all, until the next one is slow too."""
     suspect: float = 5.0
     confirm: float = 11.5
-    least: float = 4.0
+    least: float = 3.5
     """What the flow must say for an incident to be suspected or confirmed."""
     least_speed: float = 4.0
     """What the speed must say for an incident to be confirmed."""
@@ -59,7 +59,7 @@ class QueueDischargeSettings:
     """Where each sum is cut, so that the end is found about as fast as the beginning."""
     kept: float = 0.9
     """Of each sum from one window to the next: evidence of long ago was about something else."""
-    most_of_discharge: float = 1.5
+    most_of_discharge: float = 3.5
     """What a weak discharge says in one window at most: capacities are known to a tenth only."""
     contrast: float = 0.8
     """A queue upstream runs slower than this share of the traffic downstream."""
@@ -80,7 +80,8 @@ _RAMPS = 1.5
 _QUEUED = 0.6
 """Below this share of free flow, and of the traffic downstream, traffic is queued."""
 
-_FLOW, _SPEED, _FLOW_BEFORE, _AGE = range(4)
+_LOSS, _WEAK, _SPEED, _FLOW_BEFORE, _AGE = range(5)
+_SUMS = slice(_LOSS, _FLOW_BEFORE)
 
 
 class QueueDischarge:
@@ -91,24 +92,31 @@ class QueueDischarge:
     def __init__(self, segments: int, settings: QueueDischargeSettings | None = None) -> None:
         self.settings = settings or QueueDischargeSettings()
         self.recent = RecentTraffic(segments)
-        self.pair_state = np.zeros((0, 4), np.float32)
-        """Evidence of flow and speed, the flow downstream before, and the age of it [min]."""
+        self.pair_state = np.zeros((0, 5), np.float32)
+        """Evidence of lost flow, weak discharge and speed; the flow downstream before; its age."""
 
     @property
     def segment_state(self) -> NDArray[np.float32]:
         return self.recent.state
 
+    @property
+    def distrusted(self) -> Mask:
+        """Detectors that are broken by their own reports: their neighbours take their place."""
+        return self.recent.distrusted
+
     def judge(self, view: View) -> Verdict:
         """Return where the evidence stands after this window."""
         s, state = self.settings, self.pair_state
-        before = state[:, :2].sum(axis=1)
+        before = state[:, _SUMS].sum(axis=1)
         said = self._evidence(view)
         heard = view.fresh[view.pairs.upstream] & view.fresh[view.pairs.downstream]
         heard &= ~np.isnan(said).all(axis=0)
         # Where nothing was heard, nothing fades: a full stop leaves no vehicle to have a speed.
-        more = np.where(np.isnan(said), state[:, :2].T, s.kept * state[:, :2].T + said)
-        state[:, :2] = np.clip(more.T, 0.0, s.most)
-        flow, speed = state[:, _FLOW].astype(np.float64), state[:, _SPEED].astype(np.float64)
+        sums = state[:, _SUMS].T
+        more = np.where(np.isnan(said), sums, s.kept * sums + said)
+        state[:, _SUMS] = np.clip(more.T, 0.0, s.most)
+        flow = self._flow_evidence()
+        speed = state[:, _SPEED].astype(np.float64)
         longer = self._longer(view)
         speed = np.where(longer, speed, np.minimum(speed, s.one_slow))
         total = flow + speed
@@ -116,7 +124,7 @@ class QueueDischarge:
         state[begins, _FLOW_BEFORE] = self.recent.flow[view.pairs.downstream[begins]]
         state[:, _AGE] = np.where(total > 0, state[:, _AGE] + view.elapsed_min, 0.0)
         enough = total >= s.confirm
-        lost_now = said[_FLOW] > s.lost_now
+        lost_now = np.fmax(said[_LOSS], said[_WEAK]) > s.lost_now
         proven = enough & (flow >= s.least) & (speed >= s.least_speed)
         lasting = (flow >= s.lasting_loss) & (speed >= s.once_slow)
         return Verdict(
@@ -130,8 +138,13 @@ class QueueDischarge:
             flow_before=state[:, _FLOW_BEFORE].astype(np.float64),
         )
 
+    def _flow_evidence(self) -> Floats:
+        """Return [p] what is the stronger: that flow is lost, or that a queue discharges weakly."""
+        stronger: Floats = self.pair_state[:, [_LOSS, _WEAK]].max(axis=1).astype(np.float64)
+        return stronger
+
     def _evidence(self, view: View) -> Floats:
-        """Return [2, p] the nats of this window from flow and from speed, NaN where unknown."""
+        """Return [3, p] this window's nats: lost flow, weak discharge, speed; NaN: unknown."""
         s, pairs = self.settings, view.pairs
         u, d = pairs.upstream, pairs.downstream
         further = np.where(pairs.next_pair >= 0, d[pairs.next_pair], d)
@@ -145,13 +158,12 @@ class QueueDischarge:
         of_speed = np.where(head, of_speed, np.minimum(of_speed, -1.0))
         of_flow = self._lost_flow(view, further, slower[u])
         of_flow = np.where(~head & (slower[d] > shift), np.minimum(of_flow, -1.0), of_flow)
-        of_queue = self._weak_discharge(view, further)
-        of_flow = np.fmax(of_flow, np.where(of_queue > 0, of_queue, np.nan))
         uncounted = ~self.recent.counted(view)[d]
         of_flow = np.where(uncounted, self._unusual(view, head), of_flow)
         said = np.stack(
             [
                 np.clip(of_flow, -s.most_of_flow, s.most_of_flow),
+                self._weak_discharge(view, further),
                 np.clip(of_speed, -s.most_of_speed, s.most_of_speed),
             ]
         )
@@ -198,7 +210,7 @@ class QueueDischarge:
     def _weak_discharge(self, view: View, further: Indices) -> Floats:
         """Return [p] the nats for a queue that discharges a third less than a queue can.
 
-        NaN where no queue upstream meets fluent traffic downstream.
+        Where no queue upstream meets fluent traffic downstream -1 if traffic flows there, else 0.
         """
         s, (u, d) = self.settings, (view.pairs.upstream, view.pairs.downstream)
         most = nominal_capacity_veh_h(view.network)
@@ -209,6 +221,7 @@ class QueueDischarge:
         hours = (view.end - view.start) / 3_600_000
         share = view.speed / view.network.free_flow_kmh
         queue = (share[u] < _QUEUED) & (share[u] < _QUEUED * share[d])
+        fluent = share[u] >= _QUEUED
         usual, weak = _DISCHARGE * capacity, _DISCHARGE * (1 - s.lost_share) * capacity
         noise = (_CAPACITY_ERROR * capacity) ** 2 + flow / hours / np.where(further == d, 1, 2)
         nats = (usual - weak) / noise * ((usual + weak) / 2 - flow)
@@ -222,7 +235,9 @@ class QueueDischarge:
         lost = (loss[d] + np.where(np.isnan(loss[further]), loss[d], loss[further])) / 2
         some = little / variance[d] * (lost - little / 2)
         nats = np.where(self._longer(view), nats, np.minimum(nats, np.minimum(2 * balance, some)))
-        return np.where(queue & self.recent.counted(view)[d], nats, np.nan)
+        said = np.where(queue, np.maximum(nats, -s.most_of_flow), np.where(fluent, -1.0, 0.0))
+        counted: Floats = np.where(self.recent.counted(view)[d], said, 0.0)
+        return counted
 
     def _longer(self, view: View) -> Mask:
         """Return [p] where the next detector upstream of the pair is slow too."""
@@ -254,9 +269,8 @@ class QueueDischarge:
         doubtful = held.copy()
         s = self.settings
         # A queue without a loss of flow is the daily one: that is usual soon.
-        evidence = (self.pair_state[:, _FLOW] >= s.least) & (
-            self.pair_state[:, :2].sum(axis=1) >= s.suspect
-        )
+        flow = self._flow_evidence()
+        evidence = (flow >= s.least) & (flow + self.pair_state[:, _SPEED] >= s.suspect)
         doubtful[pairs.upstream[evidence]] = True
         doubtful[pairs.downstream[evidence]] = True
         following = pairs.next_pair[evidence]

@@ -28,6 +28,16 @@ _SPEED_SPREAD = 0.10
 _JUMP = 0.35
 """A change of the logarithm of speed beyond this is another state of traffic, not noise."""
 
+_LAST_SPEED, _JUMPS, _SAME = 6, 7, 8
+_LEAP = 0.7
+"""Speed that doubles or halves from one report to the next (in logarithms)."""
+_JUMPS_KEPT = 0.97
+"""Of the count of leaps from report to report: half an hour of minutes counts."""
+_TOO_MANY_JUMPS = 3.0
+"""A queue comes and goes: two leaps. A detector that has more of them flaps."""
+_STUCK = 4
+"""Means of several vehicles are not the same to the last digit so often in a row."""
+
 _PEAK_KEPT = 0.99995
 """Of the highest flow from one report to the next: half of it in ten days of minutes."""
 
@@ -36,11 +46,12 @@ _STEADY = 0.05
 
 
 class RecentTraffic:
-    """Running means and variances of flow and of the speed's logarithm: ``state`` float32[6, n]."""
+    """Running means and variances of flow and of the speed's logarithm: ``state`` float32[9, n]."""
 
     def __init__(self, segments: int) -> None:
-        self.state = np.zeros((6, segments), np.float32)
+        self.state = np.zeros((9, segments), np.float32)
         self.state[:4] = np.nan
+        self.state[_LAST_SPEED] = np.nan
 
     @property
     def flow(self) -> Floats:
@@ -59,6 +70,12 @@ class RecentTraffic:
         """The highest mean flow of the last days [veh/h]."""
         peak: Floats = self.state[5].astype(np.float64)
         return peak
+
+    @property
+    def distrusted(self) -> Mask:
+        """Which detectors jump to and fro as no traffic does, or repeat themselves [n]."""
+        distrusted: Mask = (self.state[_JUMPS] > _TOO_MANY_JUMPS) | (self.state[_SAME] >= _STUCK)
+        return distrusted
 
     def counted(self, view: View) -> Mask:
         """Return [n] which flows vary as counts do; a constant one was filled in."""
@@ -109,8 +126,21 @@ class RecentTraffic:
             spread = np.nan_to_num(variance)
             square = np.where(known, error, 0.0) ** 2
             self.state[row + 2, at] = spread + spread_weight * (square - spread)
-        self.state[5, at] = np.fmax(self.state[5, at] * _PEAK_KEPT, self.state[0, at])
+        self._watch(at, view.speed[at])
+        # The highest of many noisy means is too high: what chance may have added comes off.
+        certain = self.state[0, at] - 2 * np.sqrt(_WEIGHT / (2 - _WEIGHT)) * np.nan_to_num(chance)
+        self.state[5, at] = np.fmax(self.state[5, at] * _PEAK_KEPT, certain)
         self.state[4, at] = np.minimum(count + 1, 1_000)
+
+    def _watch(self, at: NDArray[np.intp], speed: Floats) -> None:
+        """Count jumps and repetitions of the speeds that the segments ``at`` report."""
+        known = ~np.isnan(speed)
+        at, speed = at[known], speed[known].astype(np.float32)
+        before = self.state[_LAST_SPEED, at]
+        jump = np.abs(np.log(np.maximum(speed, 1) / np.maximum(before, 1))) > _LEAP
+        self.state[_JUMPS, at] = _JUMPS_KEPT * self.state[_JUMPS, at] + jump
+        self.state[_SAME, at] = np.where(speed == before, self.state[_SAME, at] + 1, 0)
+        self.state[_LAST_SPEED, at] = speed
 
 
 def _counting_variance(flow: Floats, view: View) -> Floats:

@@ -28,6 +28,8 @@ class Snapshot(msgspec.Struct, array_like=True):
     """Flow, speed and occupancy [3, n]."""
     age_s: bytes
     """Since each segment's latest report, uint16[n]; the highest value also means never."""
+    paired: bytes
+    """Which segments the pairs are made of, a bit each."""
     segment_state: bytes
     pair_key: bytes
     """int64[p]"""

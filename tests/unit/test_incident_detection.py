@@ -166,3 +166,33 @@ def test_every_algorithm_finds_a_plain_blockage(algorithm: str) -> None:
 def test_an_unknown_algorithm_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(ConfigurationError, match=r"'magic'.*queue_discharge, california8, snd"):
         IncidentDetector(Road().network, "magic")
+
+
+def test_a_detector_that_leaps_to_and_fro_is_left_out_and_comes_back() -> None:
+    road = Road()
+    detector = started(road)
+    for minute in range(16):
+        window = road.window()
+        window.speed_kmh[6] = 12.0 if minute // 3 % 2 else 95.0
+        detector.step(window, window.end)
+    pairs = set(
+        zip(detector.pairs.upstream.tolist(), detector.pairs.downstream.tolist(), strict=True)
+    )
+    assert {(5, 6), (6, 7)}.isdisjoint(pairs)
+    assert (5, 7) in pairs
+    told(detector, road.windows(60))
+    pairs = set(
+        zip(detector.pairs.upstream.tolist(), detector.pairs.downstream.tolist(), strict=True)
+    )
+    assert {(5, 6), (6, 7)} <= pairs
+
+
+def test_evidence_stays_while_a_small_road_stands_still_and_no_speed_comes() -> None:
+    road = Road(flow=4_500)
+    detector = started(road)
+    windows = road.block(6, 0.9, 12)
+    for window in windows[2:]:
+        window.speed_kmh[5:7] = np.nan
+    versions = told(detector, windows)
+    assert "confirmed" in {v.state for v in versions}
+    assert "clearing" not in {v.state for v in versions}
