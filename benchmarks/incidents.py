@@ -21,7 +21,7 @@ from streams.network import RoadNetwork
 
 __all__ = ["JUDGING_SEEDS", "TUNING_SEEDS", "run"]
 
-TUNING_SEEDS = (101, 102, 103, 111, 112, 113)
+TUNING_SEEDS = (101, 102, 103, 111, 112, 113, 121, 122, 123)
 JUDGING_SEEDS = (4001, 4002, 4003, 4004, 4006)
 OTHER_SEED = 4005
 

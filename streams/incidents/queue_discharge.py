@@ -40,7 +40,7 @@ class QueueDischargeSettings:
     one_slow: float = 7.0
     """What the speed of one detector can say at most in all, until the next one is slow too."""
     suspect: float = 5.0
-    confirm: float = 11.5
+    confirm: float = 11.0
     least: float = 3.5
     """What the flow must say for an incident to be suspected or confirmed."""
     least_speed: float = 4.0
