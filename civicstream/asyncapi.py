@@ -13,6 +13,7 @@ import msgspec
 from civicstream import __version__
 from civicstream.asyncapi_citizens import PAYLOADS, mqtt_channel, mqtt_message
 from civicstream.events import (
+    Alert,
     Anomaly,
     DeadLetter,
     EnvironmentResult,
@@ -54,7 +55,8 @@ _EVENTS: dict[str, type[msgspec.Struct]] = {
     "demand": Demand,
     "actions": Action,
     "private": PersonalRecord,
-    "alerts": FrameGap,
+    "alerts": Alert,
+    "gaps": FrameGap,
     "deadletter": DeadLetter,
     "ledger": LedgerReport,
 }

@@ -10,6 +10,9 @@ from typing import Literal
 import msgspec
 
 __all__ = [
+    "Alert",
+    "AlertChange",
+    "AlertSeverity",
     "Anomaly",
     "Counts",
     "DeadLetter",
@@ -31,6 +34,13 @@ __all__ = [
 Status = Literal["provisional", "final"]
 
 IncidentState = Literal["suspected", "confirmed", "clearing", "cleared"]
+
+AlertSeverity = Literal["minor", "moderate", "severe", "extreme"]
+"""In rising order; the severities of CAP 1.2 (OASIS, 2010)."""
+
+AlertChange = Literal[
+    "raised", "updated", "acknowledged", "silenced", "unsilenced", "escalated", "cleared"
+]
 
 Health = Literal["ok", "stuck", "flat", "impossible", "silent", "skewed", "drifting"]
 
@@ -197,8 +207,55 @@ class Anomaly(msgspec.Struct, frozen=True):
     computed_at: int
 
 
+class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version of an alert that a rule raised; key: area. Rules: docs/alerts.md.
+
+    Versions of one ``id`` count from 1 without gaps; the newest is what is known now. At any
+    moment at most one alert of a deduplication ``key`` is active.
+    """
+
+    id: str
+    version: int
+    state: Literal["active", "cleared"]
+    change: AlertChange
+    """What this version is about."""
+    rule: str
+    key: str
+    """What it is one alert of: the rule and, say, the segment."""
+    severity: AlertSeverity
+    area: str
+    subject: str
+    """``segment/<id>``, ``incident/<id>``, ``case/<id>``, ``sensor/<key>``, ``area/<name>``, ..."""
+    headline: str
+    """One sentence from the rule's template."""
+    started_at: int
+    """End of the window, or time of the event, with which its condition began to hold."""
+    updated_at: int
+    """Time of the event this version follows from; of versions by people, of their action."""
+    computed_at: int
+    description: str = ""
+    value: float | None = None
+    """The latest value of what the rule looks at; null for rules that look at no number."""
+    threshold: float | None = None
+    lon: float | None = None
+    lat: float | None = None
+    cleared_at: int | None = None
+    acknowledged_at: int | None = None
+    acknowledged_by: str | None = None
+    silenced_until: int | None = None
+    silenced_by: str | None = None
+    escalation: int = 0
+    """How often nobody acknowledged it in time."""
+    parent: str | None = None
+    """Id of the alert that groups it with others of its area: deliveries leave it out."""
+    children: int = 0
+    """Of a group: how many alerts it stands for."""
+    note: str = ""
+    """What the person wrote who made this version."""
+
+
 class FrameGap(msgspec.Struct, frozen=True):
-    """Alert: frames of a gateway never came. ``missing`` frames from number ``first`` on."""
+    """Frames of a gateway never came: ``missing`` ones from number ``first`` on; key: gateway."""
 
     gateway: str
     epoch: int
@@ -207,8 +264,6 @@ class FrameGap(msgspec.Struct, frozen=True):
     first: int
     missing: int
     at: int
-    alert: str = "frame_gap"
-    severity: str = "critical"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -259,7 +314,7 @@ class LedgerReport(msgspec.Struct, frozen=True):
     ``windows_closed``, ``rows_written``, ``lag_records``. Key: stage/instance/epoch.
     """
 
-    stage: Literal["gateway", "worker", "sink", "feeds"]
+    stage: Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"]
     instance: str
     epoch: int
     at: int

@@ -79,7 +79,9 @@ _ALL = (
         partitions=1,
         erasable_after_ms=3 * _DAY_MS,
     ),
-    Topic("alerts", "alerts", retention_ms=30 * _DAY_MS),
+    # One order for the whole city here too: storms are grouped, and the newest versions read back.
+    Topic("alerts", "alerts, a record per version", partitions=1, retention_ms=30 * _DAY_MS),
+    Topic("gaps", "frames of gateways that never came", partitions=1, retention_ms=30 * _DAY_MS),
     Topic("late", "readings that came after their window was closed, as frames"),
     Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
     Topic("ledger", "cumulative counts of every stage", partitions=1, compacted=True),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import uvicorn
 
@@ -21,6 +22,7 @@ from civicstream.report_making import ReportMaker
 from civicstream.services import load_services
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
+from feeds.api import make_api
 from feeds.api_keys import load_api_keys
 from feeds.app import OPEN311_PATH, make_app
 from feeds.areas import AreaFinder
@@ -49,6 +51,13 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Opened(Protocol):
+    """What has connections or tasks of its own; neither call waits for a server."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Parts:
     server: _Server
@@ -56,6 +65,7 @@ class _Parts:
     store: ReportStore
     output: ReportOutput
     ledger: FeedsLedger
+    opened: tuple[_Opened, ...]
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -86,14 +96,16 @@ async def _serve(settings: Settings, stop: threading.Event) -> None:
     serving = asyncio.create_task(parts.server.serve(sockets=[parts.listener]))
     reporting = asyncio.create_task(_report(parts))
     try:
-        await parts.store.open()
+        for part in parts.opened:
+            await part.open()
         while not stop.is_set() and not serving.done():
             await asyncio.sleep(_LOOK_EVERY_S)
     finally:
         reporting.cancel()
         parts.server.should_exit = True
         await asyncio.gather(serving, reporting, return_exceptions=True)
-        await parts.store.close()
+        for part in reversed(parts.opened):
+            await part.close()
         await asyncio.to_thread(parts.output.close)
         parts.listener.close()
 
@@ -111,7 +123,8 @@ def _assemble(settings: Settings) -> _Parts:
             "no API key is set, so nobody can post reports; set CIVICSTREAM_FEEDS__API_KEYS "
             "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
         )
-    app = make_app(Open311(feeds, services, keys, store.find, desk).routes())
+    open311 = Open311(feeds, services, keys, store.find, desk)
+    app = make_app(open311.routes(), make_api([]))
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -122,7 +135,8 @@ def _assemble(settings: Settings) -> _Parts:
         timeout_graceful_shutdown=_FAREWELL_S,
         limit_concurrency=500,
     )
-    return _Parts(_Server(config), _listen(feeds.host, feeds.port), store, output, ledger)
+    listener = _listen(feeds.host, feeds.port)
+    return _Parts(_Server(config), listener, store, output, ledger, opened=(store,))
 
 
 def _desk(settings: Settings, output: ReportOutput, ledger: FeedsLedger) -> ReportDesk | None:

@@ -38,7 +38,7 @@ class Outbox:
         prefix = settings.kafka.topic_prefix
         self._source = f"sink/{settings.sink.id}"
         self._letters = topic_name(prefix, "deadletter")
-        self._alerts = topic_name(prefix, "alerts")
+        self._gaps = topic_name(prefix, "gaps")
         self._ledger = topic_name(prefix, "ledger")
         # A short block: while Kafka is away the loop must go on polling and stay in its group.
         try:
@@ -95,7 +95,7 @@ class Outbox:
             gap.first,
         )
         at = now_ms()
-        alert = FrameGap(
+        event = FrameGap(
             *(stream.gateway, stream.epoch, stream.topic, stream.partition),
             first=gap.first,
             missing=gap.missing,
@@ -103,16 +103,16 @@ class Outbox:
         )
         place = f"{stream.gateway}/{stream.epoch}/{stream.topic}/{stream.partition}"
         headers = cloud_headers(
-            "alert",
+            "gap",
             source=self._source,
-            event_id=f"frame_gap/{place}/{gap.first}",
+            event_id=f"{place}/{gap.first}",
             time_ms=at,
             subject=stream.gateway,
         )
         return self._producer.send(
-            self._alerts,
+            self._gaps,
             key=stream.gateway.encode(),
-            value=msgspec.json.encode(alert),
+            value=msgspec.json.encode(event),
             headers=headers,
         )
 

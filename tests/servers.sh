@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the real servers of the tests in place, once per machine: mosquitto from Debian, and
-# TimescaleDB from Debian 13 in a cache folder outside the checkout. Says what cannot be had.
+# Puts the real servers of the tests in place, once per machine: mosquitto, Alertmanager and a
+# browser from Debian, and TimescaleDB from Debian 13 in a cache folder outside the checkout. Says what cannot be had.
 set -u
 cache="${TEST_SERVERS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/civicstream}"
 root="$cache/timescaledb"
@@ -9,6 +9,8 @@ need_packages() {
     local missing=()
     command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
     command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+    command -v prometheus-alertmanager >/dev/null || missing+=(prometheus-alertmanager)
+    command -v chromium >/dev/null || missing+=(chromium)
     command -v psql >/dev/null || missing+=(postgresql-client)
     command -v debootstrap >/dev/null || [ -x /usr/sbin/debootstrap ] || missing+=(debootstrap)
     [ ${#missing[@]} -eq 0 ] && return 0

@@ -10,6 +10,7 @@ import pytest
 
 from civicstream.asyncapi import document
 from civicstream.events import (
+    Alert,
     Anomaly,
     ForecastRow,
     FrameGap,
@@ -111,7 +112,8 @@ def test_kafka_addresses_are_declared_topics() -> None:
         ("forecasts", TrafficForecast),
         ("health", SensorHealth),
         ("anomalies", Anomaly),
-        ("alerts", FrameGap),
+        ("alerts", Alert),
+        ("gaps", FrameGap),
         ("reports", Report),
         ("cases", Case),
         ("units", Unit),
