@@ -84,8 +84,10 @@ class Dispatch:
 
     def _take(self, event: Input, now_ms: int) -> list[_Output]:
         match event:
-            case Action() if event.subject.startswith("allocation/"):
+            case Action() if event.subject.startswith(("allocation/", "incident/")):
                 return self._allocate(event, now_ms)
+            case Action() if event.action == "assign" and self._dispatcher is not None:
+                return self._assign(self._dispatcher, event, now_ms)
             case Report() | Action():
                 return [*self._cases.apply(event, now_ms)]
             case Incident():
@@ -93,6 +95,21 @@ class Dispatch:
             case Unit():
                 return [*self._allocate(event, now_ms), *self._tell_both(event, now_ms)]
         return self._tell_both(event, now_ms)
+
+    def _assign(self, dispatcher: Dispatcher, action: Action, now_ms: int) -> list[_Output]:
+        """Send a unit to a case as somebody decided; the case follows its allocation.
+
+        What the dispatcher cannot do is told in the case, which stays as it was.
+        """
+        refused = self._cases.examine(action, now_ms)
+        if refused is not None:
+            return [*refused]
+        outputs: list[_Output] = [*dispatcher.apply(action, now_ms)]
+        case = action.subject.removeprefix("case/")
+        for reason in [o.reason for o in outputs if isinstance(o, Refusal)]:
+            note = f"not assigned to {action.value}: {reason}"
+            outputs += self._cases.remark(case, action.by, note, now_ms)
+        return outputs
 
     def _tell_both(self, event: Unit | Incident | Anomaly, now_ms: int) -> list[_Output]:
         return [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]

@@ -88,6 +88,8 @@ class Decisions:
         problem = self._why_not(task, task_id, unit.unit if unit else None, action.value)
         if problem or task is None or unit is None:
             return [_refused(action, now_ms, problem)]
+        if self._sent_already(task_id, unit.unit.id):
+            return []
         out: Out = []
         for standing in (self._book.advice_of(task_id), self._book.advice_for_unit(unit.unit.id)):
             if standing is not None and standing.allocation.id in self._book.advices:
@@ -105,6 +107,15 @@ class Decisions:
         task.barred_until = 0
         return [*out, self._ledger.open(manual, pinned=True)]
 
+    def _sent_already(self, task_id: str, unit: str) -> bool:
+        """Whether the same was decided before: sent again, it must not turn the unit round."""
+        advice = self._book.advice_of(task_id)
+        return (
+            advice is not None
+            and advice.allocation.unit == unit
+            and advice.allocation.state == "accepted"
+        )
+
     def _why_not(
         self, task: TaskRecord | None, task_id: str, unit: Unit | None, named: str | None
     ) -> str:
@@ -112,13 +123,23 @@ class Decisions:
             return f"task {task_id!r} is not open"
         if unit is None:
             return f"unit {named!r} is unknown; name the unit as the action's value"
-        if unit.state == "off_duty":
-            return f"unit {unit.id!r} is off duty"
-        if unit.state == "on_site":
-            return f"unit {unit.id!r} is on site of {unit.task!r}"
+        if busy := _unfit(unit, task.task.skill):
+            return busy
         if task.started_at is not None:
             return f"a unit is on site of {task_id!r} already"
         return ""
+
+
+def _unfit(unit: Unit, skill: str) -> str:
+    """Return why the unit cannot take any task of this skill now, '' when it can."""
+    if skill not in unit.skills:
+        able = ", ".join(unit.skills) or "nothing"
+        return f"unit {unit.id!r} cannot do {skill!r}, it can do {able}"
+    if unit.state == "off_duty":
+        return f"unit {unit.id!r} is off duty"
+    if unit.state == "on_site":
+        return f"unit {unit.id!r} is on site of {unit.task!r}"
+    return ""
 
 
 def _refused(action: Action, now_ms: int, reason: str) -> Refusal:

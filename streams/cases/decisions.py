@@ -31,6 +31,24 @@ class Decisions:
         """
         if not action.subject.startswith(_PREFIX):
             return []
+        found = self._taken_note(action, now_ms)
+        if isinstance(found, CaseRecord):
+            return [*self._carry_out(found, action, now_ms)]
+        return [*found]
+
+    def examine(self, action: Action, now_ms: int) -> list[DeadLetter] | None:
+        """Return None when the case allows the action, which now counts as carried out by others.
+
+        Else the letters that refuse it, none for an action that was carried out already.
+        """
+        found = self._taken_note(action, now_ms)
+        if not isinstance(found, CaseRecord):
+            return found
+        self._memory.cases.put(found.id, found)
+        return None
+
+    def _taken_note(self, action: Action, now_ms: int) -> CaseRecord | list[DeadLetter]:
+        """Return the case, the action noted in it, or the letters that refuse it."""
         record = self._memory.cases.get(action.subject.removeprefix(_PREFIX))
         if record is not None and action.id in record.actions:
             return []
@@ -38,7 +56,12 @@ class Decisions:
         if problem is not None or record is None:
             return [refused_action(action, *(problem or ("", "")), now_ms)]
         record.actions = [*record.actions, action.id][-_REMEMBERED_ACTIONS:]
-        return [*self._carry_out(record, action, now_ms)]
+        return record
+
+    def remark(self, case_id: str, by: str, note: str, now_ms: int) -> list[Case]:
+        """Return the version of the case that tells of something which left it as it was."""
+        record = self._memory.cases.get(case_id)
+        return [] if record is None else [self._memory.tell(record, now_ms, by, note)]
 
     def _problem(self, action: Action, record: CaseRecord | None) -> tuple[str, str] | None:
         """Return reason and sentence when the action cannot be carried out."""
@@ -123,7 +146,8 @@ class Decisions:
             return []
         unit, state = allocation.unit, allocation.state
         if state == "accepted" and (record.state, record.unit) != ("assigned", unit):
-            return self._followed(record, "assign", unit, allocation.decided_by, now_ms)
+            by, note = allocation.decided_by, allocation.note
+            return self._followed(record, "assign", unit, by, now_ms, note)
         if record.unit != unit:
             return []
         if state == "completed":
@@ -144,12 +168,12 @@ class Decisions:
         return self._memory.cases.get(task.removeprefix(_PREFIX)) if task[:5] == _PREFIX else None
 
     def _followed(
-        self, record: CaseRecord, name: str, unit: str, by: str, now_ms: int
+        self, record: CaseRecord, name: str, unit: str, by: str, now_ms: int, note: str = ""
     ) -> list[Case]:
         move = MOVES[name]
         if record.state not in move.sources:
             return []
-        note = _move(record, move, unit, now_ms, f"unit {unit}" if name != "assign" else "")
+        note = _move(record, move, unit, now_ms, note if name == "assign" else f"unit {unit}")
         return [self._memory.tell(record, now_ms, by, note)]
 
 

@@ -60,6 +60,17 @@ class CaseDesk:
         evidence = self._read(event)
         return [] if evidence is None else [*take_evidence(self._memory, evidence, now_ms)]
 
+    def examine(self, action: Action, now_ms: int) -> list[DeadLetter] | None:
+        """Return None when a case allows an action that somebody else carries out.
+
+        Else the letters that refuse it; none for one that came before.
+        """
+        return self._decisions.examine(action, now_ms)
+
+    def remark(self, case_id: str, by: str, note: str, now_ms: int) -> list[Case]:
+        """Return the version of a case that tells of something which left it as it was."""
+        return self._decisions.remark(case_id, by, note, now_ms)
+
     def _read(self, event: Incident | Anomaly | BinForecast | Evidence) -> Evidence | None:
         match event:
             case Incident():
