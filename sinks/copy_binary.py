@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["HEADER", "TRAILER", "ColumnType", "copy_buffer", "integers", "representable"]
 
 ColumnType = Literal["int4", "int8", "float8", "timestamptz", "text", "jsonb"]
-"""``timestamptz`` takes int64 epoch milliseconds, ``text`` a sequence of str or None, ``jsonb``
+"""``timestamptz`` takes epoch milliseconds, ``text`` a sequence of str or None, ``jsonb``
 the same with JSON in it, the numbers take arrays; NaN in a float array is null, also where it goes
 into an integer column."""
 
@@ -52,11 +52,20 @@ def representable(column_type: ColumnType, values: NDArray[Any]) -> NDArray[np.b
             fits = (fits & (values == np.trunc(values))) | np.isnan(values)
     elif column_type == "timestamptz":
         fits = (values >= _FIRST_TS_MS) & (values <= _LAST_TS_MS)
+        if values.dtype.kind == "f":
+            fits |= np.isnan(values)
     return fits
 
 
-def integers(values: Sequence[int]) -> NDArray[Any]:
-    """Return the column of these numbers, which JSON lets be of any size."""
+def integers(values: Sequence[int | None]) -> NDArray[Any]:
+    """Return the column of these numbers, which JSON lets be of any size; None becomes NaN.
+
+    A column with None in it is of floats, which are exact to 2**53: for times, not for keys.
+    """
+    if None in values:
+        far = 2**70  # whatever is beyond fits no column either
+        numbers = [np.nan if v is None else min(max(v, -far), far) for v in values]
+        return np.array(numbers, np.float64)
     try:
         return np.array(values, np.int64)
     except OverflowError:  # the row is to fail on it when it is written, not the batch here
@@ -109,6 +118,7 @@ def _field(column_type: ColumnType, values: NDArray[Any] | Sequence[str | None])
         raise OverflowError(f"{bad!r} does not fit a column of type {column_type}")
     null = np.isnan(numbers) if numbers.dtype.kind == "f" else np.zeros(len(numbers), np.bool_)
     if column_type == "timestamptz":
+        numbers = np.where(null, 0, numbers) if null.any() else numbers
         numbers = (numbers.astype(np.int64) - _PG_EPOCH_MS) * 1000
     elif column_type != "float8":
         numbers = np.where(null, 0, numbers)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from civicstream.events import (
+    Alert,
     Anomaly,
     EnvironmentResult,
+    FrameGap,
     Incident,
     SensorHealth,
     TrafficForecast,
@@ -21,10 +23,12 @@ from sinks.tables import BulkTable
 
 __all__ = [
     "ACTIONS",
+    "ALERTS",
     "ALLOCATIONS",
     "CASES",
     "DEMAND",
     "EVENTS",
+    "FRAME_GAPS",
     "HISTORIES",
     "NEWEST",
     "REPORTS",
@@ -45,6 +49,8 @@ EVENTS: dict[str, type[msgspec.Struct]] = {
     "allocations": Allocation,
     "demand": Demand,
     "actions": Action,
+    "alerts": Alert,
+    "gaps": FrameGap,
 }
 """What the topics with one JSON event a record hold."""
 
@@ -54,6 +60,10 @@ UNITS = history_table("units", Unit, ("id", "at"))
 ALLOCATIONS = history_table("allocations", Allocation, ("id", "version"))
 DEMAND = history_table("demand", Demand, ("area", "service", "at"))
 ACTIONS = history_table("actions", Action, ("id",))
+ALERTS = history_table("alerts", Alert, ("id", "version"))
+FRAME_GAPS = history_table(
+    "frame_gaps", FrameGap, ("gateway", "epoch", "topic", "partition", "first")
+)
 
 HISTORIES: dict[type[msgspec.Struct], BulkTable] = {
     Incident: INCIDENTS,
@@ -65,6 +75,8 @@ HISTORIES: dict[type[msgspec.Struct], BulkTable] = {
     Allocation: ALLOCATIONS,
     Demand: DEMAND,
     Action: ACTIONS,
+    Alert: ALERTS,
+    FrameGap: FRAME_GAPS,
 }
 """Events that become a row each."""
 

@@ -20,7 +20,9 @@ _TIMES = {
     *("estimated_start", "first_evidence", "last_evidence", "since", "started_at", "last_at"),
     *("window_end", "computed_at", "reported_at", "received_at", "opened_at", "updated_at"),
     *("due_at", "shift_end", "at", "proposed_at", "arrival_at", "decided_at"),
+    *("cleared_at", "acknowledged_at", "silenced_until"),
 }
+_LONG = {"sensor_key", "epoch", "first", "missing"}
 _TYPES: dict[object, ColumnType] = {int: "int4", float: "float8", str: "text"}
 
 
@@ -43,7 +45,7 @@ def newest_table(
 def _column_type(field: msgspec.structs.FieldInfo) -> ColumnType:
     if field.name in _TIMES:
         return "timestamptz"
-    if field.name == "sensor_key":
+    if field.name in _LONG:
         return "int8"
     (of,) = set(_kinds(field.type))
     return "jsonb" if of in (list, dict) else _TYPES[of]

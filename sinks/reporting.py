@@ -20,6 +20,8 @@ _GAUGES = {
     "allocations": "allocations_written",
     "demand": "demand_written",
     "actions": "actions_written",
+    "alerts": "alerts_written",
+    "frame_gaps": "gaps_written",
     "sealed_records": "private_written",
 }
 """Table -> gauge, named for the topic."""

@@ -184,6 +184,9 @@ def grant_privileges(connection: Connection) -> None:
         # The sink too: it finds on Kafka who is to be forgotten.
         "GRANT EXECUTE ON FUNCTION private.forget(text, timestamptz, text) TO {writer}, {private}",
         "GRANT SELECT ON ALL TABLES IN SCHEMA private TO {private}",
+        # Whoever tells citizens of their cases.
+        "GRANT EXECUTE ON FUNCTION private.case_states(text, integer) TO {private}",
+        "GRANT EXECUTE ON FUNCTION private.people_of_case(text, integer) TO {private}",
     ):
         connection.execute(
             sql.SQL(statement).format(writer=writer, private=sql.Identifier(PRIVATE))

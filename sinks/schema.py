@@ -25,6 +25,7 @@ _HISTORY_TABLES = (
     *("results_traffic", "results_environment", "late_readings", "dead_letters"),
     *("incidents", "forecasts", "sensor_health", "anomalies"),
     *("citizen_reports", "cases", "units", "allocations", "demand", "actions"),
+    *("alerts", "frame_gaps"),
 )
 _CURRENT_TABLES = ("units_current", "demand_current")
 
@@ -80,8 +81,10 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
                 ("anomalies", "id"),
             )
         ),
+        TimeTable("alerts", "updated_at", keep, week, "id", hypertable=False),
         *_citizens_tables(database),
         TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
+        TimeTable("frame_gaps", "at", letters, week, "gateway", hypertable=False),
         TimeTable("frames_seen", "updated_at", letters, week, "gateway", hypertable=False),
     ]
 

@@ -1,4 +1,4 @@
-"""Views of reports, cases and allocations: the present state, out of the history of versions."""
+"""Views of reports, cases, allocations and alerts: the present state, out of all versions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ _ALLOCATIONS = """
     SELECT h.* FROM allocations h WHERE NOT EXISTS (
         SELECT FROM allocations newer WHERE newer.id = h.id AND newer.version > h.version)"""
 
+_ALERTS = """
+    SELECT h.* FROM alerts h WHERE NOT EXISTS (
+        SELECT FROM alerts newer WHERE newer.id = h.id AND newer.version > h.version)"""
+
 # Each report makes one version of one case, which names it. Reports and cases come on different
 # topics, so the link cannot be a column of the report: whichever comes first would miss it.
 _REPORTS = """
@@ -24,6 +28,7 @@ _REPORTS = """
 SERVICE_VIEWS = {
     "cases": {"cases_current": _CASES},
     "allocations": {"allocations_current": _ALLOCATIONS},
+    "alerts": {"alerts_current": _ALERTS},
     "reports": {"reports": _REPORTS},
 }
 """Group -> view -> what it selects."""

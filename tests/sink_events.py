@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from civicstream.events import (
+    Alert,
     Anomaly,
     ForecastRow,
+    FrameGap,
     Incident,
     SensorHealth,
     TrafficForecast,
@@ -89,6 +91,37 @@ def anomaly(**changes: Any) -> Anomaly:
             computed_at=AT + 30_000,
         ),
         **changes,
+    )
+
+
+def alert(**changes: Any) -> Alert:
+    return msgspec.structs.replace(
+        Alert(
+            id="l1",
+            version=1,
+            state="active",
+            change="raised",
+            rule="queue",
+            key="queue/s2",
+            severity="severe",
+            area="north",
+            subject="segment/s2",
+            headline="Queue on Long Road",
+            started_at=AT - MINUTE,
+            updated_at=AT,
+            computed_at=AT + 30_000,
+            value=8.5,
+            threshold=15.0,
+            lon=13.4,
+            lat=52.5,
+        ),
+        **changes,
+    )
+
+
+def gap(**changes: Any) -> FrameGap:
+    return msgspec.structs.replace(
+        FrameGap("gateway-1", AT, "city.frames.noise", 2, 17, 3, AT + 1_000), **changes
     )
 
 

@@ -23,7 +23,7 @@ from civicstream.service_events import Alternative
 from civicstream.settings import Settings
 from sinks.schema import reading_columns
 from tests.citizen_events import action, allocation, case, demand, personal, report, unit
-from tests.sink_events import anomaly, forecast, forecast_row, health, incident
+from tests.sink_events import alert, anomaly, forecast, forecast_row, gap, health, incident
 from tests.sink_input import START, Gateway, frame_of, sensors
 
 AREAS = ("north", "south", "east", "west", "centre")
@@ -41,6 +41,8 @@ EVENT_ROWS = {
     "allocations": "id, version, (alternatives->0->>'extra_cost')::float8",
     "demand": "service, (extract(epoch FROM at) * 1000)::bigint, (expected->>0)::float8",
     "actions": "id, value",
+    "alerts": "id, version, value",
+    "frame_gaps": "gateway, first, missing",
     "private.sealed_records": "report, sealed",
 }
 """Table -> what is compared of its rows: the key, then a value."""
@@ -142,10 +144,12 @@ class Feed:
                 ("forecasts", forecast(row, made_at=at)),
                 ("health", health(sensor_key=tick % 9, health=sick, **seen)),
                 ("anomalies", anomaly(**number, score=value, **seen)),
+                ("alerts", alert(id="l0", version=tick, value=value, updated_at=at)),
+                ("gaps", gap(gateway="g", first=tick, missing=int(value * 1e6))),
             ):
                 self.gateway.raw(topic, msgspec.json.encode(event), key=area.encode())
-            for topic, event in citizens_events(tick, at, value).items():
-                self.gateway.raw(topic, msgspec.json.encode(event), key=area.encode())
+            for topic, other in citizens_events(tick, at, value).items():
+                self.gateway.raw(topic, msgspec.json.encode(other), key=area.encode())
         self.events["incidents"].add((number["id"], number["version"], share))
         self.events["anomalies"].add((number["id"], number["version"], share))
         self.events["sensor_health"].add((tick % 9, at, "stuck"))
@@ -158,6 +162,8 @@ class Feed:
         self.events["allocations"].add(("a0", tick, share))
         self.events["demand"].add((f"s{tick % 5}", at, share))
         self.events["actions"].add((name, str(share)))
+        self.events["alerts"].add(("l0", tick, share))
+        self.events["frame_gaps"].add(("g", tick, int(share * 1e6)))
         self.events["private.sealed_records"].add((name, str(share)))
 
 

@@ -48,6 +48,10 @@ INSERT INTO allocations
     FROM aged;
 INSERT INTO demand SELECT 'a', 's', at, 1, 1, 1, '[]', '[]', '[]', 1, 1 FROM aged;
 INSERT INTO actions SELECT age, 'case/c', 'start', 'a', 'b', at, '', '' FROM aged;
+INSERT INTO alerts
+    SELECT 'l', age, 'active', 'updated', 'r', 'k', 'minor', 'a', 's', 'h', at, at, at, '', 1, 1,
+        0, 0, at, at, '', at, '', 0, '', 0, '' FROM aged;
+INSERT INTO frame_gaps SELECT 'g', age, 't', 0, 1, 1, at FROM aged;
 INSERT INTO private.sealed_records SELECT age, 'p', at, 's' FROM aged;
 """
 
@@ -56,6 +60,7 @@ ALL_YEAR = {
     "cases": "updated_at",
     "allocations": "decided_at",
     "actions": "at",
+    "alerts": "updated_at",
 }
 
 
@@ -84,7 +89,7 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
         *("readings_noise", "results_traffic", "dead_letters"),
         *("forecasts", "incidents", "sensor_health", "anomalies"),
         *ALL_YEAR,
-        *("units", "demand", "sealed_records"),
+        *("units", "demand", "sealed_records", "frame_gaps"),
     }
     # A chunk of a day goes when all of it is past, so 29 days stays on either database.
     assert ages(filled, "readings_noise", "ts") == [0, 10, 29]
@@ -97,6 +102,7 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
     for table, column in ALL_YEAR.items():
         assert ages(filled, table, column) == [1, 29, 33, 364, 366], table
     assert ages(filled, "units", "at") == ages(filled, "demand", "at") == [1, 29]
+    assert ages(filled, "frame_gaps", "at") == [1, 29, 33]
     assert ages(filled, "private.sealed_records", "at") == [1, 29, 33, 364]
     again = remove_old_rows(as_role(filled, "civicstream_writer"))
     assert not [name for name, chunks, rows in again or [] if chunks or rows]

@@ -57,7 +57,7 @@ def read_back(loaded: Loader, table: Any) -> list[dict[str, Any]]:
     )
     return [
         {
-            name: round(value.timestamp() * 1000) if of == "timestamptz" else value
+            name: round(value.timestamp() * 1000) if value and of == "timestamptz" else value
             for name, of, value in zip(table.columns, table.types, row, strict=True)
         }
         for row in rows
