@@ -28,10 +28,13 @@ from civicstream.kinds import KINDS, Kind, Measure
 from civicstream.service_events import (
     Action,
     Allocation,
+    BinForecast,
     Case,
     Demand,
+    ParkingForecast,
     PersonalRecord,
     Report,
+    Tour,
     Unit,
 )
 from civicstream.settings import Settings
@@ -54,6 +57,9 @@ _EVENTS: dict[str, type[msgspec.Struct]] = {
     "allocations": Allocation,
     "demand": Demand,
     "actions": Action,
+    "bins": BinForecast,
+    "parking": ParkingForecast,
+    "tours": Tour,
     "private": PersonalRecord,
     "alerts": Alert,
     "gaps": FrameGap,

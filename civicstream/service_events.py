@@ -24,6 +24,9 @@ __all__ = [
     "Priority",
     "Report",
     "Task",
+    "Tour",
+    "TourState",
+    "TourStop",
     "Unit",
     "UnitState",
 ]
@@ -40,6 +43,8 @@ UnitState = Literal["off_duty", "available", "assigned", "en_route", "on_site"]
 AllocationState = Literal[
     "proposed", "accepted", "rejected", "overridden", "withdrawn", "completed"
 ]
+
+TourState = Literal["planned", "under_way", "finished", "withdrawn"]
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -261,3 +266,51 @@ class ParkingForecast(msgspec.Struct, frozen=True):
     low: float
     high: float
     """80 % interval."""
+
+
+class TourStop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One container on a tour."""
+
+    sensor_key: int
+    sensor: str | None
+    """None where the city model does not have it."""
+    lon: float
+    lat: float
+    arrival_at: int
+    """Expected, or when it was emptied."""
+    predicted_full_at: int
+    load: float
+    """What it holds, in containers."""
+    emptied_at: int | None = None
+
+
+class Tour(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version of a truck's way round the containers that will be full; key: area.
+
+    Versions of one ``id`` count from 1 without gaps. A truck says of itself that it is at a stop
+    by the task ``tour/<id>/<sensor_key>``.
+    """
+
+    id: str
+    version: int
+    state: TourState
+    unit: str
+    area: str
+    planned_at: int
+    updated_at: int
+    ends_at: int
+    """When the truck is expected back at the depot, or was free again."""
+    stops: list[TourStop]
+    """In order; those done keep their place."""
+    capacity: float
+    """Of the truck, in containers."""
+    load: float
+    """Of all stops."""
+    km: float
+    """Of the whole way as planned, what is driven already as it was driven."""
+    km_driven: float
+    """So far, between the places that the truck told."""
+    overflow_h: float
+    """Hours that containers on it were, or are expected to be, full before they are emptied."""
+    note: str = ""
+    """Why this version was made."""

@@ -73,6 +73,11 @@ _ALL = (
         partitions=1,
         retention_ms=30 * _DAY_MS,
     ),
+    # As ``network`` does for traffic: the newest level of each container and car park.
+    Topic("levels", "fill levels and free spaces by window as Arrow columns", partitions=1),
+    Topic("bins", "when each waste container will be full", partitions=1),
+    Topic("parking", "free spaces of each car park ahead", partitions=1),
+    Topic("tours", "tours of waste trucks, a record per version", partitions=1),
     Topic(
         "private",
         "citizens' personal data, encrypted; null: to be forgotten",
