@@ -13,6 +13,7 @@ import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -30,6 +31,7 @@ __all__ = [
     "AllocationSettings",
     "CitySettings",
     "DatabaseSettings",
+    "DeliverSettings",
     "FeedsSettings",
     "GatewaySettings",
     "IntelligenceSettings",
@@ -247,11 +249,39 @@ class FeedsSettings(_Section):
     """Area of reports while no city model is set."""
 
 
+class DeliverSettings(_Section):
+    """Alerts to other systems and to citizens, and as CAP; docs/alerts.md."""
+
+    id: Name = Field(default_factory=lambda: f"deliver-{socket.gethostname()}"[:80])
+    receivers_file: Path | None = None
+    """TOML with the receivers, the mail server, and how citizens are told."""
+    public_url: str = Field("http://127.0.0.1:8311", pattern=r"^https?://[^/\s]+(/\S*[^/\s])?$")
+    """Where people reach the operations page; links in what is delivered begin with it."""
+    cap_sender: str = Field("civicstream@localhost", pattern=r"^[^\s,<&]{1,200}$")
+    """Of CAP messages: a name of the city that nobody else has, e.g. alerts@city.example."""
+    cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Actual"
+    """Of CAP messages: Exercise or Test while nobody is to act on them."""
+
+
 class CitySettings(_Section):
     """The city model."""
 
     file: Path | None = None
     """GeoJSON with areas, segments and sensors; see docs/city.md."""
+    timezone: str = "UTC"
+    """IANA name, e.g. Europe/Berlin: daily courses are learned by local time, so that they stay
+    where they are when clocks change."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"{value!r} is no time zone known here; expected an IANA name like Europe/Berlin"
+            ) from None
+        return value
 
 
 class Settings(_Section):
@@ -269,6 +299,7 @@ class Settings(_Section):
     reports: ReportSettings = ReportSettings()
     privacy: PrivacySettings = PrivacySettings()
     feeds: FeedsSettings = Field(default_factory=FeedsSettings)
+    deliver: DeliverSettings = Field(default_factory=DeliverSettings)
     city: CitySettings = CitySettings()
 
 
