@@ -119,7 +119,7 @@ def _retried(connection: Connection, statement: sql.Composed) -> None:
 
 
 def grant_schema(connection: Connection, schema: str) -> None:
-    """Let the owner make tables in ``schema`` and the others look into it; make schema private.
+    """Let the owner make tables in ``schema``, the others look into it; make the schemas apart.
 
     Raise ConfigurationError when the connected role may not grant that.
     """
@@ -135,6 +135,7 @@ def grant_schema(connection: Connection, schema: str) -> None:
     try:
         for statement in (
             "CREATE SCHEMA IF NOT EXISTS private AUTHORIZATION {owner}",
+            "CREATE SCHEMA IF NOT EXISTS access AUTHORIZATION {owner}",
             "GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner}",
             "GRANT USAGE ON SCHEMA {schema} TO {writer}, {reader}",
             "GRANT CONNECT ON DATABASE {database} TO {owner}, {writer}, {reader}, {private}",
@@ -144,8 +145,8 @@ def grant_schema(connection: Connection, schema: str) -> None:
             connection.execute(sql.SQL(statement).format(**names))
     except errors.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"role {user!r} may not make schema private in database {dbname!r}, or not grant "
-            f"rights on that and on schema {schema!r} "
+            f"role {user!r} may not make schemas private and access in {dbname!r}, or not grant "
+            f"rights on those and on schema {schema!r} "
             f"({error.diag.message_primary}); let it own the database with ALTER DATABASE "
             f"{dbname} OWNER TO {user}, or set CIVICSTREAM_DATABASE__OWNER_URL"
         ) from error
@@ -184,10 +185,13 @@ def grant_privileges(connection: Connection) -> None:
         # The sink too: it finds on Kafka who is to be forgotten.
         "GRANT EXECUTE ON FUNCTION private.forget(text, timestamptz, text) TO {writer}, {private}",
         "GRANT SELECT ON ALL TABLES IN SCHEMA private TO {private}",
+        # The feeds ask whose token has a hash; nobody but the owner sees the hashes.
+        "GRANT USAGE ON SCHEMA access TO {reader}",
+        "GRANT EXECUTE ON FUNCTION access.verify_token(bytea) TO {reader}",
         # Whoever tells citizens of their cases.
         "GRANT EXECUTE ON FUNCTION private.case_states(text, integer) TO {private}",
         "GRANT EXECUTE ON FUNCTION private.people_of_case(text, integer) TO {private}",
     ):
         connection.execute(
-            sql.SQL(statement).format(writer=writer, private=sql.Identifier(PRIVATE))
+            sql.SQL(statement).format(writer=writer, reader=reader, private=sql.Identifier(PRIVATE))
         )
