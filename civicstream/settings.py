@@ -28,6 +28,7 @@ from pydantic import (
 from civicstream.errors import ConfigurationError
 
 __all__ = [
+    "AccessSettings",
     "AllocationSettings",
     "CitySettings",
     "DatabaseSettings",
@@ -247,6 +248,23 @@ class FeedsSettings(_Section):
     """So long a POST waits for Kafka, then it is answered 503."""
     default_area: Name = "city"
     """Area of reports while no city model is set."""
+    live_max_clients: int = Field(2_000, ge=1, le=100_000)
+    """Clients of the live feed that one process serves at once …"""
+    live_max_channels: int = Field(200, ge=1, le=10_000)
+    """… and different filters among them: each is encoded once, whatever its clients."""
+    live_flush_ms: int = Field(100, ge=10, le=5_000)
+    """How often changes go out: what comes in between travels together."""
+    live_heartbeat_s: float = Field(15, ge=0.1, le=300)
+    live_linger_s: float = Field(300, ge=0, le=86_400)
+    """So long what is cleared, solved or completed stays in the live state."""
+    live_resume_s: float = Field(300, ge=1, le=86_400)
+    """So long a client that was cut off can go on where it was …"""
+    live_resume_mb: int = Field(128, ge=1, le=65_536)
+    """… unless that takes more memory than this, of all filters together."""
+    live_lookback_s: float = Field(300, ge=1, le=86_400)
+    """At its start the live feed reads Kafka from so long ago on, besides the database."""
+    live_websocket_compression: bool = False
+    """permessage-deflate: it is done for each client anew, the gzip of SSE once for all."""
 
 
 class DeliverSettings(_Section):
@@ -261,6 +279,47 @@ class DeliverSettings(_Section):
     """Of CAP messages: a name of the city that nobody else has, e.g. alerts@city.example."""
     cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Actual"
     """Of CAP messages: Exercise or Test while nobody is to act on them."""
+
+
+class AccessSettings(_Section):
+    """Who may use the feeds, and how much; docs/feeds.md."""
+
+    required: bool = False
+    """Callers need a token also on loopback; always so with ``oidc_issuer``. Without it the feeds
+    listen on loopback only, where every caller may do everything."""
+    tls: bool = False
+    """A proxy with TLS is in front: cookies are Secure, browsers are told to stay with HTTPS."""
+    oidc_issuer: str | None = None
+    """E.g. https://login.example.org/realms/city; its JWTs are taken as bearer tokens too."""
+    oidc_audience: str | None = None
+    """What a JWT must be meant for; needed with ``oidc_issuer``."""
+    oidc_scope_claim: str = "scope"
+    """Claim with the caller's scopes, a list or words; dots lead inside: realm_access.roles."""
+    oidc_scopes: str = "read=read,operate=operate,admin=admin"
+    """``word of the claim=scope``, separated by commas."""
+    oidc_name_claim: str = "sub"
+    """What the audit calls the caller, after ``oidc/``."""
+    oidc_leeway_s: float = Field(30, ge=0, le=300)
+    """How far the issuer's clock may be from ours."""
+    requests_per_min: float = Field(600, gt=0)
+    """Of one token in the long run …"""
+    burst: int = Field(200, ge=1, le=100_000)
+    """… and at once, after a pause."""
+    failures_per_min: float = Field(10, gt=0)
+    """Wrong tokens that one address may send; then all its unknown ones wait."""
+    session_h: float = Field(12, gt=0, le=24 * 31)
+    """How long a browser stays signed in."""
+    cors_origins: str = ""
+    """Origins whose pages may read with a token, e.g. https://maps.example.org; commas between."""
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _over_tls(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https:")
+        loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+            raise ValueError(f"{value!r} must begin with https://")
+        return value
 
 
 class CitySettings(_Section):
@@ -300,6 +359,7 @@ class Settings(_Section):
     privacy: PrivacySettings = PrivacySettings()
     feeds: FeedsSettings = Field(default_factory=FeedsSettings)
     deliver: DeliverSettings = Field(default_factory=DeliverSettings)
+    access: AccessSettings = AccessSettings()
     city: CitySettings = CitySettings()
 
 
