@@ -39,8 +39,15 @@ class QueueDischargeSettings:
     """The same of the speed."""
     one_slow: float = 7.0
     """What the speed of one detector can say at most in all, until the next one is slow too."""
+    speed_when_full: float = 5.0
+    """The same where the road was full: there a queue needs no incident to form."""
+    full: float = 0.88
+    """Of the highest flow seen, from where traffic breaks down by itself sooner or later."""
+    most_growth: float = 0.1
+    """More traffic upstream than before explains a missing increase downstream up to here: beyond,
+    the queue of something else is dissolving, or what was before is long ago."""
     suspect: float = 5.0
-    confirm: float = 11.0
+    confirm: float = 10.0
     least: float = 3.5
     """What the flow must say for an incident to be suspected or confirmed."""
     least_speed: float = 4.0
@@ -119,6 +126,7 @@ class QueueDischarge:
         speed = state[:, _SPEED].astype(np.float64)
         longer = self._longer(view)
         speed = np.where(longer, speed, np.minimum(speed, s.one_slow))
+        speed = np.where(self._full(view), np.minimum(speed, s.speed_when_full), speed)
         total = flow + speed
         begins = (before <= 0) & (total > 0)
         state[begins, _FLOW_BEFORE] = self.recent.flow[view.pairs.downstream[begins]]
@@ -182,7 +190,7 @@ class QueueDischarge:
         coming = slowing < s.lost_share / 2
         above = np.where(pairs.previous_pair >= 0, u[pairs.previous_pair], u)
         less, less_noise = _mean_loss(loss, variance, [u, above])
-        lost = np.where(coming, lost - less, lost)
+        lost = np.where(coming, lost - np.maximum(less, -s.most_growth), lost)
         noise = np.where(coming, noise + less_noise, noise)
         nats: Floats = s.lost_share / noise * (lost - s.lost_share / 2)
         # In a queue as many are counted as pass its head. Who counts less and says that it is
@@ -238,6 +246,19 @@ class QueueDischarge:
         said = np.where(queue, np.maximum(nats, -s.most_of_flow), np.where(fluent, -1.0, 0.0))
         counted: Floats = np.where(self.recent.counted(view)[d], said, 0.0)
         return counted
+
+    def _full(self, view: View) -> Mask:
+        """Return [p] where about as much came as the road can carry.
+
+        Capacity is random: the nearer the flow is to it, the likelier a breakdown (Brilon,
+        Geistefeldt and Regler, 2005).
+        """
+        u, d = view.pairs.upstream, view.pairs.downstream
+        most = nominal_capacity_veh_h(view.network)
+        seen = np.clip(self.recent.peak, _LEAST_CAPACITY * most, most)
+        before = np.fmax(self.recent.flow[d], self.recent.flow[u])
+        full: Mask = before > self.settings.full * np.fmin(seen[u], seen[d])
+        return full
 
     def _longer(self, view: View) -> Mask:
         """Return [p] where the next detector upstream of the pair is slow too."""

@@ -18,6 +18,9 @@ _WEIGHT = 0.15
 _DOUBTFUL_WEIGHT = 0.004
 """The same while an incident is suspected: what was before has to be kept for hours."""
 
+_CLEARLY = 2.0
+"""Standard deviations of a count."""
+
 _SPREAD_WEIGHT = 0.03
 _YOUNG = 5
 """Reports before a detector is believed."""
@@ -115,13 +118,17 @@ class RecentTraffic:
         weight = np.where(doubtful[at], _DOUBTFUL_WEIGHT, np.maximum(_WEIGHT, young))
         spread_weight = np.where(doubtful[at], _DOUBTFUL_WEIGHT, np.maximum(_SPREAD_WEIGHT, young))
         chance = np.sqrt(_counting_variance(mean_flow, view))
+        # More than before is no loss: kept too low, it would hide the next one or make one up.
+        more = flow > mean_flow + _CLEARLY * chance
+        flow_weight = np.where(more, np.maximum(_WEIGHT, young), weight)
         slower = np.log(np.maximum(mean_speed, 1.0) / np.maximum(speed, 1.0))
-        for row, value, mean, variance, error in (
-            (0, flow, mean_flow, flow_variance, np.clip(flow - mean_flow, -3 * chance, 3 * chance)),
-            (1, speed, mean_speed, speed_variance, np.clip(slower, -_JUMP, _JUMP)),
+        surplus = np.clip(flow - mean_flow, -3 * chance, 3 * chance)
+        for row, value, mean, variance, gain, error in (
+            (0, flow, mean_flow, flow_variance, flow_weight, surplus),
+            (1, speed, mean_speed, speed_variance, weight, np.clip(slower, -_JUMP, _JUMP)),
         ):
             known = ~np.isnan(mean)
-            self.state[row, at] = np.where(known, mean + weight * (value - mean), value)
+            self.state[row, at] = np.where(known, mean + gain * (value - mean), value)
             # A breakdown is no unrest: it would hide the next one.
             spread = np.nan_to_num(variance)
             square = np.where(known, error, 0.0) ** 2
