@@ -167,7 +167,7 @@ def tail(
 
 @app.command()
 def health(
-    part: Annotated[Literal["gateway", "worker", "sink", "feeds"], typer.Argument()],
+    part: Annotated[Literal["gateway", "worker", "sink", "feeds", "deliver"], typer.Argument()],
     instance: Annotated[str | None, typer.Option(help="Its id; else the settings'.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for its report.")] = 10,
     config: Config = None,
@@ -237,6 +237,74 @@ def forget(
     from sinks.forgetting import forget as run
 
     typer.echo(run(settings, pseudonym, by=by).summary())
+
+
+token = typer.Typer(help="Tokens of the feeds' callers.", no_args_is_help=True)
+audit = typer.Typer(help="The log of who decided what.", no_args_is_help=True)
+app.add_typer(token, name="token")
+app.add_typer(audit, name="audit")
+
+
+@token.command("create")
+def token_create(
+    name: Annotated[str, typer.Argument(help="Who gets it; the audit calls the bearer so.")],
+    scope: Annotated[list[str], typer.Option(help="read, operate or admin; once for each.")],
+    expires: Annotated[str, typer.Option(help="After 12h, 90d, 1y.")] = "90d",
+    config: Config = None,
+) -> None:
+    """Make a token and print it, this once; the database keeps only its hash."""
+    settings = _start("token", config, verbose=False)
+    from sinks.access_tokens import create_token
+
+    typer.echo(create_token(settings, name, scope, expires).secret)
+
+
+@token.command("list")
+def token_list(config: Config = None) -> None:
+    """List the tokens: id, state, name, scopes, end, last use."""
+    settings = _start("token", config, verbose=False)
+    from sinks.access_tokens import list_tokens, show
+
+    show(list_tokens(settings))
+
+
+@token.command("revoke")
+def token_revoke(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")],
+    config: Config = None,
+) -> None:
+    """Revoke a token; within seconds its bearer is refused and cut off the live feed."""
+    settings = _start("token", config, verbose=False)
+    from sinks.access_tokens import revoke_token
+
+    typer.echo(f"revoked: token {id_} of {revoke_token(settings, id_)}")
+
+
+@audit.command("verify")
+def audit_verify(
+    head: Annotated[
+        str | None, typer.Option(help="What `audit head` printed before: finds a cut-off end.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Compute the audit's chain of hashes again; exit with 1 and name the row that breaks it."""
+    settings = _start("audit", config, verbose=False)
+    from sinks.audit import parse_head, verify
+
+    found = verify(settings, parse_head(head) if head is not None else None)
+    if found.problem is not None:
+        typer.echo(f"BROKEN: {found.problem}; {found.rows} rows before it are whole")
+        raise typer.Exit(1)
+    typer.echo(f"whole: {found.rows} rows, head {found.head}")
+
+
+@audit.command("head")
+def audit_head(config: Config = None) -> None:
+    """Print number and hash of the newest row, to keep where nobody can change it."""
+    settings = _start("audit", config, verbose=False)
+    from sinks.audit import head
+
+    typer.echo(str(head(settings)))
 
 
 @app.command()

@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from rich.console import Console
+from rich.table import Table
+
 from civicstream.access_tokens import SCOPES, NewToken, make_token
 from civicstream.errors import ConfigurationError
 from civicstream.settings import Settings
 from sinks.database import Connection, connect, translated
 from sinks.roles import OWNER
 
-__all__ = ["StoredToken", "create_token", "list_tokens", "parse_span", "revoke_token"]
+__all__ = ["StoredToken", "create_token", "list_tokens", "parse_span", "revoke_token", "show"]
 
 _SPAN = re.compile(r"(\d{1,5})([mhdy])")
 _UNITS = {
@@ -25,6 +28,8 @@ _UNITS = {
     "y": timedelta(days=365),
 }
 _LONGEST = timedelta(days=3650)
+# What others are called in the audit already.
+_TAKEN = frozenset({"local", "system"})
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,80}")
 
 
@@ -68,10 +73,10 @@ def create_token(
     settings: Settings, name: str, scopes: Sequence[str], expires: str, *, by: str | None = None
 ) -> NewToken:
     """Make a token and store its hash; raise ConfigurationError for a bad name, scope or span."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name in _TAKEN:
         raise ConfigurationError(
-            f"{name!r} is not a name for a token: 1 to 80 letters, digits, '.', '_', '@', '-'; it "
-            "is what the audit will call its bearer"
+            f"{name!r} is not a name for a token: 1 to 80 letters, digits, '.', '_', '@', '-', "
+            f"and not {' or '.join(sorted(_TAKEN))}; it is what the audit will call its bearer"
         )
     wrong = [scope for scope in scopes if scope not in SCOPES]
     if wrong or not scopes:
@@ -98,6 +103,19 @@ def list_tokens(settings: Settings) -> list[StoredToken]:
             "FROM access.api_tokens ORDER BY created_at DESC, id"
         ).fetchall()
     return [StoredToken(row[0], row[1], tuple(row[2]), *row[3:]) for row in rows]
+
+
+def show(tokens: Sequence[StoredToken]) -> None:
+    """Print the tokens as a table."""
+    now = datetime.now(UTC)
+    table = Table("id", "state", "name", "scopes", "made by", "expires", "last used", box=None)
+    for token in tokens:
+        used = f"{token.last_used:%Y-%m-%d %H:00}" if token.last_used else "never"
+        table.add_row(
+            *(token.id, token.state(now), token.name, " ".join(token.scopes), token.created_by),
+            *(f"{token.expires_at:%Y-%m-%d %H:%M}", used),
+        )
+    Console().print(table)
 
 
 def revoke_token(settings: Settings, id_: str, *, by: str | None = None) -> str:

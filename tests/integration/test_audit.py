@@ -114,8 +114,8 @@ CASES = {
         [
             "UPDATE audit_log SET actor = 'nobody' WHERE seq = 3",
             (
-                "UPDATE audit_log SET hash = access.audit_hash(previous, seq, at, recorded_at, actor, "
-                "action, subject, area, detail) WHERE seq = 3"
+                "UPDATE audit_log SET hash = access.audit_hash(previous, seq, at, recorded_at, "
+                "actor, action, subject, area, detail) WHERE seq = 3"
             ),
         ],
         "row 4 .*does not follow row 3",
@@ -126,8 +126,8 @@ CASES = {
             "UPDATE audit_log SET seq = seq - 99 WHERE seq > 100",
             (
                 "INSERT INTO audit_log SELECT 3, at, recorded_at, 'nobody', action, subject, area, "
-                "detail, hash, access.audit_hash(hash, 3, at, recorded_at, 'nobody', action, subject, "
-                "area, detail) FROM audit_log WHERE seq = 2"
+                "detail, hash, access.audit_hash(hash, 3, at, recorded_at, 'nobody', action, "
+                "subject, area, detail) FROM audit_log WHERE seq = 2"
             ),
         ],
         "row 4 .*changed",
