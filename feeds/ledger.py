@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -24,6 +25,8 @@ class FeedsLedger:
     rejected: int = 0
     """Among them those that Kafka did not confirm in time."""
     rate_limited: int = 0
+    gauges: list[Callable[[], Mapping[str, float]]] = field(default_factory=list)
+    """What else the parts have to say, asked for each report."""
 
     def record(self, at: int) -> KafkaRecord:
         """Return the ledger's record at ``at`` [ms]."""
@@ -35,7 +38,7 @@ class FeedsLedger:
             self.epoch,
             at,
             {"report": counts},
-            {"rate_limited": float(self.rate_limited)},
+            self._figures(),
         )
         headers = cloud_headers(
             "ledger",
@@ -44,3 +47,9 @@ class FeedsLedger:
             time_ms=at,
         )
         return KafkaRecord("ledger", report.key.encode(), msgspec.json.encode(report), headers)
+
+    def _figures(self) -> dict[str, float]:
+        figures = {"rate_limited": float(self.rate_limited)}
+        for ask in self.gauges:
+            figures |= ask()
+        return figures

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import uvicorn
+import uvloop
 
+from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
@@ -27,6 +29,8 @@ from feeds.api_keys import load_api_keys
 from feeds.app import OPEN311_PATH, make_app
 from feeds.areas import AreaFinder
 from feeds.ledger import FeedsLedger
+from feeds.live.feed import LiveFeed
+from feeds.live.routes import live_router
 from feeds.open311.routes import Open311
 from feeds.report_desk import ReportDesk
 from feeds.report_output import ReportOutput
@@ -41,6 +45,11 @@ _LOOK_EVERY_S = 0.2
 _SAY_AGAIN_S = 10.0
 # A request that is still open at the end has waited for Kafka longer than its own time limit.
 _FAREWELL_S = 15
+_OTHER_CONNECTIONS = 500
+_SOCKET_BYTES = 64 * 1024  # nothing that clients send over a WebSocket is looked at
+_SEND_BUFFER_BYTES = 256 * 1024
+# A client that takes nothing at all for so long is cut off (tcp(7)); it can resume.
+_STALLED_MS = 30_000
 
 
 class _Server(uvicorn.Server):
@@ -65,6 +74,7 @@ class _Parts:
     store: ReportStore
     output: ReportOutput
     ledger: FeedsLedger
+    live: LiveFeed
     opened: tuple[_Opened, ...]
 
 
@@ -75,7 +85,8 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     """
     stop = stop or stop_on_signals()
     _hush_libraries()
-    asyncio.run(_serve(settings, stop))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, stop))
 
 
 def _hush_libraries() -> None:
@@ -102,6 +113,7 @@ async def _serve(settings: Settings, stop: threading.Event) -> None:
             await asyncio.sleep(_LOOK_EVERY_S)
     finally:
         reporting.cancel()
+        parts.live.end()  # or the server would wait for streams that have no end
         parts.server.should_exit = True
         await asyncio.gather(serving, reporting, return_exceptions=True)
         for part in reversed(parts.opened):
@@ -117,14 +129,17 @@ def _assemble(settings: Settings) -> _Parts:
     store = ReportStore(feeds.database_url or settings.database.url)
     output = ReportOutput(settings.kafka, feeds.confirm_timeout_s)
     ledger = FeedsLedger(feeds.id, now_ms())
-    desk = _desk(settings, output, ledger)
+    city = read_city(settings.city.file) if settings.city.file else None
+    live = LiveFeed(settings, city)
+    ledger.gauges.append(live.gauges)
+    desk = _desk(settings, city, output, ledger)
     if desk is not None and not keys and not feeds.allow_anonymous:
         log.warning(
             "no API key is set, so nobody can post reports; set CIVICSTREAM_FEEDS__API_KEYS "
             "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
         )
     open311 = Open311(feeds, services, keys, store.find, desk)
-    app = make_app(open311.routes(), make_api([]))
+    app = make_app(open311.routes(), make_api([live_router(live)]))
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -133,13 +148,19 @@ def _assemble(settings: Settings) -> _Parts:
         lifespan="off",
         timeout_keep_alive=10,
         timeout_graceful_shutdown=_FAREWELL_S,
-        limit_concurrency=500,
+        limit_concurrency=feeds.live_max_clients + _OTHER_CONNECTIONS,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=_SOCKET_BYTES,
+        ws_per_message_deflate=feeds.live_websocket_compression,
     )
     listener = _listen(feeds.host, feeds.port)
-    return _Parts(_Server(config), listener, store, output, ledger, opened=(store,))
+    return _Parts(_Server(config), listener, store, output, ledger, live, opened=(store, live))
 
 
-def _desk(settings: Settings, output: ReportOutput, ledger: FeedsLedger) -> ReportDesk | None:
+def _desk(
+    settings: Settings, city: City | None, output: ReportOutput, ledger: FeedsLedger
+) -> ReportDesk | None:
     try:
         maker = ReportMaker.from_settings(settings)
     except ConfigurationError as error:
@@ -147,19 +168,25 @@ def _desk(settings: Settings, output: ReportOutput, ledger: FeedsLedger) -> Repo
             raise
         log.warning("no reports are taken in: %s", error)
         return None
-    areas = AreaFinder(read_city(settings.city.file).areas) if settings.city.file else None
+    areas = AreaFinder(city.areas) if city else None
     return ReportDesk(settings, maker, areas, output.publish, ledger)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
+        listener = socket.create_server((host, port), family=family, backlog=2_048)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); set "
             "CIVICSTREAM_FEEDS__HOST and __PORT to a free address of this machine"
         ) from error
+    # Connections have these from the listener. What a slow client has not read waits in our
+    # state, where the newest replaces it, rather than in megabytes of the kernel's.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
+    return listener
 
 
 async def _report(parts: _Parts) -> None:

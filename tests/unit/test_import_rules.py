@@ -25,8 +25,12 @@ RUNTIME_MODULES = {
     "sinks": {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
         *("truth", "writer"),
+        *("log_reader", "letters_out", "kafka_receiver", "mqtt_receiver", "people"),
     },
-    "feeds": {"service", "report_output", "report_store"},
+    "feeds": {
+        *("api", "routes", "service"),
+        *("report_output", "report_store", "kafka_source", "warm_start"),
+    },
     "sensors_sim": {"dispatch_tablet", "mqtt_link"},
 }
 

@@ -1,0 +1,1 @@
+"""The live feed: the city's newest state and its changes to many clients, each at its own pace."""
