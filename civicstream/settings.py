@@ -249,6 +249,21 @@ class FeedsSettings(_Section):
     """So long a POST waits for Kafka, then it is answered 503."""
     default_area: Name = "city"
     """Area of reports while no city model is set."""
+    max_rows: int = Field(10_000, ge=1, le=1_000_000)
+    """Of a page of the history API; what a request asks for is in memory while it is answered."""
+    max_csv_rows: int = Field(1_000_000, ge=1)
+    """Of a CSV, which is sent page after page."""
+    max_span_days: float = Field(31, gt=0, le=3660)
+    """Longest span of time that a list of the history API is asked for at once."""
+    open_data: bool = False
+    """Answer /open/v1 without a token: traffic, environment, incidents and cases, no person's
+    data."""
+    open_data_licence: str = "https://creativecommons.org/licenses/by/4.0/"
+    """Address of the licence; sent with every answer of open data."""
+    open_data_attribution: str = Field("", max_length=200, pattern=r"^[ -~]*$")
+    """Whom users of open data have to name, plain ASCII."""
+    open_data_per_min: float = Field(60, gt=0)
+    """Requests of open data from one address."""
     live_max_clients: int = Field(2_000, ge=1, le=100_000)
     """Clients of the live feed that one process serves at once …"""
     live_max_channels: int = Field(200, ge=1, le=10_000)
