@@ -49,6 +49,13 @@ class RateLimit:
             bucket.recent.popitem(last=False)
         return True
 
+    def left(self, client: str, now: float) -> float:
+        """Return how many items the client could send ``now``; takes nothing."""
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            return self._burst
+        return min(self._burst, bucket.tokens + max(0.0, now - bucket.at) * self._per_s)
+
     def wait_s(self, client: str) -> float:
         """Return after how many seconds the client may send again."""
         bucket = self._buckets.get(client)
