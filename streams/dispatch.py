@@ -1,54 +1,81 @@
-"""The city's desk: cases, demand and allocation, each told what the others conclude; pure."""
+"""The city's desk: cases, containers and car parks, demand, allocation and tours; pure.
+
+Each is told what the others conclude.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from civicstream.city import City
 from civicstream.errors import CorruptFrame
 from civicstream.events import Anomaly, DeadLetter, Incident
-from civicstream.service_events import Action, Allocation, Case, Demand, Report, Task, Unit
+from civicstream.service_events import (
+    Action,
+    Allocation,
+    BinForecast,
+    Case,
+    Demand,
+    ParkingForecast,
+    Report,
+    Task,
+    Tour,
+    Unit,
+)
 from civicstream.services import ServiceType
 from streams.allocation import (
     Dispatcher,
     DispatchSettings,
     Refusal,
+    TourDesk,
     task_of_case,
     task_of_incident,
 )
 from streams.cases import CaseDesk
-from streams.demand import DemandDesk
+from streams.demand import DemandDesk, ResourceDesk
+from streams.levels import Levels, decode_levels
 from streams.network_judgement import RoadOutlook
 from streams.results import Record, make_record
 
 __all__ = ["INPUTS", "Dispatch", "Input", "decode_input"]
 
-Input = Report | Action | Unit | Incident | Anomaly
+Event = Report | Action | Unit | Incident | Anomaly
+Input = Event | Levels
 
-INPUTS: dict[str, type[Input]] = {
+_EVENTS: dict[str, type[Event]] = {
     "reports": Report,
     "actions": Action,
     "units": Unit,
     "incidents": Incident,
     "anomalies": Anomaly,
 }
-"""What each topic holds."""
 
-_Output = Case | Allocation | Demand | DeadLetter | Refusal
+INPUTS = (*_EVENTS, "levels")
+"""The topics it reads."""
 
-_DESKS = ("cases", "demand", "allocation")
+_Forecast = BinForecast | ParkingForecast
+_Output = Case | Allocation | Demand | _Forecast | Tour | DeadLetter | Refusal
+
+_DESKS = ("cases", "demand", "allocation", "resources", "tours")
 
 
 def decode_input(topic: str, value: bytes) -> Input:
     """Return the event of a record; raise CorruptFrame when it is none."""
+    if topic == "levels":
+        return decode_levels(value)
     try:
-        return msgspec.json.decode(value, type=INPUTS[topic])
+        return msgspec.json.decode(value, type=_EVENTS[topic])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CorruptFrame("foreign_record", f"not a {INPUTS[topic].__name__}: {error}") from error
+        wanted = _EVENTS[topic].__name__
+        raise CorruptFrame("foreign_record", f"not a {wanted}: {error}") from error
+
+
+def _universal_time(_: int) -> int:
+    return 0
 
 
 class Dispatch:
@@ -59,11 +86,15 @@ class Dispatch:
         services: Mapping[str, ServiceType],
         city: City,
         settings: DispatchSettings | None = None,
+        offset_ms: Callable[[int], int] = _universal_time,
     ) -> None:
+        """``offset_ms`` tells local time minus UTC at a time [ms]: people live by it."""
         self._services = services
         self._city = city
         self._cases = CaseDesk(services, city)
-        self._demand = DemandDesk(services, city)
+        self._demand = DemandDesk(services, city, offset_ms)
+        self._resources = ResourceDesk(city, offset_ms)
+        self._tours = TourDesk()
         # Without roads there are no travel times: cases and demand are kept all the same.
         self._dispatcher = Dispatcher(city, settings) if city.segments else None
 
@@ -80,21 +111,30 @@ class Dispatch:
             if outlook is not None:
                 self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
             due += self._dispatcher.tick(now_ms)
+            due += self._tours.tick(now_ms, self._dispatcher.speeds)
         return self._settle(due, now_ms)
 
     def _take(self, event: Input, now_ms: int) -> list[_Output]:
-        match event:
-            case Action() if event.subject.startswith(("allocation/", "incident/")):
+        if isinstance(event, Levels):
+            return [*self._resources.apply(event)]
+        if isinstance(event, Report | Action):
+            return self._take_word(event, now_ms)
+        followed: list[_Output] = []
+        if isinstance(event, Unit):
+            followed = [*self._allocate(event, now_ms), *self._tours.apply(event)]
+        followed += self._tell_both(event, now_ms)
+        if isinstance(event, Incident):
+            followed += self._follow_incident(event, now_ms)
+        return followed
+
+    def _take_word(self, event: Report | Action, now_ms: int) -> list[_Output]:
+        """Take in what people say."""
+        if isinstance(event, Action):
+            if event.subject.startswith(("allocation/", "incident/")):
                 return self._allocate(event, now_ms)
-            case Action() if event.action == "assign" and self._dispatcher is not None:
+            if event.action == "assign" and self._dispatcher is not None:
                 return self._assign(self._dispatcher, event, now_ms)
-            case Report() | Action():
-                return [*self._cases.apply(event, now_ms)]
-            case Incident():
-                return [*self._tell_both(event, now_ms), *self._follow_incident(event, now_ms)]
-            case Unit():
-                return [*self._allocate(event, now_ms), *self._tell_both(event, now_ms)]
-        return self._tell_both(event, now_ms)
+        return [*self._cases.apply(event, now_ms)]
 
     def _assign(self, dispatcher: Dispatcher, action: Action, now_ms: int) -> list[_Output]:
         """Send a unit to a case as somebody decided; the case follows its allocation.
@@ -111,7 +151,9 @@ class Dispatch:
             outputs += self._cases.remark(case, action.by, note, now_ms)
         return outputs
 
-    def _tell_both(self, event: Unit | Incident | Anomaly, now_ms: int) -> list[_Output]:
+    def _tell_both(
+        self, event: Unit | Incident | Anomaly | BinForecast, now_ms: int
+    ) -> list[_Output]:
         return [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
 
     def _follow_incident(self, incident: Incident, now_ms: int) -> list[_Output]:
@@ -138,6 +180,10 @@ class Dispatch:
                 waiting += self._follow_case(output, now_ms)
             elif isinstance(output, Allocation):
                 waiting += self._cases.apply(output, now_ms)
+            elif isinstance(output, BinForecast):
+                waiting += [*self._tell_both(output, now_ms), *self._tours.apply(output)]
+            elif isinstance(output, ParkingForecast):
+                waiting += self._demand.apply(output, now_ms)
         return records
 
     def _follow_case(self, case: Case, now_ms: int) -> list[_Output]:
@@ -151,7 +197,10 @@ class Dispatch:
     def changed(self) -> dict[str, bytes | None]:
         """Return the items of state that changed since the last call; None: drop that key."""
         allocation = self._dispatcher.changed() if self._dispatcher else {}
-        parts = (self._cases.changed(), self._demand.changed(), allocation)
+        parts = (
+            *(self._cases.changed(), self._demand.changed(), allocation),
+            *(self._resources.changed(), self._tours.changed()),
+        )
         return {
             f"{desk}/{key}": value
             for desk, items in zip(_DESKS, parts, strict=True)
@@ -166,25 +215,36 @@ class Dispatch:
             own[desk][key] = content
         self._cases.restore(own["cases"])
         self._demand.restore(own["demand"])
+        self._resources.restore(own["resources"])
+        self._tours.restore(own["tours"])
         if self._dispatcher is not None:
             self._dispatcher.restore(own["allocation"])
 
 
 def _record(output: _Output, now_ms: int) -> Record:
+    if isinstance(output, Refusal | DeadLetter):
+        letter = _letter(output) if isinstance(output, Refusal) else output
+        digest = hashlib.blake2b(msgspec.json.encode(letter), digest_size=12).hexdigest()
+        return make_record("deadletter", letter.topic, letter, f"dispatch/{digest}", now_ms)
+    topic, event_id = _name(output)
+    return make_record(topic, output.area, output, event_id, now_ms)
+
+
+def _name(output: Case | Allocation | Demand | _Forecast | Tour) -> tuple[str, str]:
+    """Return the topic of an event, and its id: the same however often it is published."""
     match output:
         case Case():
-            return make_record(
-                "cases", output.area, output, f"case/{output.id}/{output.version}", now_ms
-            )
+            return "cases", f"case/{output.id}/{output.version}"
         case Allocation():
-            event_id = f"allocation/{output.id}/{output.version}"
-            return make_record("allocations", output.area, output, event_id, now_ms)
+            return "allocations", f"allocation/{output.id}/{output.version}"
+        case Tour():
+            return "tours", f"tour/{output.id}/{output.version}"
+        case BinForecast():
+            return "bins", f"bin/{output.sensor_key}/{output.at}"
+        case ParkingForecast():
+            return "parking", f"parking/{output.sensor_key}/{output.at}"
         case Demand():
-            event_id = f"demand/{output.area}/{output.service}/{output.at}"
-            return make_record("demand", output.area, output, event_id, now_ms)
-    letter = _letter(output) if isinstance(output, Refusal) else output
-    digest = hashlib.blake2b(msgspec.json.encode(letter), digest_size=12).hexdigest()
-    return make_record("deadletter", letter.topic, letter, f"dispatch/{digest}", now_ms)
+            return "demand", f"demand/{output.area}/{output.service}/{output.at}"
 
 
 def _letter(refusal: Refusal) -> DeadLetter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 # A transaction is one Kafka record: what so many events bring stays well below its limit.
 _BATCH = 40
+_BATCH_BYTES = 64 * 1024
+"""Levels of many sensors change ten times as much state."""
 _WAITING = 400
 
 _TICK_S = 1.0
@@ -47,6 +50,9 @@ class DispatchGauges:
     """Reports, decisions, crews' messages and evidence taken in."""
     case_versions: int = 0
     allocation_versions: int = 0
+    bin_forecasts: int = 0
+    parking_forecasts: int = 0
+    tour_versions: int = 0
     unreadable_events: int = 0
 
 
@@ -220,8 +226,10 @@ class _Desk:
             batch = [await asyncio.wait_for(self._waiting.get(), _TICK_S)]
         except TimeoutError:
             return []
-        while len(batch) < _BATCH and not self._waiting.empty():
+        size = len(batch[0][1].value)
+        while len(batch) < _BATCH and size < _BATCH_BYTES and not self._waiting.empty():
             batch.append(self._waiting.get_nowait())
+            size += len(batch[-1][1].value)
         return batch
 
     def _read(self, topic: str, record: faust.EventT) -> Input | None:
@@ -263,7 +271,11 @@ class _Desk:
         await self._agent.persist(finish, "what follows from it", self._is_assigned)
         if self._assigned:
             gauges = self._agent.gauges
-            gauges.case_versions += sum(r.topic == "cases" for r in records)
-            gauges.allocation_versions += sum(r.topic == "allocations" for r in records)
+            published = Counter(record.topic for record in records)
+            gauges.case_versions += published["cases"]
+            gauges.allocation_versions += published["allocations"]
+            gauges.bin_forecasts += published["bins"]
+            gauges.parking_forecasts += published["parking"]
+            gauges.tour_versions += published["tours"]
             for source in self._sources.values():
                 source.release(source.next_offset)

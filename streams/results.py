@@ -12,6 +12,7 @@ from civicstream.events import EnvironmentResult, Status, TrafficResult
 from civicstream.kinds import Kind
 from streams.environment import area_statistics
 from streams.health import Observed, SensorWatch
+from streams.levels import encode_levels, newest_levels
 from streams.network import MEASURES
 from streams.network_frames import NetworkFrame, encode
 from streams.traffic import SegmentMeasures, SegmentTable, segment_measures
@@ -55,6 +56,9 @@ _EVENT_TYPES = {
     "cases": "case",
     "allocations": "allocation",
     "demand": "demand",
+    "bins": "bin_forecast",
+    "parking": "parking_forecast",
+    "tours": "tour",
     "deadletter": "deadletter",
 }
 
@@ -84,6 +88,8 @@ class Calculation:
     areas: list[str]
     segments: SegmentTable
     watch: SensorWatch | None = None
+    tells_levels: bool = False
+    """Whether each final window's newest readings go to the topic ``levels``."""
 
     def final(self, window: Window, late: list[LateReadings], now_ms: int) -> WindowResult:
         """Return the window's final results, with ids that stay the same when repeated.
@@ -95,14 +101,35 @@ class Calculation:
         readings = Columns.joined(chunks).deduplicated()
         if self.watch is None:
             records, measures = self._results(window, readings, "final", "final", now_ms)
+            records += self._levels(window, readings, now_ms)
             return WindowResult(window.start, records, readings, len(chunks), measures)
         observed = self.watch.observe(
             window.start, window.end, readings, self.areas, LateReadings.joined(late), now_ms
         )
         healthy = readings.take(~observed.excluded) if observed.excluded.any() else readings
         records, measures = self._results(window, healthy, "final", "final", now_ms)
-        records += _watch_records(observed, now_ms)
+        records += _watch_records(observed, now_ms) + self._levels(window, healthy, now_ms)
         return WindowResult(window.start, records, readings, len(chunks), measures)
+
+    def _levels(self, window: Window, readings: Columns, now_ms: int) -> list[Record]:
+        if not self.tells_levels:
+            return []
+        found = newest_levels(readings, self.areas, self.kind, window.start, window.end)
+        return [
+            Record(
+                "levels",
+                levels.area,
+                encode_levels(levels),
+                cloud_headers(
+                    "levels",
+                    source=_SOURCE,
+                    event_id=f"levels/{levels.kind}/{levels.area}/{levels.window_start}",
+                    time_ms=now_ms,
+                    subject=levels.area,
+                ),
+            )
+            for levels in found
+        ]
 
     def provisional(
         self, window: Window, only_areas: set[int], version: int, now_ms: int

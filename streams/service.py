@@ -22,6 +22,7 @@ from civicstream.frames import FrameHeaders
 from civicstream.geojson import read_city
 from civicstream.kafka_clients import create_topics, wait_for_kafka
 from civicstream.kinds import KINDS
+from civicstream.local_time import local_offset
 from civicstream.services import load_services
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
@@ -38,6 +39,7 @@ from streams.app import (
 from streams.dispatch import INPUTS, Dispatch
 from streams.dispatch_stream import DispatchAgent
 from streams.health import SensorPlaces, SensorWatch
+from streams.levels import LEVEL_KINDS
 from streams.network import RoadNetwork
 from streams.network_judgement import RoadOutlook
 from streams.network_stream import NetworkAgent
@@ -122,7 +124,7 @@ class Worker:
         plan = DispatchSettings(policy=wanted.policy, plan_every_s=wanted.plan_every_s)
         agent = DispatchAgent(
             self.settings.kafka,
-            lambda: Dispatch(services, city, plan),
+            lambda: Dispatch(services, city, plan, local_offset(self.settings.city.timezone)),
             self._publication,
             self._city_table,
             self._outlook,
@@ -182,6 +184,7 @@ class Worker:
         progress = recorded_progress(self._table, topic, partition)
         windows = PartitionWindows(self._config, progress)
         calculation = Calculation(kind, windows.areas, self._segments)
+        calculation.tells_levels = self._dispatch is not None and kind.name in LEVEL_KINDS
         sensors = None
         if self.settings.intelligence.sensor_health:
             calculation.watch = SensorWatch(

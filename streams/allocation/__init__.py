@@ -1,5 +1,6 @@
 """Who is sent where: crews matched to open incidents and cases over the roads, and bin tours."""
 
+from streams.allocation.collection import TourDesk
 from streams.allocation.dispatcher import Dispatcher
 from streams.allocation.policies import POLICIES
 from streams.allocation.settings import DispatchSettings
@@ -11,6 +12,7 @@ __all__ = [
     "DispatchSettings",
     "Dispatcher",
     "Refusal",
+    "TourDesk",
     "task_of_case",
     "task_of_incident",
 ]

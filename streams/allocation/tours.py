@@ -12,7 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bins", "Collection", "Tour", "Truck", "length", "plan_collection", "two_opt"]
+__all__ = [
+    "Bins",
+    "Collection",
+    "Tour",
+    "Truck",
+    "drive",
+    "length",
+    "overflow_h",
+    "plan_collection",
+    "two_opt",
+]
 
 Floats = NDArray[np.float64]
 
@@ -94,10 +104,10 @@ def plan_collection(
             stops.remove(max(stops, key=lambda b: float(bins.full_in_s[b])))
         left += [b for b in route if b not in stops]
         if stops:
-            tour = _drive(bins, truck.id, two_opt(bins.km, stops), clock[truck.id], stop_s)
+            tour = drive(bins, truck.id, two_opt(bins.km, stops), clock[truck.id], stop_s)
             tours.append(tour)
             clock[truck.id] = tour.end_s
-    return Collection(tours, sorted(left), _overflow_h(bins, tours, horizon_s))
+    return Collection(tours, sorted(left), overflow_h(bins, tours, horizon_s))
 
 
 def length(costs: Floats, stops: list[int]) -> float:
@@ -181,7 +191,8 @@ def _lasts(bins: Bins, stops: list[int], stop_s: float) -> float:
     return length(bins.seconds, two_opt(bins.km, stops)) + stop_s * len(stops)
 
 
-def _drive(bins: Bins, truck: str, stops: list[int], start_s: float, stop_s: float) -> Tour:
+def drive(bins: Bins, truck: str, stops: list[int], start_s: float, stop_s: float) -> Tour:
+    """Return the tour over the stops in this order, begun at ``start_s`` of the shift."""
     way = np.array([0, *(s + 1 for s in stops)], np.intp)
     legs = bins.seconds[way[:-1], way[1:]]
     arrival = start_s + np.cumsum(legs) + stop_s * np.arange(len(stops))
@@ -190,7 +201,8 @@ def _drive(bins: Bins, truck: str, stops: list[int], start_s: float, stop_s: flo
     return Tour(truck, stops, arrival.tolist(), end, length(bins.km, stops), load)
 
 
-def _overflow_h(bins: Bins, tours: list[Tour], horizon_s: float) -> float:
+def overflow_h(bins: Bins, tours: list[Tour], horizon_s: float) -> float:
+    """Return the hours that full bins wait, until their visit or to the end of the horizon."""
     emptied = np.full(len(bins.ids), horizon_s)
     for tour in tours:
         emptied[tour.stops] = tour.arrival_s

@@ -21,7 +21,7 @@ class Need:
 
 SENSOR_NEEDS = (
     Need("road_incident", "tow", 30),
-    Need("bin_collection", "waste", 6),
+    Need("bin_collection", "bin_collection", 6),
     Need("parking_space", "patrol", 20),
     Need("water_network", "water", 60),
     Need("power_grid", "electric", 60),

@@ -29,6 +29,9 @@ _TELL_MOVED_SHARE, _TELL_MOVED_SPACES = 0.02, 1.0
 """A forecast that moved by less than two in a hundred spaces, or one, is no news."""
 _LEARNED_EVERY = 12
 """Steps between two writings of what was learned: it changes slowly."""
+_PART = 200
+"""Car parks whose learned state is written at once: about 100 kB."""
+_NOW = ("at", "total", "free", "in_step")
 _UNKNOWN = -1
 
 
@@ -55,21 +58,28 @@ class ParkingForecaster:
         self._order = np.argsort(self._keys)
         n = len(chosen)
         self._series = SeriesForecaster(n, ForecastSettings(leads=(_LEAD_STEPS,)))
+        self._at = np.zeros(n, np.int64)
         self._total = np.full(n, np.nan)
         self._free = np.full(n, np.nan)
         self._in_step = np.full(n, np.nan)
         self._step: int | None = None
         self._told = np.full(n, np.nan)
         self._told_step = np.full(n, _UNKNOWN, np.int64)
+        self._heard = self._closed = False
+        """Since the state was written: whether anything came, whether a step was closed."""
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def observe(self, readings: Columns) -> list[ParkingForecast]:
         """Take in readings of the kind ``parking``; return the forecasts that are news."""
+        if not len(self):
+            return []
         at = np.searchsorted(self._keys[self._order], readings.sensor_key)
-        at = self._order[at.clip(max=max(len(self) - 1, 0))] if len(self) else at
-        known = np.flatnonzero(self._keys[at] == readings.sensor_key) if len(self) else at[:0]
+        at = self._order[at.clip(max=len(self) - 1)]
+        # Levels may come twice; an older one of a sensor must not set it back.
+        mine = (self._keys[at] == readings.sensor_key) & (readings.ts > self._at[at])
+        known = np.flatnonzero(mine)
         free = readings.measures["availableSpotNumber"]
         total = readings.measures["totalSpotNumber"]
         steps = readings.ts // _STEP_MS
@@ -82,6 +92,7 @@ class ParkingForecaster:
                 told += self._close_step(self._step)
             self._step = step
             here = order[steps[order] == step]
+            self._at[at[here]] = readings.ts[here]
             self._take(at[here], free[here], total[here])
         return told
 
@@ -92,11 +103,13 @@ class ParkingForecaster:
         self._total[park[given]] = total[given]
         # Without a total the most that was ever free is the best guess of it.
         self._total[park] = np.fmax(self._total[park], np.fmax(self._free[park], 1.0))
+        self._heard = self._heard or len(park) > 0
         self._in_step[park] = 1 - self._free[park] / self._total[park]
 
     def _close_step(self, step: int) -> list[ParkingForecast]:
         self._series.observe(step, self._in_step)
         self._in_step[:] = np.nan
+        self._closed = True
         forecast = self._series.forecast()
         spaces = self._total[:, None]
         ahead = np.stack([forecast.high, forecast.mean, forecast.low])[:, :, 0]
@@ -125,47 +138,70 @@ class ParkingForecaster:
         ]
 
     def changed(self) -> dict[str, bytes]:
-        """Return the state to be kept: what is recent always, what was learned once an hour."""
-        if self._series.step is None:
+        """Return the state to be kept: of the open step always, what was learned once an hour.
+
+        Nothing where nothing came since the last call.
+        """
+        if not self._heard:
             return {}
-        recent = forecast_state.recent_arrays(self._series) | {
-            "ids": np.array(self._names),
-            "total": self._total,
-            "free": self._free,
-            "told": self._told,
-            "told_step": self._told_step,
-        }
-        items = {"parking/recent": forecast_state.pack(recent)}
-        if self._series.step % _LEARNED_EVERY == 0:
-            everyone = np.arange(len(self))
-            learned = forecast_state.learned_arrays(self._series, everyone, self._names)
-            learned["ids"] = np.array(self._names)
-            items["parking/learned"] = forecast_state.pack(learned)
-            items["parking/shared"] = forecast_state.pack(
-                forecast_state.shared_arrays(self._series)
-            )
+        ids = np.array(self._names)
+        now = {name: getattr(self, f"_{name}") for name in _NOW}
+        now |= {"ids": ids, "step": np.array(_UNKNOWN if self._step is None else self._step)}
+        items = {"parking/now": forecast_state.pack(now)}
+        if self._closed and self._series.step is not None:
+            recent = forecast_state.recent_arrays(self._series) | {
+                "ids": ids,
+                "told": self._told,
+                "told_step": self._told_step,
+            }
+            items["parking/recent"] = forecast_state.pack(recent)
+            items |= self._learned(self._series.step)
+        self._heard = self._closed = False
+        return items
+
+    def _learned(self, step: int) -> dict[str, bytes]:
+        """Return what is due of what was learned: a part of the car parks each step, in turn."""
+        parts = np.array_split(np.arange(len(self)), max(1, -(-len(self) // _PART)))
+        turn = step % max(_LEARNED_EVERY, len(parts))
+        items = {}
+        if turn < len(parts):
+            part = parts[turn]
+            learned = forecast_state.learned_arrays(self._series, part, self._names)
+            learned["ids"] = np.array(self._names)[part]
+            items[f"parking/learned/{turn}"] = forecast_state.pack(learned)
+        if turn == 0:
+            shared = forecast_state.shared_arrays(self._series)
+            items["parking/shared"] = forecast_state.pack(shared)
         return items
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from the items that ``changed`` gave, into a new forecaster; any may be missing.
+        """Go on from all items that ``changed`` gave, into a new forecaster; any may be missing.
 
-        Raises DataError for other bytes. Readings of the step that was open are to come again.
+        Raises DataError for other bytes.
         """
         unpacked = {key: forecast_state.unpack(data) for key, data in items.items()}
-        shared, learned = unpacked.get("parking/shared"), unpacked.get("parking/learned")
-        recent = unpacked.get("parking/recent")
+        shared, recent = unpacked.get("parking/shared"), unpacked.get("parking/recent")
         if shared is not None:
             forecast_state.put_shared(self._series, shared)
-        if learned is not None:
-            members = self._members(learned)
-            forecast_state.put_learned(self._series, learned, members, self._names)
+        for key in sorted(k for k in unpacked if k.startswith("parking/learned/")):
+            members = self._members(unpacked[key])
+            forecast_state.put_learned(self._series, unpacked[key], members, self._names)
         if recent is not None:
             members = self._members(recent)
             forecast_state.put_recent(self._series, recent, members)
-            for name in ("total", "free", "told", "told_step"):
-                kept = forecast_state.get_array(recent, name)
-                getattr(self, f"_{name}")[members.here] = kept[members.there]
+            self._put(recent, members, "told", "told_step")
             self._step = None if self._series.step is None else self._series.step + 1
+        if (now := unpacked.get("parking/now")) is not None:
+            self._put(now, self._members(now), *_NOW)
+            step = int(forecast_state.get_array(now, "step", ()))
+            self._step = self._step if step == _UNKNOWN else step
+
+    def _put(
+        self, arrays: forecast_state.Arrays, members: forecast_state.Members, *names: str
+    ) -> None:
+        for name in names:
+            kept = forecast_state.get_array(arrays, name)
+            getattr(self, f"_{name}")[members.here] = kept[members.there]
 
     def _members(self, arrays: forecast_state.Arrays) -> forecast_state.Members:
         return forecast_state.Members.of(forecast_state.get_array(arrays, "ids"), self._names)

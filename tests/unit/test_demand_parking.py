@@ -7,6 +7,7 @@ import numpy as np
 from civicstream.service_events import ParkingForecast
 from sensors_sim.channels import TRAITS, measure_channel
 from streams.demand import ParkingForecaster
+from streams.windows import Columns
 from tests.unit.demand_making import MIDNIGHT, make_city, make_readings
 
 STEP = 300_000
@@ -76,11 +77,43 @@ def test_late_and_unknown_readings_are_left_out() -> None:
     free, total = _series(40)
     forecaster = ParkingForecaster(make_city(PARKS))
     _feed(forecaster, free, total)
-    before = forecaster.changed()["parking/recent"]
+    assert forecaster.changed()
     assert _feed(forecaster, np.zeros((30, PARKS)), total) == []
     unknown = make_readings("parking", [5], MIDNIGHT + 39 * STEP, availableSpotNumber=3)
     assert forecaster.observe(unknown) == []
-    assert forecaster.changed()["parking/recent"] == before
+    assert forecaster.changed() == {}
+
+
+def test_levels_that_come_twice_set_nothing_back() -> None:
+    def reading(minute: int, free: int) -> Columns:
+        at = MIDNIGHT + minute * 60_000
+        city = make_city(PARKS)
+        return make_readings(
+            "parking", city.sensor_keys[:1], at, availableSpotNumber=free, totalSpotNumber=50
+        )
+
+    once, twice = (ParkingForecaster(make_city(PARKS)) for _ in range(2))
+    for forecaster in (once, twice):
+        forecaster.observe(reading(1, 40))
+        forecaster.observe(reading(2, 30))
+    twice.observe(reading(1, 40))
+    assert twice.observe(reading(6, 20)) == once.observe(reading(6, 20))
+    assert once.changed() == twice.changed()
+
+
+def test_an_open_step_outlives_a_crash() -> None:
+    free, total = _series(289)
+    lasting, stopped = (ParkingForecaster(make_city(PARKS)) for _ in range(2))
+    stored: dict[str, bytes] = {}
+    for step in range(289):
+        for forecaster in (lasting, stopped):
+            _feed(forecaster, free[step : step + 1], total, step)
+        stored |= stopped.changed()
+    restored = ParkingForecaster(make_city(PARKS))
+    restored.restore(stored)
+    told = [_feed(f, free[:2], total, 289) for f in (lasting, restored)]
+    assert [(f.sensor_key, f.free) for f in told[0]] == [(f.sensor_key, f.free) for f in told[1]]
+    assert told[0]
 
 
 def test_a_forecaster_of_one_area_takes_only_its_own() -> None:

@@ -1,0 +1,195 @@
+"""The tour desk: forecasts of containers and words of trucks in, versions of tours out.
+
+Pure and deterministic: the clock is a parameter. Life of a tour: docs/allocation.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+from civicstream.roads import RoadSpeeds
+from civicstream.service_events import BinForecast, Tour, TourState, Unit
+from streams.allocation.collection_plan import Survey, better_way, full_in_s, plan_ways
+from streams.allocation.collection_state import (
+    SKILL,
+    BinRecord,
+    CollectionBook,
+    CollectionSettings,
+    TourRecord,
+    TruckRecord,
+)
+from streams.allocation.following import Following, overflow_of
+from streams.allocation.tours import Tour as Way
+from streams.allocation.tours import Truck
+
+__all__ = ["TourDesk"]
+
+Place = tuple[float, float]
+
+MINUTE_MS = 60_000
+
+
+class TourDesk:
+    """Knows containers, trucks and the tours that stand."""
+
+    def __init__(self, settings: CollectionSettings | None = None) -> None:
+        self.settings = settings or CollectionSettings()
+        self._book = CollectionBook()
+        self._following = Following(self._book, self.settings)
+        self._looked_at = 0
+
+    def apply(self, event: BinForecast | Unit) -> list[Tour]:
+        """Take in what is known of a container or what a truck says; return what it changes."""
+        if isinstance(event, Unit):
+            return self._following.follow(event) if SKILL in event.skills else []
+        self._following.learn(event)
+        return []
+
+    def tick(self, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
+        """Return the tours that time makes due: given up, changed under way, and new ones."""
+        if now_ms - self._looked_at < self.settings.look_every_s * 1000:
+            return []
+        self._looked_at = now_ms
+        out = self._following.expire(now_ms)
+        out += self._revise(now_ms, speeds)
+        return out + self._plan(now_ms, speeds)
+
+    def _revise(self, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
+        out = []
+        for record in list(self._book.tours.values()):
+            since = now_ms - record.looked_at
+            if record.tour.state == "under_way" and since >= self.settings.revise_every_s * 1000:
+                record.looked_at = now_ms
+                self._book.touch("tour", record.tour.id)
+                out += self._revise_one(record, now_ms, speeds)
+        return out
+
+    def _revise_one(self, record: TourRecord, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
+        """Return the tour's next version if it pays to go on otherwise."""
+        tour, truck = record.tour, self._book.trucks[record.tour.unit]
+        done = [s for s in tour.stops if s.emptied_at is not None]
+        left = [s.sensor_key for s in tour.stops if s.emptied_at is None]
+        if not left or truck.unit.state == "on_site":
+            return []
+        candidates = [self._book.bins[key] for key in left]
+        candidates += self._wanted(now_ms, truck.depot)
+        here = (truck.unit.lon, truck.unit.lat)
+        survey = Survey.of(speeds, here, truck.depot, candidates, now_ms)
+        kept = [int(name) for name in survey.bins.ids]
+        room = Truck(
+            tour.unit,
+            tour.capacity - sum(s.load for s in done),
+            max(truck.unit.shift_end - now_ms, 0) / 1000,
+        )
+        stops = [kept.index(key) for key in left if key in kept]
+        way = better_way(survey, room, stops, self.settings)
+        if way is None or [kept[i] for i in way.stops] == left:
+            return []
+        new = [*done, *survey.stops_of(way)]
+        return [
+            self._following.next_version(
+                record,
+                now_ms,
+                "going on otherwise saves more than it costs",
+                stops=new,
+                ends_at=now_ms + round(way.end_s * 1000),
+                load=round(sum(s.load for s in new), 3),
+                km=round(truck.km + survey.km(way.stops), 3),
+                overflow_h=overflow_of(new),
+            )
+        ]
+
+    def _plan(self, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
+        out: list[Tour] = []
+        idle: dict[Place, list[TruckRecord]] = defaultdict(list)
+        for unit in sorted(self._book.trucks):
+            truck = self._book.trucks[unit]
+            free = truck.unit.state == "available" and truck.tour is None
+            if free and truck.barred_until <= now_ms < truck.unit.shift_end:
+                idle[_rounded(truck.depot)].append(truck)
+        for trucks in idle.values():
+            wanted = self._wanted(now_ms, trucks[0].depot)
+            if wanted:
+                depot = trucks[0].depot
+                survey = Survey.of(speeds, depot, depot, wanted, now_ms)
+                able = [_truck(truck, now_ms) for truck in trucks]
+                ways = plan_ways(survey, able, self.settings)
+                out += [self._open(survey, way, now_ms) for way in ways.values()]
+        return out
+
+    def _wanted(self, now_ms: int, depot: Place) -> list[BinRecord]:
+        """Return the containers of the depot that will be full soon and that no tour has."""
+        taken = {s.sensor_key for r in self._book.tours.values() for s in r.tour.stops}
+        limit_s = self.settings.next_visit_h * 3600
+        depots = sorted({_rounded(t.depot) for t in self._book.trucks.values()})
+        own = depots.index(_rounded(depot))
+        found = [
+            record
+            for key, record in sorted(self._book.bins.items())
+            if key not in taken
+            and full_in_s(record, now_ms) <= limit_s
+            and not self._believed_empty(record, now_ms)
+            and _nearest(depots, record.forecast) == own
+        ]
+        return sorted(found, key=lambda r: full_in_s(r, now_ms))[: self.settings.most_stops]
+
+    def _believed_empty(self, record: BinRecord, now_ms: int) -> bool:
+        visited = record.visited_at
+        patience = self.settings.visit_believed_min * MINUTE_MS
+        return visited is not None and now_ms - visited < patience
+
+    def _open(self, survey: Survey, way: Way, now_ms: int) -> Tour:
+        truck = self._book.trucks[way.truck]
+        stops = survey.stops_of(way)
+        state: TourState = "planned"
+        tour = Tour(
+            id=f"{way.truck}-{now_ms}",
+            version=1,
+            state=state,
+            unit=way.truck,
+            area=truck.unit.area,
+            planned_at=now_ms,
+            updated_at=now_ms,
+            ends_at=now_ms + round(way.end_s * 1000),
+            stops=stops,
+            capacity=truck.unit.capacity,
+            load=round(way.load, 3),
+            km=round(survey.km(way.stops), 3),
+            km_driven=0.0,
+            overflow_h=overflow_of(stops),
+            note=f"{len(stops)} containers are full or will be before the next visit",
+        )
+        truck.tour, truck.km = tour.id, 0.0
+        self._book.tours[tour.id] = TourRecord(tour, now_ms)
+        self._book.touch("tour", tour.id)
+        self._book.touch("truck", way.truck)
+        return tour
+
+    def changed(self) -> dict[str, bytes | None]:
+        """Return the state's items changed since the last call; None for those to be deleted."""
+        return self._book.changed()
+
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Go on from all items that ``changed`` gave; raise DataError for others."""
+        self._book.restore(items)
+
+
+def _truck(truck: TruckRecord, now_ms: int) -> Truck:
+    left_s = max(truck.unit.shift_end - now_ms, 0) / 1000
+    return Truck(truck.unit.id, truck.unit.capacity, left_s)
+
+
+def _rounded(place: Place) -> Place:
+    """Return the place to 0.001 degrees: trucks of one yard have one depot."""
+    return round(place[0], 3), round(place[1], 3)
+
+
+def _nearest(depots: list[Place], bin_: BinForecast) -> int:
+    """Return the index of the depot nearest to a container; 0 where its place is not known."""
+    if bin_.lon is None or bin_.lat is None:
+        return 0
+    apart = np.array(depots) - (bin_.lon, bin_.lat)
+    return int(np.hypot(apart[:, 0] * np.cos(np.radians(bin_.lat)), apart[:, 1]).argmin())

@@ -1,0 +1,130 @@
+"""What the tour desk knows, record by record, and what it weighs; checked when made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from civicstream.errors import ConfigurationError, DataError
+from civicstream.service_events import BinForecast, Tour, Unit
+
+__all__ = ["SKILL", "BinRecord", "CollectionBook", "CollectionSettings", "TruckRecord"]
+
+SKILL = "bin_collection"
+"""A unit that has it is a waste truck: it drives tours and is sent to nothing else."""
+
+
+@dataclass(frozen=True)
+class CollectionSettings:
+    """Times and prices of the tours."""
+
+    next_visit_h: float = 12.0
+    """A container that is full within so long is taken along: two tours a day."""
+    worth_capacity: float = 0.5
+    """A truck sets out when so much of it would be filled …"""
+    urgent_min: float = 30.0
+    """… or when a container is full within so long."""
+    stop_s: float = 120.0
+    """To empty a container."""
+    overflow_km_per_h: float = 2.0
+    """An hour that a full container waits weighs as much as so many kilometres."""
+    margin_km: float = 1.5
+    """A tour is changed under way only for a plan that is so much better."""
+    look_every_s: float = 30.0
+    """How often trucks that wait are planned for."""
+    revise_every_s: float = 300.0
+    """How often a tour under way is looked at again."""
+    most_stops: int = 150
+    """The most urgent containers that one plan looks at: bounds its time."""
+    set_out_within_min: float = 10.0
+    """A truck that has not set out by then does not get its tour."""
+    silent_bar_min: float = 30.0
+    """How long such a truck is not planned for."""
+    lost_after_min: float = 30.0
+    """A truck under way that says nothing for so long has given its tour up."""
+    visit_believed_min: float = 60.0
+    """So long a container counts as emptied though its sensor has not said so yet."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ConfigurationError(f"collection.{name} is {value}: give a number above 0")
+
+
+class TruckRecord(msgspec.Struct):
+    """A truck as it last reported."""
+
+    unit: Unit
+    depot: tuple[float, float]
+    """Lon, lat of where its shift began: where it unloads."""
+    tour: str | None = None
+    barred_until: int = 0
+    km: float = 0.0
+    """Driven on the present tour, between the places that it told."""
+
+
+class BinRecord(msgspec.Struct):
+    """The newest forecast of a container."""
+
+    forecast: BinForecast
+    full_since: int | None = None
+    visited_at: int | None = None
+    """By a truck; until its sensor has said that it was emptied."""
+
+
+class TourRecord(msgspec.Struct):
+    """The newest version of a tour that stands."""
+
+    tour: Tour
+    looked_at: int
+    """When it was last planned, or looked at again."""
+
+
+Record = TruckRecord | BinRecord | TourRecord
+
+_TYPES: dict[str, type[Record]] = {"truck": TruckRecord, "bin": BinRecord, "tour": TourRecord}
+
+
+class CollectionBook:
+    """Tables by id. Whoever changes a record says so, that it can be written down."""
+
+    def __init__(self) -> None:
+        self.trucks: dict[str, TruckRecord] = {}
+        self.bins: dict[int, BinRecord] = {}
+        self.tours: dict[str, TourRecord] = {}
+        self._touched: dict[tuple[str, str | int], None] = {}
+
+    def touch(self, kind: str, id_: str | int) -> None:
+        self._touched[kind, id_] = None
+
+    def changed(self) -> dict[str, bytes | None]:
+        """Return the records changed since the last call as JSON, None for those removed."""
+        found: dict[str, bytes | None] = {}
+        for kind, id_ in self._touched:
+            record = self._table(kind).get(id_)
+            found[f"{kind}/{id_}"] = None if record is None else msgspec.json.encode(record)
+        self._touched.clear()
+        return found
+
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Put back what ``changed`` returned, all of it; raise DataError for foreign bytes."""
+        for key, data in sorted(items.items()):
+            kind, _, id_ = key.partition("/")
+            try:
+                record = msgspec.json.decode(data, type=_TYPES[kind])
+                self._table(kind)[int(id_) if kind == "bin" else id_] = record
+            except (msgspec.DecodeError, KeyError, ValueError) as error:
+                raise DataError(
+                    "state_value", f"collection state: {key!r} cannot be read: {error!r}"
+                ) from error
+
+    def _table(self, kind: str) -> dict[Any, Any]:
+        tables: dict[str, dict[Any, Any]] = {
+            "truck": self.trucks,
+            "bin": self.bins,
+            "tour": self.tours,
+        }
+        return tables[kind]

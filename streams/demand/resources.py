@@ -1,0 +1,40 @@
+"""What sensors tell of containers and car parks, made into forecasts; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from civicstream.city import City
+from civicstream.service_events import BinForecast, ParkingForecast
+from streams.demand.bins import BinForecaster
+from streams.demand.parking import ParkingForecaster
+from streams.levels import Levels
+
+__all__ = ["ResourceDesk"]
+
+
+class ResourceDesk:
+    """The forecasters of the whole city; same state and same levels, same forecasts."""
+
+    def __init__(self, city: City, offset_ms: Callable[[int], int]) -> None:
+        """``offset_ms`` tells local time minus UTC at a time [ms]: bins are filled by it."""
+        self._bins = BinForecaster(city)
+        self._parks = ParkingForecaster(city)
+        self._offset_ms = offset_ms
+
+    def apply(self, levels: Levels) -> list[BinForecast | ParkingForecast]:
+        """Take levels in and return the forecasts that are news; levels that came before: none."""
+        if levels.kind == "parking":
+            return [*self._parks.observe(levels.readings)]
+        offset = self._offset_ms(levels.window_end)
+        return [*self._bins.observe(levels.readings, [levels.area], offset)]
+
+    def changed(self) -> dict[str, bytes | None]:
+        """Return the items of state that changed since the last call."""
+        return {**self._bins.changed(), **self._parks.changed()}
+
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Go on from all items that ``changed`` gave; ValueError or DataError for others."""
+        parks = {k: v for k, v in items.items() if k.startswith("parking/")}
+        self._parks.restore(parks)
+        self._bins.restore({k: v for k, v in items.items() if k not in parks})
