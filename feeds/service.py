@@ -24,6 +24,7 @@ from civicstream.report_making import ReportMaker
 from civicstream.services import load_services
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
+from feeds.access.access import Access
 from feeds.api import make_api
 from feeds.api_keys import load_api_keys
 from feeds.app import OPEN311_PATH, make_app
@@ -32,6 +33,7 @@ from feeds.ledger import FeedsLedger
 from feeds.live.feed import LiveFeed
 from feeds.live.routes import live_router
 from feeds.open311.routes import Open311
+from feeds.page import page_routes
 from feeds.report_desk import ReportDesk
 from feeds.report_output import ReportOutput
 from feeds.report_store import ReportStore
@@ -132,6 +134,7 @@ def _assemble(settings: Settings) -> _Parts:
     city = read_city(settings.city.file) if settings.city.file else None
     live = LiveFeed(settings, city)
     ledger.gauges.append(live.gauges)
+    access = Access(settings)
     desk = _desk(settings, city, output, ledger)
     if desk is not None and not keys and not feeds.allow_anonymous:
         log.warning(
@@ -139,7 +142,8 @@ def _assemble(settings: Settings) -> _Parts:
             "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
         )
     open311 = Open311(feeds, services, keys, store.find, desk)
-    app = make_app(open311.routes(), make_api([live_router(live)]))
+    api = make_api([live_router(live)])
+    app = make_app(open311.routes(), api, access.routes(), access.guard)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -155,7 +159,8 @@ def _assemble(settings: Settings) -> _Parts:
         ws_per_message_deflate=feeds.live_websocket_compression,
     )
     listener = _listen(feeds.host, feeds.port)
-    return _Parts(_Server(config), listener, store, output, ledger, live, opened=(store, live))
+    opened = (store, access, live)
+    return _Parts(_Server(config), listener, store, output, ledger, live, opened)
 
 
 def _desk(
