@@ -95,6 +95,15 @@ def feeds(config: Config = None, verbose: Verbose = False) -> None:
 
 
 @app.command()
+def deliver(config: Config = None, verbose: Verbose = False) -> None:
+    """Take alerts to their receivers (MQTT, webhooks, mail …), and tell citizens of their cases."""
+    settings = _start("deliver", config, verbose)
+    from sinks.deliveries.service import run
+
+    run(settings)
+
+
+@app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="streams, sink, gateway, e2e, memory, nab or all.")],
     seconds: Annotated[

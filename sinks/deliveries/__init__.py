@@ -1,0 +1,1 @@
+"""Alerts to other systems, and news of their cases to citizens: `civicstream deliver`."""

@@ -1,0 +1,43 @@
+"""What the answer to a POST means for its delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from sinks.deliveries.outcomes import Refused, TryAgain
+
+__all__ = ["check_answer"]
+
+_LATER = {408, 425, 429}
+"""Of 4xx those that say nothing about the request: timeout, too early, too many."""
+_LONGEST_WAIT_S = 3600.0
+"""A receiver that asks for more is asked again all the same."""
+
+
+def check_answer(status: int, headers: Mapping[str, str], body: str, now_ms: int) -> None:
+    """Return for 2xx; raise Refused for what will not get better, TryAgain for the rest.
+
+    A redirect is refused: whoever can redirect us could have the alert sent anywhere.
+    """
+    if 200 <= status < 300:
+        return
+    words = " ".join(body.split())[:200]
+    sentence = f"HTTP {status}" + (f" ({words})" if words else "")
+    if status >= 500 or status in _LATER:
+        raise TryAgain(sentence, _asked_to_wait_s(headers.get("retry-after", ""), now_ms))
+    if 300 <= status < 400:
+        sentence += "; redirects are not followed, configure the address it leads to"
+    raise Refused(sentence)
+
+
+def _asked_to_wait_s(retry_after: str, now_ms: int) -> float:
+    """Return the seconds of ``Retry-After`` (RFC 9110, section 10.2.3), 0 without a valid one."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _LONGEST_WAIT_S)
+    try:
+        at = parsedate_to_datetime(text)
+        return min(max(0.0, at.timestamp() - now_ms / 1000), _LONGEST_WAIT_S)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

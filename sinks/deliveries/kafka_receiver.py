@@ -1,0 +1,83 @@
+"""Alerts to another topic, or to another cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from kafka.errors import KafkaError, MessageSizeTooLargeError
+from pydantic import SecretStr
+
+from civicstream.cloudevents import cloud_headers
+from civicstream.events import Alert
+from civicstream.kafka_clients import producer
+from civicstream.settings import KafkaSettings
+from sinks.deliveries.outcomes import Refused, TryAgain
+from sinks.deliveries.receivers import KafkaReceiver
+from sinks.deliveries.signatures import delivery_id
+
+__all__ = ["KafkaTopic", "cluster_of"]
+
+
+def cluster_of(receiver: KafkaReceiver, ours: KafkaSettings) -> KafkaSettings:
+    """Return how to reach the receiver's cluster."""
+    if receiver.bootstrap is None:
+        return ours
+    return KafkaSettings(
+        bootstrap=receiver.bootstrap,
+        security_protocol=receiver.security_protocol,
+        sasl_mechanism=receiver.sasl_mechanism,
+        username=receiver.username,
+        password=SecretStr(receiver.password.read()) if receiver.password else None,
+        ca_file=Path(receiver.ca_file) if receiver.ca_file else None,
+    )
+
+
+class KafkaTopic:
+    """Publishes with CloudEvents headers, key: area; the event id is that of the delivery."""
+
+    def __init__(self, receiver: KafkaReceiver, ours: KafkaSettings, source: str) -> None:
+        self._topic, self._timeout_s, self._source = receiver.topic, receiver.timeout_s, source
+        self._cluster = cluster_of(receiver, ours)
+        self._producer: Any = None
+
+    def send(self, alert: Alert) -> None:
+        """Return when Kafka has confirmed; raise Refused or TryAgain."""
+        headers = cloud_headers(
+            "alert",
+            source=self._source,
+            event_id=delivery_id(alert.id, alert.version),
+            time_ms=alert.updated_at,
+            subject=alert.subject,
+        )
+        try:
+            self._sender().send(
+                self._topic,
+                key=alert.area.encode(),
+                value=msgspec.json.encode(alert),
+                headers=headers,
+            ).get(timeout=self._timeout_s)
+        except MessageSizeTooLargeError as error:
+            raise Refused(f"{error!r}") from error
+        except (KafkaError, OSError) as error:
+            # A producer that gave a record up may still hold it: a new one holds nothing.
+            self.close()
+            raise TryAgain(f"{error!r}") from error
+
+    def _sender(self) -> Any:
+        if self._producer is None:
+            limit_ms = round(1000 * self._timeout_s)
+            self._producer = producer(
+                self._cluster,
+                max_block_ms=limit_ms,
+                delivery_timeout_ms=limit_ms,
+                request_timeout_ms=max(1, limit_ms - 1),
+                bootstrap_timeout_ms=limit_ms,
+            )
+        return self._producer
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.close(timeout=1)
+            self._producer = None

@@ -1,0 +1,148 @@
+"""The process `civicstream deliver`: a thread for each receiver, and the ledger."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from civicstream.clock import now_ms
+from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.events import LedgerReport
+from civicstream.kafka_clients import wait_for_kafka
+from civicstream.settings import Settings
+from civicstream.stopping import stop_on_signals
+from civicstream.topics import topic_name
+from sinks.deliveries.alertmanager import Alertmanager
+from sinks.deliveries.delivery import Delivery, Sender
+from sinks.deliveries.figures import Figures
+from sinks.deliveries.kafka_receiver import KafkaTopic
+from sinks.deliveries.letters_out import LettersOut
+from sinks.deliveries.log_reader import LogReader
+from sinks.deliveries.mail import Mail, PostOffice
+from sinks.deliveries.mqtt_receiver import MqttTopics
+from sinks.deliveries.receivers import (
+    AlertmanagerReceiver,
+    EmailReceiver,
+    KafkaReceiver,
+    MailServer,
+    MqttReceiver,
+    Receiver,
+    WebhookReceiver,
+)
+from sinks.deliveries.receivers_file import Plan, read_plan
+from sinks.deliveries.webhook import Webhook
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+_REPORT_S = 1.0
+_RETRY_S = 2.0
+
+
+def run(settings: Settings, stop: threading.Event | None = None) -> None:
+    """Deliver until ``stop`` is set (default: SIGINT or SIGTERM).
+
+    Raise ConfigurationError before anything is sent when the receivers' file is wrong.
+    """
+    until = stop or stop_on_signals()
+    plan = _plan(settings)
+    senders = [(receiver, _sender(receiver, plan, settings)) for receiver in plan.receivers]
+    out = _obtain(settings, until)
+    if out is None:
+        return
+    deliveries = [_delivery(receiver, sender, settings, out, until) for receiver, sender in senders]
+    for delivery in deliveries:
+        delivery.start()
+    log.info("receivers: %s", ", ".join(r.name for r in plan.receivers) or "none")
+    epoch = now_ms()
+    try:
+        while not until.wait(_REPORT_S):
+            out.report(_report(settings, epoch, (d.figures for d in deliveries)))
+            _check_alive(deliveries)
+    finally:
+        until.set()
+        for delivery in deliveries:
+            delivery.join()
+        out.report(_report(settings, epoch, (d.figures for d in deliveries)))
+        out.close()
+
+
+def _plan(settings: Settings) -> Plan:
+    if settings.deliver.receivers_file is None:
+        raise ConfigurationError(
+            "nobody is named who could get alerts; set CIVICSTREAM_DELIVER__RECEIVERS_FILE, "
+            "an example is deploy/receivers.toml"
+        )
+    return read_plan(settings.deliver.receivers_file)
+
+
+def _sender(receiver: Receiver, plan: Plan, settings: Settings) -> Sender:
+    """Return what sends to the receiver; raise ConfigurationError that names it."""
+    link = settings.deliver.public_url
+    try:
+        match receiver:
+            case KafkaReceiver():
+                source = f"deliver/{settings.deliver.id}"
+                return KafkaTopic(receiver, settings.kafka, source)
+            case MqttReceiver():
+                name = f"{settings.deliver.id}-{receiver.name}"
+                return MqttTopics(receiver, settings.mqtt, name)
+            case WebhookReceiver():
+                return Webhook(receiver, link, now_ms)
+            case AlertmanagerReceiver():
+                return Alertmanager(receiver, link, now_ms)
+            case EmailReceiver():
+                return Mail(receiver, _office(plan.mail, receiver.timeout_s), link, now_ms)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"receiver {receiver.name!r}: {error}") from error
+    raise NotImplementedError(type(receiver).__name__)
+
+
+def _office(server: MailServer | None, timeout_s: float) -> PostOffice:
+    assert server is not None  # noqa: S101 read_plan has seen to it
+    return PostOffice(server, timeout_s)
+
+
+def _obtain(settings: Settings, stop: threading.Event) -> LettersOut | None:
+    """Return the producer once Kafka answers; None when stopped before."""
+    while not stop.is_set():
+        try:
+            wait_for_kafka(settings.kafka, timeout_s=0)
+            return LettersOut(settings)
+        except ServerUnavailable as error:
+            log.warning("waiting: %s", error)
+            stop.wait(_RETRY_S)
+    return None
+
+
+def _delivery(
+    receiver: Receiver,
+    sender: Sender,
+    settings: Settings,
+    out: LettersOut,
+    stop: threading.Event,
+) -> Delivery:
+    def open_reader() -> LogReader:
+        topic = topic_name(settings.kafka.topic_prefix, "alerts")
+        return LogReader(settings.kafka, topic, f"civicstream-deliver-{receiver.name}", stop)
+
+    give_up: Callable[..., None] = functools.partial(out.give_up, receiver.name)
+    return Delivery(receiver, sender, open_reader, give_up, stop)
+
+
+def _report(settings: Settings, epoch: int, figures: Iterable[Figures]) -> LedgerReport:
+    at = now_ms()
+    gauges: dict[str, float] = {}
+    for one in figures:
+        gauges |= one.gauges(at)
+    return LedgerReport("deliver", settings.deliver.id, epoch, at, {}, gauges)
+
+
+def _check_alive(deliveries: Iterable[threading.Thread]) -> None:
+    """Raise when a receiver's thread has ended by a defect: a restart takes it up again."""
+    for delivery in deliveries:
+        if not delivery.is_alive():
+            raise RuntimeError(f"{delivery.name} has ended; see the traceback above")
