@@ -16,7 +16,17 @@ from civicstream.events import (
     TrafficForecast,
     TrafficResult,
 )
-from civicstream.service_events import Action, Allocation, Case, Demand, Report, Unit
+from civicstream.service_events import (
+    Action,
+    Allocation,
+    BinForecast,
+    Case,
+    Demand,
+    ParkingForecast,
+    Report,
+    Tour,
+    Unit,
+)
 from sinks.histories import history_table, newest_table
 from sinks.intelligence import ANOMALIES, INCIDENTS, SENSOR_HEALTH
 from sinks.tables import BulkTable
@@ -25,13 +35,16 @@ __all__ = [
     "ACTIONS",
     "ALERTS",
     "ALLOCATIONS",
+    "BIN_FORECASTS",
     "CASES",
     "DEMAND",
     "EVENTS",
     "FRAME_GAPS",
     "HISTORIES",
     "NEWEST",
+    "PARKING_FORECASTS",
     "REPORTS",
+    "TOURS",
     "UNITS",
     "newest_of_each",
 ]
@@ -49,6 +62,9 @@ EVENTS: dict[str, type[msgspec.Struct]] = {
     "allocations": Allocation,
     "demand": Demand,
     "actions": Action,
+    "bins": BinForecast,
+    "parking": ParkingForecast,
+    "tours": Tour,
     "alerts": Alert,
     "gaps": FrameGap,
 }
@@ -60,6 +76,9 @@ UNITS = history_table("units", Unit, ("id", "at"))
 ALLOCATIONS = history_table("allocations", Allocation, ("id", "version"))
 DEMAND = history_table("demand", Demand, ("area", "service", "at"))
 ACTIONS = history_table("actions", Action, ("id",))
+BIN_FORECASTS = history_table("bin_forecasts", BinForecast, ("sensor_key", "at"))
+PARKING_FORECASTS = history_table("parking_forecasts", ParkingForecast, ("sensor_key", "at"))
+TOURS = history_table("tours", Tour, ("id", "version"))
 ALERTS = history_table("alerts", Alert, ("id", "version"))
 FRAME_GAPS = history_table(
     "frame_gaps", FrameGap, ("gateway", "epoch", "topic", "partition", "first")
@@ -75,6 +94,9 @@ HISTORIES: dict[type[msgspec.Struct], BulkTable] = {
     Allocation: ALLOCATIONS,
     Demand: DEMAND,
     Action: ACTIONS,
+    BinForecast: BIN_FORECASTS,
+    ParkingForecast: PARKING_FORECASTS,
+    Tour: TOURS,
     Alert: ALERTS,
     FrameGap: FRAME_GAPS,
 }
@@ -83,6 +105,8 @@ HISTORIES: dict[type[msgspec.Struct], BulkTable] = {
 NEWEST: dict[type[msgspec.Struct], BulkTable] = {
     Unit: newest_table("units_current", Unit, ("id",), "at"),
     Demand: newest_table("demand_current", Demand, ("area", "service"), "at"),
+    BinForecast: newest_table("bins_current", BinForecast, ("sensor_key",), "at"),
+    ParkingForecast: newest_table("parking_current", ParkingForecast, ("sensor_key",), "at"),
 }
 """Events of which the newest of each key is kept apart, so that it is found among millions."""
 

@@ -26,8 +26,9 @@ _HISTORY_TABLES = (
     *("incidents", "forecasts", "sensor_health", "anomalies"),
     *("citizen_reports", "cases", "units", "allocations", "demand", "actions"),
     *("alerts", "frame_gaps"),
+    *("bin_forecasts", "parking_forecasts", "tours"),
 )
-_CURRENT_TABLES = ("units_current", "demand_current")
+_CURRENT_TABLES = ("units_current", "demand_current", "bins_current", "parking_current")
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,14 @@ def _citizens_tables(database: DatabaseSettings) -> list[TimeTable]:
         "cases": "updated_at",
         "allocations": "decided_at",
         "actions": "at",
+        "tours": "updated_at",
     }
     return [
         *(TimeTable(name, at, keep, days, "id", hypertable=False) for name, at in plain.items()),
         TimeTable("units", "at", units, database.chunk_days, "id"),
         TimeTable("demand", "at", units, database.chunk_days, "area, service"),
+        TimeTable("bin_forecasts", "at", units, database.chunk_days, "sensor_key"),
+        TimeTable("parking_forecasts", "at", units, database.chunk_days, "sensor_key"),
         TimeTable(
             "sealed_records",
             "at",

@@ -25,10 +25,36 @@ _REPORTS = """
     ) AS case_id
     FROM citizen_reports r"""
 
+_TOURS = """
+    SELECT h.* FROM tours h WHERE NOT EXISTS (
+        SELECT FROM tours newer WHERE newer.id = h.id AND newer.version > h.version)"""
+
+# By the day (UTC) on which a tour ended; its last version holds what was really done.
+_COLLECTION = """
+    SELECT date_trunc('day', updated_at, 'UTC') AS day, count(*) AS tours,
+        sum(emptied)::bigint AS emptied, sum(km_driven) AS km_driven, sum(overflow_h) AS overflow_h
+    FROM tours, LATERAL (
+        SELECT count(*) AS emptied FROM jsonb_array_elements(stops) AS stop
+        WHERE stop ->> 'emptied_at' IS NOT NULL) AS done
+    WHERE state IN ('finished', 'withdrawn') GROUP BY 1"""
+
+# Containers that are full now, and since when they have been.
+_OVERFLOWING = """
+    SELECT c.sensor_key, c.sensor, c.area, c.lon, c.lat, c.level, c.at, (
+        SELECT min(b.at) FROM bin_forecasts b
+        WHERE b.sensor_key = c.sensor_key AND b.predicted_full_at <= b.at
+            AND b.at > coalesce(c.emptied_at, '-infinity')) AS full_since
+    FROM bins_current c WHERE c.predicted_full_at <= c.at"""
+
 SERVICE_VIEWS = {
     "cases": {"cases_current": _CASES},
     "allocations": {"allocations_current": _ALLOCATIONS},
     "alerts": {"alerts_current": _ALERTS},
     "reports": {"reports": _REPORTS},
+    "waste": {
+        "tours_current": _TOURS,
+        "collection_by_day": _COLLECTION,
+        "containers_overflowing": _OVERFLOWING,
+    },
 }
 """Group -> view -> what it selects."""

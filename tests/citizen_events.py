@@ -10,10 +10,14 @@ from civicstream.service_events import (
     Action,
     Allocation,
     Alternative,
+    BinForecast,
     Case,
     Demand,
+    ParkingForecast,
     PersonalRecord,
     Report,
+    Tour,
+    TourStop,
     Unit,
 )
 from tests.sink_events import AT, MINUTE
@@ -141,3 +145,56 @@ def action(**changes: Any) -> Action:
 
 def personal(**changes: Any) -> PersonalRecord:
     return msgspec.structs.replace(PersonalRecord(SOMEONE, AT, "r1", "sealed-1"), **changes)
+
+
+def bin_forecast(**changes: Any) -> BinForecast:
+    return msgspec.structs.replace(
+        BinForecast(
+            sensor_key=-(2**62),
+            area="north",
+            sensor="waste-1",
+            lon=13.4,
+            lat=52.5,
+            at=AT,
+            level=0.8,
+            fill_per_h=0.01,
+            emptied_at=AT - 60 * MINUTE,
+            predicted_full_at=AT + 600 * MINUTE,
+            full_low=AT + 500 * MINUTE,
+            full_high=AT + 800 * MINUTE,
+        ),
+        **changes,
+    )
+
+
+def parking_forecast(**changes: Any) -> ParkingForecast:
+    return msgspec.structs.replace(
+        ParkingForecast(2**62, "north", "parking-1", AT, 100.0, 17.0, 30.0, 12.5, 8.0, 16.0),
+        **changes,
+    )
+
+
+def tour(**changes: Any) -> Tour:
+    return msgspec.structs.replace(
+        Tour(
+            id="truck-1-7",
+            version=1,
+            state="planned",
+            unit="truck-1",
+            area="north",
+            planned_at=AT,
+            updated_at=AT,
+            ends_at=AT + 60 * MINUTE,
+            stops=[
+                TourStop(7, "waste-1", 13.4, 52.5, AT + 9 * MINUTE, AT - MINUTE, 0.9),
+                TourStop(8, None, 13.5, 52.5, AT + 19 * MINUTE, AT + 99 * MINUTE, 0.8, AT),
+            ],
+            capacity=40.0,
+            load=1.7,
+            km=12.5,
+            km_driven=0.0,
+            overflow_h=0.2,
+            note="two containers",
+        ),
+        **changes,
+    )

@@ -54,7 +54,7 @@ def test_tables_with_time_are_hypertables_where_timescaledb_is(timescaledb: str)
     found = ask(timescaledb, "SELECT hypertable_name FROM timescaledb_information.hypertables")
     wanted = {f"readings_{kind}" for kind in KINDS}
     wanted |= {"results_traffic", "results_environment", "late_readings", "forecasts"}
-    wanted |= {"units", "demand"}
+    wanted |= {"units", "demand", "bin_forecasts", "parking_forecasts"}
     assert {name for (name,) in found} == wanted
     assert timescale is not None
     assert [(timescale.license,)] == ask(timescaledb, "SHOW timescaledb.license")

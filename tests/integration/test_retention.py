@@ -47,6 +47,10 @@ INSERT INTO allocations
     SELECT 'a', age, 'proposed', 'p', 't', 'u', 'a', 1, at, at, '[]', '', '[]', '', at, ''
     FROM aged;
 INSERT INTO demand SELECT 'a', 's', at, 1, 1, 1, '[]', '[]', '[]', 1, 1 FROM aged;
+INSERT INTO bin_forecasts SELECT age, 'a', 's', 0, 0, at, 0, 0, at, at, at, at FROM aged;
+INSERT INTO parking_forecasts SELECT age, 'a', 's', at, 1, 1, 30, 1, 1, 1 FROM aged;
+INSERT INTO tours
+    SELECT 't', age, 'finished', 'u', 'a', at, at, at, '[]', 1, 1, 1, 1, 0, '' FROM aged;
 INSERT INTO actions SELECT age, 'case/c', 'start', 'a', 'b', at, '', '' FROM aged;
 INSERT INTO alerts
     SELECT 'l', age, 'active', 'updated', 'r', 'k', 'minor', 'a', 's', 'h', at, at, at, '', 1, 1,
@@ -60,6 +64,7 @@ ALL_YEAR = {
     "cases": "updated_at",
     "allocations": "decided_at",
     "actions": "at",
+    "tours": "updated_at",
     "alerts": "updated_at",
 }
 
@@ -90,6 +95,7 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
         *("forecasts", "incidents", "sensor_health", "anomalies"),
         *ALL_YEAR,
         *("units", "demand", "sealed_records", "frame_gaps"),
+        *("bin_forecasts", "parking_forecasts"),
     }
     # A chunk of a day goes when all of it is past, so 29 days stays on either database.
     assert ages(filled, "readings_noise", "ts") == [0, 10, 29]
@@ -102,6 +108,8 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
     for table, column in ALL_YEAR.items():
         assert ages(filled, table, column) == [1, 29, 33, 364, 366], table
     assert ages(filled, "units", "at") == ages(filled, "demand", "at") == [1, 29]
+    for table in ("bin_forecasts", "parking_forecasts"):
+        assert ages(filled, table, "at") == [1, 29], table
     assert ages(filled, "frame_gaps", "at") == [1, 29, 33]
     assert ages(filled, "private.sealed_records", "at") == [1, 29, 33, 364]
     again = remove_old_rows(as_role(filled, "civicstream_writer"))

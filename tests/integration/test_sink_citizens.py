@@ -11,8 +11,28 @@ import msgspec
 
 from feeds.open311.filters import RequestFilter
 from feeds.report_store import ReportStore
-from sinks.event_tables import ACTIONS, ALLOCATIONS, CASES, DEMAND, REPORTS, UNITS
-from tests.citizen_events import action, allocation, case, demand, report, unit
+from sinks.event_tables import (
+    ACTIONS,
+    ALLOCATIONS,
+    BIN_FORECASTS,
+    CASES,
+    DEMAND,
+    PARKING_FORECASTS,
+    REPORTS,
+    TOURS,
+    UNITS,
+)
+from tests.citizen_events import (
+    action,
+    allocation,
+    bin_forecast,
+    case,
+    demand,
+    parking_forecast,
+    report,
+    tour,
+    unit,
+)
 from tests.sink_events import AT, MINUTE
 from tests.sink_rows import Loader, as_role, loader
 
@@ -29,6 +49,15 @@ SAMPLES: dict[str, tuple[Any, list[msgspec.Struct]]] = {
     "allocations": (ALLOCATIONS, [allocation(), allocation(version=2, route=[], alternatives=[])]),
     "demand": (DEMAND, [demand(), demand(at=AT + MINUTE, pressure=1.5, expected=[])]),
     "actions": (ACTIONS, [action(), action(id="x2", value=None, note="")]),
+    "bins": (
+        BIN_FORECASTS,
+        [
+            bin_forecast(),
+            bin_forecast(at=AT + MINUTE, sensor=None, lon=None, lat=None, predicted_full_at=None),
+        ],
+    ),
+    "parking": (PARKING_FORECASTS, [parking_forecast(), parking_forecast(at=AT + 1, sensor=None)]),
+    "tours": (TOURS, [tour(), tour(version=2, state="finished", stops=[])]),
 }
 """Topic -> table, events whose optional fields are there or not."""
 
@@ -39,6 +68,9 @@ CHANGED: dict[str, msgspec.Struct] = {
     "allocations": allocation(state="accepted"),
     "demand": demand(open_tasks=99),
     "actions": action(action="resolve"),
+    "bins": bin_forecast(level=0.1),
+    "parking": parking_forecast(free=1.0),
+    "tours": tour(state="withdrawn"),
 }
 """Topic -> an event with the key of the first sample, and another value."""
 
@@ -118,6 +150,27 @@ def test_current_cases_and_allocations_are_their_newest_versions(database: str) 
         assert loaded.seen_by_reader(current) == [("a1", 2, "accepted")]
 
 
+def test_tours_are_summed_up_by_day_and_full_containers_are_shown(database: str) -> None:
+    done = tour().stops[1]
+    with loader(database) as loaded:
+        end = {"state": "finished", "km_driven": 11.5, "stops": [done, done]}
+        send(loaded, "tours", tour(), tour(version=2, **end))
+        send(loaded, "tours", tour(id="other"), tour(id="third", state="withdrawn", km_driven=1.0))
+        current = "SELECT id, version FROM tours_current ORDER BY id"
+        assert loaded.seen_by_reader(current) == [("other", 1), ("third", 1), ("truck-1-7", 2)]
+        days = "SELECT tours, emptied, km_driven, overflow_h FROM collection_by_day"
+        assert loaded.seen_by_reader(days) == [(2, 3, 12.5, 0.4)]
+        send(loaded, "bins", bin_forecast(), bin_forecast(sensor_key=5, predicted_full_at=AT))
+        full = bin_forecast(sensor_key=5, at=AT + MINUTE, predicted_full_at=AT + MINUTE)
+        send(loaded, "bins", full)
+        shown = "SELECT sensor_key, at - full_since FROM containers_overflowing"
+        ((key, since),) = loaded.seen_by_reader(shown)
+        assert (key, since.total_seconds()) == (5, 60)
+        send(loaded, "bins", bin_forecast(sensor_key=5, at=AT + 2 * MINUTE))
+        assert loaded.seen_by_reader(shown) == []
+        assert loaded.seen_by_reader("SELECT count(*) FROM bins_current") == [(2,)]
+
+
 def test_a_report_has_its_case_whichever_of_the_two_comes_first(database: str) -> None:
     with loader(database) as loaded:
         link = "SELECT id, case_id FROM reports ORDER BY id"
@@ -161,6 +214,9 @@ REFUSED: dict[str, msgspec.Struct] = {
     "units": unit(id="u9", at=2**70),
     "allocations": allocation(id="a9", arrival_at=-(2**62)),
     "demand": demand(service="other", open_tasks=2**40),
+    "bins": bin_forecast(sensor_key=9, full_low=-(2**62)),
+    "parking": parking_forecast(sensor_key=9, at=-(2**62)),
+    "tours": tour(id="t9", ends_at=-(2**62)),
     "actions": action(id=TOO_LONG),
 }
 
