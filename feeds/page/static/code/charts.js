@@ -80,13 +80,13 @@ function layout(day, measure, colours) {
   };
   const last = day.forecast.at(-1)?.at ?? day.now;
   return {
-    height: 190,
-    margin: { l: 44, r: 8, t: 26, b: 26 },
+    height: 210,
+    margin: { l: 44, r: 8, t: 26, b: 48 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 11, color: colours["--text-soft"] },
     title: { text: AXES[measure].title, x: 0, xref: "paper", y: 0.97, font: { size: 12, color: colours["--text"] } },
-    legend: { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom", font: { size: 10 } },
+    legend: { orientation: "h", x: 0, y: -0.14, yanchor: "top", font: { size: 10 }, itemwidth: 30, traceorder: "normal" },
     xaxis: { ...axis, type: "date", tickformat: "%H:%M", range: rangeOf(day, last) },
     yaxis: { ...axis, rangemode: "tozero" },
     shapes: [

@@ -125,6 +125,9 @@ export class CityMap extends EventTarget {
     context.fillRect(0, 0, canvas.width, canvas.height);
     this.#toPlane(context);
     this.roads.draw(context, this.view, this.city.of("segments"), colours);
+    const ratio = devicePixelRatio || 1;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.roads.drawNames(context, this.view, colours);
   }
 
   #drawMarks(colours, now) {

@@ -34,8 +34,8 @@ export function drawLegend(node) {
     entry((context) => drawMark(context, kind, 14, 10, item, colours, false), text),
   );
   node.replaceChildren(
-    element("h3", {}, "Traffic (level of service)"), element("ul", {}, ...roads),
-    element("h3", {}, "Marks"), element("ul", {}, ...marks),
+    element("ul", { "aria-label": "Roads by level of service" }, ...roads),
+    element("ul", { "aria-label": "Marks" }, ...marks),
   );
 }
 

@@ -159,6 +159,7 @@ async function loadCity() {
   showAll(true);
 }
 
+byId("legend").open = matchMedia("(min-width: 801px)").matches;
 connectParts();
 followTheme(byId("theme"), recolour);
 feed.start();

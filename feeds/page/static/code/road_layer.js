@@ -44,6 +44,20 @@ export class RoadLayer {
     context.setLineDash([]);
   }
 
+  /** Write the districts' names, where one has room, on a context that takes pixels. */
+  drawNames(context, view, colours) {
+    context.font = "11px system-ui, sans-serif";
+    context.textAlign = "center";
+    context.fillStyle = colours["--text-soft"];
+    for (const area of this.model.areas.values()) {
+      const xs = area.ring.map(([x]) => x);
+      const room = (Math.max(...xs) - Math.min(...xs)) / view.scale;
+      if (context.measureText(area.name).width + 8 > room) continue;
+      const [x, y] = view.toScreen(area.middle[0], Math.min(...area.ring.map(([, top]) => top)));
+      context.fillText(area.name, x, y + 22);
+    }
+  }
+
   #build(segments, scale) {
     this.paths = new Map();
     this.pathScale = scale;

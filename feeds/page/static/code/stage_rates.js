@@ -3,7 +3,7 @@
 const REMEMBERED_MS = 20_000;
 const SILENT_AFTER_MS = 15_000;
 const NAMES = {
-  gateway: "Gateway", worker: "Stream worker", sink: "Database sink", feeds: "Feeds",
+  gateway: "Gateway", worker: "Worker", sink: "Database", feeds: "Feeds",
   alerts: "Alerts", deliver: "Deliveries",
 };
 

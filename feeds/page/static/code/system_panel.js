@@ -2,7 +2,7 @@
 
 import { element, KeyedList, setAttribute, setText } from "./dom.js";
 import { StageRates, stageName } from "./stage_rates.js";
-import { measureName, quantity, words } from "./wording.js";
+import { compact, measureName, quantity, words } from "./wording.js";
 
 export class SystemPanel {
   constructor(root, desk) {
@@ -81,11 +81,11 @@ class StageRow extends Cells {
       stageName(line.stage),
       line.silent ? "silent" : quantity(line.rate, "", line.rate !== null && line.rate < 10 ? 1 : 0),
       quantity(line.lag),
-      quantity(counts.received),
-      quantity(counts.rejected),
+      compact(counts.received),
+      compact(counts.rejected),
       quantity(line.imbalance),
     ]);
-    this.node.title = line.instance;
+    setAttribute(this.node, "title", `${line.instance}: ${quantity(counts.received)} taken in`);
     setAttribute(this.node, "data-bad", line.silent || line.imbalance !== 0 ? "true" : null);
   }
 }

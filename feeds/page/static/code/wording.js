@@ -41,6 +41,11 @@ export function quantity(value, unit = "", digits = 0) {
   return unit ? `${text}\u00a0${unit}` : text;
 }
 
+const compactFormat = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3 });
+
+/** A large count in little room: "112K". */
+export const compact = (value) => compactFormat.format(value);
+
 export const percent = (share) => quantity(share === null ? null : 100 * share, "%");
 
 /** "1 incident", "3 incidents", "no incidents". */
