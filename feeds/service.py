@@ -29,6 +29,7 @@ from feeds.api import make_api
 from feeds.api_keys import load_api_keys
 from feeds.app import OPEN311_PATH, make_app
 from feeds.areas import AreaFinder
+from feeds.history.routes import History
 from feeds.ledger import FeedsLedger
 from feeds.live.feed import LiveFeed
 from feeds.live.routes import live_router
@@ -134,6 +135,7 @@ def _assemble(settings: Settings) -> _Parts:
     city = read_city(settings.city.file) if settings.city.file else None
     live = LiveFeed(settings, city)
     ledger.gauges.append(live.gauges)
+    history = History(settings, city)
     access = Access(settings)
     desk = _desk(settings, city, output, ledger)
     if desk is not None and not keys and not feeds.allow_anonymous:
@@ -142,7 +144,7 @@ def _assemble(settings: Settings) -> _Parts:
             "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
         )
     open311 = Open311(feeds, services, keys, store.find, desk)
-    api = make_api([live_router(live)])
+    api = make_api([live_router(live), history.router()])
     app = make_app(open311.routes(), api, [*access.routes(), *page_routes()], access.guard)
     config = uvicorn.Config(
         app,
@@ -159,7 +161,7 @@ def _assemble(settings: Settings) -> _Parts:
         ws_per_message_deflate=feeds.live_websocket_compression,
     )
     listener = _listen(feeds.host, feeds.port)
-    opened = (store, access, live)
+    opened = (store, history, access, live)
     return _Parts(_Server(config), listener, store, output, ledger, live, opened)
 
 

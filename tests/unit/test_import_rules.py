@@ -21,6 +21,8 @@ RUNTIME_MODULES = {
         "durable_table",
         "network_stream",
         "dispatch_stream",
+        "alert_input",
+        "alert_output",
     },
     "sinks": {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
@@ -30,6 +32,7 @@ RUNTIME_MODULES = {
     "feeds": {
         *("api", "routes", "service"),
         *("report_output", "report_store", "kafka_source", "warm_start"),
+        *("history_store", "list_routes", "document_routes"),
     },
     "sensors_sim": {"dispatch_tablet", "mqtt_link"},
 }

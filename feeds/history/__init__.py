@@ -1,0 +1,1 @@
+"""The history API: what happened, from the database, as JSON, CSV, GeoJSON and Arrow."""

@@ -1,0 +1,99 @@
+"""Read-only connections for the history, apart from those that answer citizens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from pydantic import SecretStr
+
+from feeds.history.encodings import Row
+from feeds.problems import Problem
+
+__all__ = ["HistoryStore"]
+
+Connection = psycopg.AsyncConnection[Any]
+
+_MAX_CONNECTIONS = 8
+_MAX_WAITING = 64
+_PATIENCE_S = 10
+_RETRY_AFTER = {"retry-after": "5"}
+
+
+class HistoryStore:
+    """A pool; ``open`` does not wait for the database. Every failure is a Problem."""
+
+    def __init__(self, url: SecretStr) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url.get_secret_value(),
+            open=False,
+            min_size=1,
+            max_size=_MAX_CONNECTIONS,
+            max_waiting=_MAX_WAITING,
+            timeout=_PATIENCE_S,
+            reconnect_timeout=5,
+            kwargs={
+                "autocommit": True,
+                "application_name": "civicstream-history",
+                "connect_timeout": _PATIENCE_S,
+                "options": "-c default_transaction_read_only=on -c timezone=UTC "
+                f"-c statement_timeout={_PATIENCE_S * 1000}",
+            },
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def fetch(self, statement: str, values: Mapping[str, Any]) -> list[Row]:
+        """Return all rows of one statement.
+
+        Raise Problem 503 while the database is away, has no schema yet or is too busy.
+        """
+        async with self._connection() as connection:
+            cursor = await connection.execute(statement.encode(), values)
+            return await cursor.fetchall()
+
+    async def fetch_all(
+        self, statements: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> list[list[Row]]:
+        """Return the rows of several statements that see the same state of the database."""
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            found = []
+            for statement, values in statements:
+                cursor = await connection.execute(statement.encode(), values)
+                found.append(await cursor.fetchall())
+            return found
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except errors.QueryCanceled:
+            raise Problem(
+                503,
+                f"the database took longer than {_PATIENCE_S} s; ask for a shorter span, a "
+                "longer step, or fewer areas",
+                _RETRY_AFTER,
+            ) from None
+        except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:
+            raise Problem(
+                503,
+                f"the database lacks something ({error.diag.message_primary}); run "
+                "`civicstream init`",
+                _RETRY_AFTER,
+            ) from error
+        except TooManyRequests:
+            raise Problem(
+                503, "too many requests wait for the database; try again", _RETRY_AFTER
+            ) from None
+        except (psycopg.OperationalError, PoolTimeout):
+            raise Problem(503, "the database does not answer; try again", _RETRY_AFTER) from None
