@@ -66,11 +66,11 @@ class Client:
         """
         while not self.ended:
             message = self._next()
-            if message is None:
+            if message is not None:
+                yield message
+            elif not self.ended:
                 self._wake.clear()
                 await self._wake.wait()
-                continue
-            yield message
 
     def _next(self) -> Message | None:
         self._hub.unshared_bytes -= self._held
