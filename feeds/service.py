@@ -145,7 +145,12 @@ def _assemble(settings: Settings) -> _Parts:
         )
     open311 = Open311(feeds, services, keys, store.find, desk)
     api = make_api([live_router(live), history.router()])
-    app = make_app(open311.routes(), api, [*access.routes(), *page_routes()], access.guard)
+    app = make_app(
+        open311.routes(),
+        api,
+        [*access.routes(), *history.open_data(), *page_routes()],
+        access.guard,
+    )
     config = uvicorn.Config(
         app,
         log_config=None,

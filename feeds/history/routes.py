@@ -5,15 +5,19 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter
+from starlette.routing import BaseRoute, Mount
 
 from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.settings import Settings
+from feeds.api import make_api
 from feeds.history.city_document import CityDocument
 from feeds.history.document_routes import DocumentRoutes
 from feeds.history.documents import Documents
 from feeds.history.history_store import HistoryStore
 from feeds.history.list_routes import ListRoutes
+from feeds.history.open_data import OPEN_DATA_PATH, OpenDataTerms
+from feeds.history.open_lists import OPEN_INCIDENTS, OPEN_SEGMENTS, open_cases
 from feeds.history.pages import Lists
 from feeds.history.query import Limits
 from feeds.history.road_lists import (
@@ -77,3 +81,19 @@ class History:
         zone = ZoneInfo(self._settings.city.timezone)
         DocumentRoutes(router, documents, self._city, zone, now_ms).add_all()
         return router
+
+    def open_data(self) -> list[BaseRoute]:
+        """Return the mount of open data, nothing while it is off."""
+        feeds = self._settings.feeds
+        if not feeds.open_data:
+            return []
+        router = APIRouter()
+        lists = Lists(self._store, self._limits, feeds.max_csv_rows, now_ms, private=False)
+        routes = ListRoutes(router, lists, self._limits, self._documents, now_ms)
+        for listing in (OPEN_SEGMENTS, OPEN_INCIDENTS, open_cases(feeds.position_decimals)):
+            routes.plain(listing)
+        routes.environment()
+        routes.segment_windows()
+        api = make_api([router])
+        api.title, api.summary = "CivicStream open data", f"Licence: {feeds.open_data_licence}"
+        return [Mount(OPEN_DATA_PATH, app=OpenDataTerms(api, feeds))]
