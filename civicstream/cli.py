@@ -95,6 +95,15 @@ def feeds(config: Config = None, verbose: Verbose = False) -> None:
 
 
 @app.command()
+def alerts(config: Config = None, verbose: Verbose = False) -> None:
+    """Raise alerts by the rules on everything the other parts publish."""
+    settings = _start("alerts", config, verbose)
+    from streams.alerts.service import run
+
+    run(settings)
+
+
+@app.command()
 def deliver(config: Config = None, verbose: Verbose = False) -> None:
     """Take alerts to their receivers (MQTT, webhooks, mail …), and tell citizens of their cases."""
     settings = _start("deliver", config, verbose)
@@ -176,7 +185,9 @@ def tail(
 
 @app.command()
 def health(
-    part: Annotated[Literal["gateway", "worker", "sink", "feeds", "deliver"], typer.Argument()],
+    part: Annotated[
+        Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"], typer.Argument()
+    ],
     instance: Annotated[str | None, typer.Option(help="Its id; else the settings'.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for its report.")] = 10,
     config: Config = None,

@@ -28,6 +28,7 @@ def instance_of(settings: Settings, stage: str) -> str:
         "worker": settings.worker.id,
         "sink": settings.sink.id,
         "feeds": settings.feeds.id,
+        "alerts": settings.alerts.id,
         "deliver": settings.deliver.id,
     }
     return ids[stage]

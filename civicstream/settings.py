@@ -30,6 +30,7 @@ from civicstream.errors import ConfigurationError
 
 __all__ = [
     "AccessSettings",
+    "AlertsSettings",
     "AllocationSettings",
     "CitySettings",
     "DatabaseSettings",
@@ -283,6 +284,18 @@ class FeedsSettings(_Section):
     """permessage-deflate: it is done for each client anew, the gzip of SSE once for all."""
 
 
+class AlertsSettings(_Section):
+    """Rules that raise alerts; docs/alerts.md."""
+
+    id: Name = Field(default_factory=lambda: f"alerts-{socket.gethostname()}"[:80])
+    group: Name = "civicstream-alerts"
+    """Processes of one group stand by for each other: one of them has all partitions."""
+    rules_file: Path | None = None
+    """Rules as TOML; None: the packaged ones (streams/alerts/default_rules.toml)."""
+    read_back_h: float = Field(168, gt=0, le=24 * 30)
+    """So far back a start reads what tells only of changes: sensors' health, cases, incidents."""
+
+
 class DeliverSettings(_Section):
     """Alerts to other systems and to citizens, and as CAP; docs/alerts.md."""
 
@@ -374,6 +387,7 @@ class Settings(_Section):
     reports: ReportSettings = ReportSettings()
     privacy: PrivacySettings = PrivacySettings()
     feeds: FeedsSettings = Field(default_factory=FeedsSettings)
+    alerts: AlertsSettings = Field(default_factory=AlertsSettings)
     deliver: DeliverSettings = Field(default_factory=DeliverSettings)
     access: AccessSettings = AccessSettings()
     city: CitySettings = CitySettings()

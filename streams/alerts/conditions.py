@@ -1,0 +1,209 @@
+"""Whether each condition holds for each subject, and since when; whole columns at a time.
+
+What is null says nothing: the condition stays as it was. Times are the events' own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.alerts.columns import Columns
+from streams.alerts.rule import Condition
+from streams.alerts.sources import Batch
+from streams.alerts.subjects import Subjects
+
+__all__ = ["ConditionState"]
+
+Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+_NEVER = np.iinfo(np.int64).min
+
+# A change is measured in so many steps of its time: enough that a rise is not seen late by more
+# than three per cent of it, few enough for a hundred thousand segments.
+_STEPS = 32
+
+
+class ConditionState:
+    """One condition over the subjects of its source.
+
+    Columns: ``holds``, ``since`` (when it began or ceased to), ``seen`` (newest value that said
+    something), ``value``.
+    """
+
+    def __init__(self, condition: Condition, subjects: Subjects) -> None:
+        self.condition = condition
+        self.subjects = subjects
+        self.columns = Columns({"holds": False, "since": 0, "seen": _NEVER, "value": np.nan})
+        steps = condition.change_over_ms
+        self._change = None if steps is None else _Change(steps, condition.per is not None)
+
+    def extend(self) -> None:
+        """Have a row for each subject."""
+        self.columns.extend_to(len(self.subjects))
+        if self._change is not None:
+            self._change.columns.extend_to(len(self.subjects))
+
+    def take(self, rows: Rows, batch: Batch, fresh: Mask) -> None:
+        """Take an event in; ``fresh`` tells for which rows it is news."""
+        self.extend()
+        if self.condition.no_data_for_ms is not None:
+            news = rows[fresh]
+            self._set(news, np.zeros(len(news), np.bool_), batch.at)
+            self.columns["seen"][news] = batch.at
+            return
+        chosen = self._chosen(batch)
+        valid, holds, values = self._decide(rows, batch, fresh & chosen)
+        known = fresh & (valid | ~chosen)
+        news = rows[known]
+        self._set(news, (holds & chosen)[known], batch.at)
+        self.columns["seen"][news] = batch.at
+        self.columns["value"][news] = values[known]
+
+    def _set(self, rows: Rows, holds: Mask, at: int) -> None:
+        columns = self.columns
+        changed = (columns["holds"][rows] != holds) | (columns["seen"][rows] == _NEVER)
+        columns["since"][rows[changed]] = at
+        columns["holds"][rows] = holds
+
+    def _chosen(self, batch: Batch) -> Mask:
+        chosen = np.ones(len(batch.rows), np.bool_)
+        for field, wanted in self.condition.where:
+            chosen &= _among(batch, field, wanted)
+        return chosen
+
+    def _decide(self, rows: Rows, batch: Batch, fresh: Mask) -> tuple[Mask, Mask, Floats]:
+        """Return for each row whether the value says something, whether it holds, the value."""
+        condition = self.condition
+        field = condition.field or ""
+        if condition.values is not None:
+            number = batch.source.field_type(field) == "number"
+            values = batch.numbers(field) if number else np.full(len(rows), np.nan)
+            valid = ~np.isnan(values) if number else batch.texts(field) != np.array(None)
+            return valid, _among(batch, field, condition.values) ^ condition.negated, values
+        values = batch.numbers(field)
+        if self._change is not None:
+            per = batch.numbers(condition.per) if condition.per else None
+            values = self._change.since(rows, values, per, batch.at, fresh)
+        elif condition.per is not None:
+            values = _ratio(values, batch.numbers(condition.per))
+        return ~np.isnan(values), self._beyond(values, self.columns["holds"][rows]), values
+
+    def _beyond(self, values: Floats, held: Mask) -> Mask:
+        """Threshold with hysteresis: between the two limits it stays as it was."""
+        above, below, clear = self.condition.above, self.condition.below, self.condition.clear
+        if above is not None:
+            on: Mask = values > above
+            off: Mask = ~on if clear is None else values < clear
+        else:
+            on = values < np.float64(below or 0.0)  # one of the two is always given
+            off = ~on if clear is None else values > clear
+        result: Mask = np.logical_or(on, held & ~off)
+        return result
+
+    def ripe(self, rows: Rows, now_ms: int, windowed: bool) -> Mask:
+        """Whether it has held for its time, by the events' time or by the clock."""
+        columns = self.columns
+        until = columns["seen"][rows] if windowed else np.int64(now_ms)
+        held: Mask = columns["holds"][rows] & (
+            until - columns["since"][rows] >= self.condition.for_ms
+        )
+        return held
+
+    def tick(self, now_ms: int, caught_up: bool) -> Rows:
+        """Let time pass; return the rows that changed by it."""
+        self.extend()
+        columns, condition = self.columns, self.condition
+        heard = columns["seen"] != _NEVER
+        age = now_ms - np.where(heard, columns["seen"], now_ms)
+        forgotten = np.zeros(len(age), np.bool_)
+        if condition.forget_after_ms and caught_up:
+            forgotten = age >= condition.forget_after_ms
+        changed = columns["holds"] & forgotten
+        columns["since"][changed] = columns["seen"][changed] + condition.forget_after_ms
+        columns["holds"][changed] = False
+        if condition.no_data_for_ms is not None and caught_up:
+            absent = ~forgotten & ~columns["holds"] & (age >= condition.no_data_for_ms)
+            columns["since"][absent] = columns["seen"][absent]
+            columns["holds"][absent] = True
+            columns["value"][absent] = age[absent] / 1000
+            changed |= absent
+        rows: Rows = np.flatnonzero(changed)
+        return rows
+
+    def expect(self, rows: Rows, now_ms: int) -> None:
+        """Count the absence of subjects never heard of from now on."""
+        self.extend()
+        new = rows[self.columns["seen"][rows] == _NEVER]
+        self.columns["seen"][new] = now_ms
+        self.columns["since"][new] = now_ms
+
+    def restore(self, row: int, since: int, seen: int, value: float | None) -> None:
+        """Hold as an active alert says, until events say otherwise."""
+        self.extend()
+        columns = self.columns
+        columns["holds"][row], columns["since"][row] = True, since
+        columns["seen"][row] = seen
+        columns["value"][row] = np.nan if value is None else value
+
+    def keep(self, kept: Rows) -> None:
+        self.extend()
+        self.columns.keep(kept)
+        if self._change is not None:
+            self._change.columns.keep(kept)
+
+
+class _Change:
+    """The change of a value, or of one per another's, over a time."""
+
+    def __init__(self, over_ms: int, with_per: bool) -> None:
+        self._step_ms = max(1, over_ms // _STEPS)
+        self._steps = _STEPS + 1 if over_ms else 1
+        self._each_window = over_ms == 0
+        fills = {"step": _NEVER // 2, "value": np.nan} | ({"per": np.nan} if with_per else {})
+        self.columns = Columns(fills, dict.fromkeys(fills, self._steps))
+
+    def since(self, rows: Rows, values: Floats, per: Floats | None, at: int, fresh: Mask) -> Floats:
+        """Return values minus those at the time's beginning, or at the oldest known within it."""
+        step = at if self._each_window else at // self._step_ms
+        columns, steps = self.columns, self.columns["step"][rows]
+        if self._each_window:
+            oldest = np.zeros(len(rows), np.intp)
+            known = steps[:, 0] > _NEVER // 2
+        else:
+            within = steps >= step - _STEPS
+            oldest = np.where(within, steps, np.iinfo(np.int64).max).argmin(axis=1)
+            known = within.any(axis=1)
+        before = np.where(known, columns["value"][rows, oldest], np.nan)
+        change = values - before
+        if per is not None:
+            change = _ratio(change, per - np.where(known, columns["per"][rows, oldest], np.nan))
+        self._note(rows, values, per, step, fresh & ~np.isnan(values))
+        return change
+
+    def _note(self, rows: Rows, values: Floats, per: Floats | None, step: int, noted: Mask) -> None:
+        place = 0 if self._each_window else step % self._steps
+        columns = self.columns
+        first = np.not_equal(columns["step"][rows, place], step)  # the first of a step stays
+        noted = np.logical_and(noted, first)
+        columns["step"][rows[noted], place] = step
+        columns["value"][rows[noted], place] = values[noted]
+        if per is not None:
+            columns["per"][rows[noted], place] = per[noted]
+
+
+def _ratio(values: Floats, per: Floats) -> Floats:
+    """Return values / per, NaN where per is not above zero."""
+    result: Floats = np.divide(values, per, out=np.full(len(values), np.nan), where=per > 0)
+    return result
+
+
+def _among(batch: Batch, field: str, wanted: tuple[object, ...]) -> Mask:
+    number = batch.source.field_type(field) == "number"
+    column = batch.numbers(field) if number else batch.texts(field)
+    found = np.zeros(len(column), np.bool_)
+    for value in wanted:
+        found |= column == value
+    return found

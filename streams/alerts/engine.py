@@ -1,0 +1,220 @@
+"""The alert engine: events and the clock in, versions of alerts out; pure.
+
+Events of one subject come in their order; an event that comes again changes nothing. What holds
+is known for every subject as columns, so that a window of thousands of segments is a few array
+operations a rule; only what rises, falls or has moved is looked at one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from civicstream.city import Point
+from civicstream.events import Alert
+from civicstream.service_events import Action
+from streams.alerts.alert_making import AlertMaker
+from streams.alerts.book import Book
+from streams.alerts.conditions import ConditionState
+from streams.alerts.people import due_by_clock
+from streams.alerts.places import Places
+from streams.alerts.rule import RuleSet
+from streams.alerts.rule_state import RuleState
+from streams.alerts.sources import SOURCES, Batch
+from streams.alerts.storms import Storms, is_parent
+from streams.alerts.subjects import Codes, Subjects
+from streams.alerts.verdicts import Verdict
+
+__all__ = ["AlertEngine"]
+
+Rows = NDArray[np.intp]
+
+_TIDY_EVERY_MS = 600_000
+# Events of a subject that comes back later than this begin anew: none is on its way any more.
+_KEPT_MS = 2 * 3_600_000
+
+
+class AlertEngine:
+    """The rules at work; one for the city."""
+
+    def __init__(self, rules: RuleSet, places: Places) -> None:
+        self.rules = rules
+        self.book = Book()
+        self._places = places
+        self._areas, self._segments = Codes(), Codes()
+        self._areas.of("city")  # code 0 is where a rule over the whole city joins
+        self._spaces: dict[tuple[str, bool], Subjects] = {}
+        self._states = [self._state(rule) for rule in rules.rules]
+        self._by_name = {state.rule.name: state for state in self._states}
+        self._storms = Storms(rules, self.book, self._area_point)
+        self._maker = AlertMaker(self.book, self._storms, places)
+        self._began = False
+        self._tidy_at = 0
+
+    def _state(self, rule: Any) -> RuleState:
+        conditions = []
+        for condition in rule.conditions:
+            space = (condition.source, condition.by_area)
+            if space not in self._spaces:
+                kind = "area" if condition.by_area else SOURCES[condition.source].kind
+                self._spaces[space] = Subjects(kind, self._areas, self._segments)
+            conditions.append(ConditionState(condition, self._spaces[space]))
+        return RuleState(rule, conditions, self._areas, self._segments)
+
+    def _area_point(self, area: str) -> Point | None:
+        return self._places.areas.get(area)
+
+    @property
+    def active_count(self) -> int:
+        return self.book.active_count
+
+    def apply(self, topic: str, event: Any, now_ms: int) -> list[Alert]:
+        """Return the versions that follow from an event of ``topic`` (without the prefix)."""
+        if topic == "actions":
+            return self._act(event, now_ms)
+        made: list[Alert] = []
+        for condition, rows, state in self._take(topic, event):
+            made += self._judge(state, state.touched(condition, rows, now_ms), now_ms)
+        return made
+
+    def observe(self, topic: str, event: Any) -> None:
+        """Take an event in whose versions were published in an earlier life."""
+        if topic != "actions":
+            self._take(topic, event)
+
+    def _take(self, topic: str, event: Any) -> list[tuple[ConditionState, Rows, RuleState]]:
+        if topic not in self.rules.sources or getattr(event, "status", "final") != "final":
+            return []
+        batch = SOURCES[topic].batch(event)
+        taken = {space: self._note(space, batch) for space in self._spaces if space[0] == topic}
+        touched = []
+        for state in self._states:
+            for condition in state.conditions:
+                found = taken.get((condition.condition.source, condition.condition.by_area))
+                if found is not None:
+                    condition.take(found[0], batch, found[1])
+                    touched.append((condition, found[0], state))
+        return touched
+
+    def _note(self, space: tuple[str, bool], batch: Batch) -> tuple[Rows, NDArray[np.bool_]]:
+        subjects = self._spaces[space]
+        if space[1]:
+            rows = subjects.rows_of([batch.area], batch.area)
+        else:
+            rows = subjects.rows_of(batch.names(), batch.area, batch.segments())
+        return rows, subjects.take(rows, batch)
+
+    def _judge(self, state: RuleState, verdict: Verdict, now_ms: int) -> list[Alert]:
+        made: list[Alert] = []
+        news = state.transitions(verdict)
+        for i in news.rise.tolist():
+            made += self._maker.rise(state, verdict, i, int(news.severity[i]), now_ms)
+        for i in news.fall.tolist():
+            made += self._maker.fall(state, verdict, i, now_ms)
+        for i in news.moved.tolist():
+            made += self._maker.move(state, verdict, i, int(news.severity[i]), now_ms)
+        return made
+
+    def _act(self, action: Action, now_ms: int) -> list[Alert]:
+        if not action.subject.startswith("alert/"):
+            return []
+        made = self.book.act(action, now_ms)
+        return [] if made is None else [made]
+
+    def tick(self, now_ms: int, *, caught_up: bool = True) -> list[Alert]:
+        """Return what follows from the clock alone.
+
+        Absence and forgetting are judged only when ``caught_up``: what is still unread is not
+        absent.
+        """
+        self._expect_areas(now_ms)
+        made: list[Alert] = []
+        for state in self._states:
+            changed = [(c, c.tick(now_ms, caught_up)) for c in state.conditions]
+            if state.rule.join is not None:
+                if state.clocked or any(len(rows) for _, rows in changed):
+                    made += self._judge(state, state.everywhere(now_ms), now_ms)
+                continue
+            rows = changed[0][1]
+            if state.clocked:
+                rows = np.union1d(rows, state.pending()).astype(np.intp)
+            if len(rows):
+                made += self._judge(state, state.verdict(rows, now_ms), now_ms)
+        made += due_by_clock(self.book, self._by_name, now_ms)
+        self._tidy(now_ms)
+        return made
+
+    def _expect_areas(self, now_ms: int) -> None:
+        """From the beginning on, areas that are never heard of are absent too."""
+        if self._began:
+            return
+        self._began = True
+        for state in self._states:
+            for condition in state.conditions:
+                if condition.condition.by_area and condition.condition.no_data_for_ms:
+                    subjects = condition.subjects
+                    for area in self._places.areas:
+                        condition.expect(subjects.rows_of([area], area), now_ms)
+
+    def restore(self, versions: Iterable[Alert], actions: Sequence[str] = ()) -> None:
+        """Go on from published versions, given in their order, before any event.
+
+        ``actions``: ids of the actions that made some of them.
+        """
+        self.book.restore(versions, actions)
+        self.book.catching_up = True
+        self._storms.restore()
+        for known in self.book.active():
+            state = self._by_name.get(known.alert.rule)
+            if state is not None and not is_parent(known.alert):
+                self._maker.restore(state, known, self._segments, self._areas)
+
+    def settle(self, now_ms: int) -> list[Alert]:
+        """Return what the present state asks for, when the events up to now were taken in.
+
+        Alerts of rules that are gone end here.
+        """
+        self.book.catching_up = False
+        made: list[Alert] = []
+        for known in self.book.active():
+            if known.alert.rule not in self._by_name and not is_parent(known.alert):
+                made += self._maker.end(known, now_ms)
+        for known in self._storms.orphans():
+            made.append(self.book.clear(known, now_ms, now_ms))
+        for state in self._states:
+            made += self._judge(state, state.everywhere(now_ms), now_ms)
+        for known in self._storms.childless():
+            made.append(self.book.clear(known, now_ms, known.event_at))
+        return made
+
+    def _tidy(self, now_ms: int) -> None:
+        """Forget subjects without news and alerts long over: memory is bounded by what lives."""
+        if now_ms < self._tidy_at:
+            return
+        self._tidy_at = now_ms + _TIDY_EVERY_MS
+        kept_ms = _KEPT_MS + 2 * self.rules.memory_ms
+        self.book.forget_cleared(now_ms - kept_ms)
+        for space, subjects in self._spaces.items():
+            users = [
+                (state, condition)
+                for state in self._states
+                for condition in state.conditions
+                if (condition.condition.source, condition.condition.by_area) == space
+            ]
+            keep = subjects.columns["at"] >= now_ms - kept_ms
+            for state, condition in users:
+                state.extend()
+                condition.extend()
+                keep |= condition.columns["holds"] | (condition.columns["seen"] > now_ms - kept_ms)
+                if state.subjects is subjects:
+                    keep |= state.columns["active"]
+            if not keep.all():
+                kept = np.flatnonzero(keep)
+                subjects.keep(kept)
+                for state, condition in users:
+                    condition.keep(kept)
+                    if state.subjects is subjects:
+                        state.columns.keep(kept)

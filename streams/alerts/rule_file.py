@@ -1,0 +1,106 @@
+"""A rules file: TOML in, checked rules out, or an error that names line, rule and field."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from civicstream.errors import ConfigurationError
+from streams.alerts.condition_reading import read_condition
+from streams.alerts.rule import Grouping, Rule, RuleSet
+from streams.alerts.rule_lines import RuleLines
+from streams.alerts.rule_reading import read_grouping, read_rule
+from streams.alerts.rule_values import WrongValue, closest, text
+
+__all__ = ["DEFAULT_RULES", "load_rules", "parse_rules"]
+
+DEFAULT_RULES = Path(__file__).with_name("default_rules.toml")
+
+
+def load_rules(path: Path | None) -> RuleSet:
+    """Return the rules in ``path``, the packaged ones for None; raise ConfigurationError."""
+    path = path or DEFAULT_RULES
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"rules file {path}: {error}; set CIVICSTREAM_ALERTS__RULES_FILE"
+        ) from error
+    return parse_rules(content, str(path))
+
+
+def parse_rules(content: str, origin: str = "rules") -> RuleSet:
+    """Return the rules in a TOML text; ``origin`` names it in errors.
+
+    Raise ConfigurationError with a line for everything that is wrong: place, rule, field and
+    what to write instead.
+    """
+    try:
+        document = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"rules file {origin} is not TOML: {error}") from error
+    reader = _Reader(document, RuleLines(content), origin)
+    rules, grouping = reader.rules(), reader.grouping()
+    if reader.problems:
+        raise ConfigurationError("\n".join(reader.problems))
+    return RuleSet(tuple(rules), grouping, origin)
+
+
+class _Reader:
+    """Collects what is wrong, so that one run tells everything."""
+
+    def __init__(self, document: dict[str, Any], lines: RuleLines, origin: str) -> None:
+        self.problems: list[str] = []
+        self._document = document
+        self._lines = lines
+        self._origin = origin
+        for name in document.keys() - {"rule", "grouping"}:
+            self._note(-1, None, WrongValue(name, f"no such table; {closest(name, _TABLES)}"))
+
+    def rules(self) -> list[Rule]:
+        found: dict[str, Rule] = {}
+        tables = self._document.get("rule", [])
+        if not isinstance(tables, list):
+            self._note(-1, None, WrongValue("rule", "write [[rule]] in two brackets"))
+            return []
+        for index, table in enumerate(tables):
+            name = table.get("name") if isinstance(table, dict) else None
+            try:
+                rule = read_rule(table, self._lines.of_rule(index), read_condition)
+            except WrongValue as error:
+                self._note(index, name, error)
+                continue
+            first = found.setdefault(rule.name, rule)
+            if first is not rule:
+                twice = f"the rule of line {first.line} has that name already; choose another"
+                self._note(index, name, WrongValue("name", twice))
+        return list(found.values())
+
+    def grouping(self) -> Grouping | None:
+        if "grouping" not in self._document:
+            return None
+        try:
+            return read_grouping("grouping", self._document["grouping"])
+        except WrongValue as error:
+            self._note(-1, None, error)
+            return None
+
+    def _note(self, index: int, rule: Any, error: WrongValue) -> None:
+        line = self._lines.of_field(index, error.field)
+        whose = ""
+        if index >= 0:
+            whose = f"rule {_name(rule)}, " if rule else f"rule {index + 1}, "
+        self.problems.append(
+            f"{self._origin}:{line}: {whose}field {error.field!r}: {error.problem}"
+        )
+
+
+def _name(value: Any) -> str:
+    try:
+        return repr(text("name", value))
+    except WrongValue:
+        return f"{value!r}"
+
+
+_TABLES = ("rule", "grouping")

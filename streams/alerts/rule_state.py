@@ -1,0 +1,156 @@
+"""One rule at work: its conditions, and what of it is active for which subject."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.alerts.columns import Columns
+from streams.alerts.conditions import ConditionState
+from streams.alerts.rule import SEVERITIES, Rule
+from streams.alerts.sources import SOURCES
+from streams.alerts.subjects import Codes, Subjects
+from streams.alerts.verdicts import Verdict, join_verdict, subject_verdict
+
+__all__ = ["RuleState", "Transitions"]
+
+Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+# Nobody reads an alert's value more often; a flood of versions hides the ones that matter.
+_UPDATE_EVERY_MS = 60_000
+
+
+class Transitions:
+    """Positions in a verdict: what rises, falls, and has moved."""
+
+    def __init__(self, rise: Mask, fall: Mask, moved: Mask, severity: NDArray[np.intp]) -> None:
+        self.rise, self.fall, self.moved = map(np.flatnonzero, (rise, fall, moved))
+        self.severity = severity
+        """Index into SEVERITIES, before escalation."""
+
+
+class RuleState:
+    """A rule over the subjects of its one source, or over the places it joins.
+
+    Columns, by subject or place: ``active``, and ``told_value``, ``told_at`` and ``severity`` of
+    the newest version.
+    """
+
+    def __init__(
+        self, rule: Rule, conditions: list[ConditionState], areas: Codes, segments: Codes
+    ) -> None:
+        self.rule = rule
+        self.conditions = conditions
+        self.columns = Columns({"active": False, "told_value": np.nan, "told_at": 0, "severity": 0})
+        self.clocked = not all(SOURCES[c.condition.source].windowed for c in conditions)
+        self._areas = areas
+        self._segments = segments
+
+    @property
+    def subjects(self) -> Subjects | None:
+        """The subjects it has alerts of; None for a rule that joins."""
+        return self.conditions[0].subjects if self.rule.join is None else None
+
+    @property
+    def places(self) -> Codes:
+        return self._segments if self.rule.join == "segment" else self._areas
+
+    def extend(self) -> None:
+        if self.subjects is not None:
+            self.columns.extend_to(len(self.subjects))
+        else:
+            self.columns.extend_to(max(1, len(self.places)))
+
+    def verdict(self, rows: Rows, now_ms: int) -> Verdict:
+        """Return how it stands for these subjects; a rule that joins, with their places."""
+        self.extend()
+        if self.rule.join is None:
+            return subject_verdict(self.conditions[0], rows, now_ms)
+        return self.joined(self._codes(self.conditions[0])[rows], now_ms)
+
+    def touched(self, condition: ConditionState, rows: Rows, now_ms: int) -> Verdict:
+        """Return how it stands where these subjects of one of its conditions have changed."""
+        self.extend()
+        if self.rule.join is None:
+            return subject_verdict(condition, rows, now_ms)
+        return self.joined(self._codes(condition)[rows], now_ms)
+
+    def everywhere(self, now_ms: int) -> Verdict:
+        self.extend()
+        if self.subjects is not None:
+            rows = np.arange(len(self.subjects), dtype=np.intp)
+            return subject_verdict(self.conditions[0], rows, now_ms)
+        return self.joined(np.arange(self.columns.rows, dtype=np.intp), now_ms)
+
+    def joined(self, codes: Rows, now_ms: int) -> Verdict:
+        wanted = np.zeros(self.columns.rows, np.bool_)
+        wanted[codes[codes >= 0]] = True
+        return join_verdict(
+            self.rule,
+            self.conditions,
+            [self._codes(state) for state in self.conditions],
+            [self._allowed(state.subjects) for state in self.conditions],
+            wanted,
+            now_ms,
+        )
+
+    def _codes(self, state: ConditionState) -> Rows:
+        state.extend()
+        columns = state.subjects.columns
+        if self.rule.join == "city":
+            return np.zeros(columns.rows, np.intp)
+        codes: Rows = columns["segment" if self.rule.join == "segment" else "area"].astype(np.intp)
+        return codes
+
+    def _allowed(self, subjects: Subjects) -> Mask | None:
+        """Whether the rule looks at each subject; None for all of them."""
+        if self.rule.areas is None:
+            return None
+        listed = np.array([name in self.rule.areas for name in self._areas.names], np.bool_)
+        allowed: Mask = listed[subjects.columns["area"]]
+        return allowed
+
+    def transitions(self, verdict: Verdict) -> Transitions:
+        """Return what of a verdict is news."""
+        rows, told = verdict.rows, self.columns
+        active = told["active"][rows]
+        rise = verdict.ripe & ~active
+        if self.subjects is not None and self.rule.areas is not None:
+            allowed = self._allowed(self.subjects)
+            rise &= True if allowed is None else allowed[rows]
+        stays = active & verdict.holds
+        before, severity = told["told_value"][rows], self._severity(verdict.value)
+        moved = np.abs(verdict.value - before) > self.rule.update_share * np.abs(before)
+        moved &= verdict.at - told["told_at"][rows] >= _UPDATE_EVERY_MS
+        moved |= severity > told["severity"][rows]
+        return Transitions(rise, active & ~verdict.holds, stays & moved, severity)
+
+    def _severity(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return each value's severity; a null has the rule's."""
+        severity = np.full(len(values), SEVERITIES.index(self.rule.severity), np.intp)
+        only = self.conditions[0].condition
+        falls = self.rule.join is None and only.below is not None
+        for limit, worse in self.rule.worse:
+            reached = values <= limit if falls else values >= limit
+            severity[reached] = SEVERITIES.index(worse)
+        return severity
+
+    def severity_of(self, value: float | None) -> int:
+        values = np.array([np.nan if value is None else value])
+        return int(self._severity(values)[0])
+
+    def tell(self, row: int, active: bool, value: float, at: int, severity: int) -> None:
+        """Note the newest version of a subject's alert."""
+        columns = self.columns
+        columns["active"][row] = active
+        columns["told_value"][row], columns["told_at"][row] = value, at
+        columns["severity"][row] = severity
+
+    def pending(self) -> Rows:
+        """Return the subjects that hold and have no alert: by the clock, one may be due."""
+        self.extend()
+        state = self.conditions[0]
+        state.extend()
+        rows: Rows = np.flatnonzero(state.columns["holds"] & ~self.columns["active"])
+        return rows

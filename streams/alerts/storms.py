@@ -1,0 +1,206 @@
+"""Storms: one parent alert stands for many that became active at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from civicstream.city import Point
+from civicstream.events import Alert
+from streams.alerts.book import Book, Known, alert_id
+from streams.alerts.rule import SEVERITIES, Grouping, RuleSet
+
+__all__ = ["ANY_RULE", "Storms", "is_parent"]
+
+ANY_RULE = "grouping"
+"""Rule of a parent of alerts of different rules."""
+
+_MARK = ":group/"
+_UPDATE_EVERY_MS = 60_000
+
+
+def is_parent(alert: Alert) -> bool:
+    """Whether the alert stands for others."""
+    return f"{alert.rule}{_MARK}" in alert.key
+
+
+@dataclass
+class _Scope:
+    """The alerts that one parent would stand for."""
+
+    rule: str
+    place: str
+    """An area, or ``city``."""
+    grouping: Grouping
+    recent: deque[tuple[int, str]] = field(default_factory=deque)
+    """When alerts became active, in order of arrival, and their ids."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.rule}{_MARK}{self.place}"
+
+    def note(self, at: int, id_: str) -> None:
+        self.recent.append((at, id_))
+        newest = max(at, self.recent[-2][0] if len(self.recent) > 1 else at)
+        while self.recent and self.recent[0][0] < newest - self.grouping.over_ms:
+            self.recent.popleft()
+
+
+class Storms:
+    """Counts what becomes active, by rule and area, and keeps the parents."""
+
+    def __init__(
+        self, rules: RuleSet, book: Book, area_point: Callable[[str], Point | None]
+    ) -> None:
+        self._groupings = {r.name: r.grouping for r in rules.rules if r.grouping is not None}
+        self._overall = rules.grouping
+        self._book = book
+        self._area_point = area_point
+        self._scopes: dict[tuple[str, str], _Scope] = {}
+        self._members: dict[str, set[str]] = {}
+        """Active children by their parent's id."""
+
+    def restore(self) -> None:
+        """Count the book's active alerts again."""
+        for known in sorted(self._book.active(), key=lambda k: k.raised_event_at):
+            if is_parent(known.alert):
+                self._members.setdefault(known.alert.id, set())
+                continue
+            for scope in self._scopes_of(known.alert):
+                scope.note(known.raised_event_at, known.alert.id)
+            if known.alert.parent is not None:
+                self._members.setdefault(known.alert.parent, set()).add(known.alert.id)
+
+    def orphans(self) -> list[Known]:
+        """Return active parents whose grouping is no longer asked for."""
+        return [
+            known
+            for known in self._book.active()
+            if is_parent(known.alert)
+            and known.alert.rule not in self._groupings
+            and not (known.alert.rule == ANY_RULE and self._overall is not None)
+        ]
+
+    def _scopes_of(self, alert: Alert) -> list[_Scope]:
+        found = []
+        if (own := self._groupings.get(alert.rule)) is not None:
+            found.append(self._scope(alert.rule, alert.area if own.by == "area" else "city", own))
+        if (all_ := self._overall) is not None:
+            found.append(self._scope(ANY_RULE, alert.area if all_.by == "area" else "city", all_))
+        return found
+
+    def _scope(self, rule: str, place: str, grouping: Grouping) -> _Scope:
+        if (rule, place) not in self._scopes:
+            self._scopes[rule, place] = _Scope(rule, place, grouping)
+        return self._scopes[rule, place]
+
+    def raised(self, child: Alert, now_ms: int) -> list[Alert]:
+        """Return the parent's versions and the children's that now name it."""
+        made: list[Alert] = []
+        at = child.updated_at
+        for scope in self._scopes_of(child):
+            scope.note(at, child.id)
+            parent = self._book.of_key(scope.key)
+            if parent is None or not parent.active:
+                if len(self._strays(scope)) <= scope.grouping.more_than:
+                    continue
+                parent = self._begin(scope, child, now_ms, made)
+                if parent is None:
+                    continue
+            made += self._adopt(scope, parent, now_ms)
+            made += self._counted(parent, at, now_ms)
+            break
+        return made
+
+    def _strays(self, scope: _Scope) -> list[Known]:
+        """Return the scope's recent alerts that are active and have no parent."""
+        found = (self._book.of_id(id_) for _, id_ in scope.recent)
+        return [k for k in found if k is not None and k.active and k.alert.parent is None]
+
+    def _begin(self, scope: _Scope, child: Alert, now_ms: int, made: list[Alert]) -> Known | None:
+        area = child.area if scope.grouping.by == "area" else "city"
+        point = self._area_point(area)
+        at = child.updated_at
+        strays = [k.alert for k in self._strays(scope)]
+        parent = Alert(
+            *(alert_id(scope.rule, scope.key, at), 1, "active", "raised", scope.rule, scope.key),
+            severity=max((a.severity for a in strays), key=SEVERITIES.index),
+            area=area,
+            subject="city" if area == "city" else f"area/{area}",
+            headline=_headline(scope.rule, area, len(strays)),
+            started_at=at,
+            updated_at=at,
+            computed_at=now_ms,
+            value=float(len(strays)),
+            threshold=float(scope.grouping.more_than),
+            lon=point and point[0],
+            lat=point and point[1],
+            children=len(strays),
+        )
+        if self._book.raise_(parent, parent.subject) is None:
+            return None
+        self._members[parent.id] = set()
+        made.append(parent)
+        return self._book.of_key(scope.key)
+
+    def _adopt(self, scope: _Scope, parent: Known, now_ms: int) -> list[Alert]:
+        """Let the recent alerts name their parent."""
+        made = []
+        members = self._members.setdefault(parent.alert.id, set())
+        for child in self._strays(scope):
+            members.add(child.alert.id)
+            made.append(
+                self._book.change(
+                    *(child, now_ms, child.event_at, "updated"), parent=parent.alert.id
+                )
+            )
+        return made
+
+    def _counted(self, parent: Known, at: int, now_ms: int) -> list[Alert]:
+        """Tell how many it stands for: at once when that is worse, else once a minute."""
+        alerts = [self._book.of_id(id_) for id_ in self._members.get(parent.alert.id, ())]
+        severities = [k.alert.severity for k in alerts if k is not None and k.active]
+        worst = max(severities, key=SEVERITIES.index, default=parent.alert.severity)
+        now = parent.alert
+        worse = SEVERITIES.index(worst) > SEVERITIES.index(now.severity)
+        quiet = len(severities) == now.children or at - parent.event_at < _UPDATE_EVERY_MS
+        if not severities or (quiet and not worse):
+            return []
+        headline = _headline(now.rule, now.area, len(severities))
+        return [
+            self._book.change(
+                *(parent, now_ms, max(at, parent.event_at), "updated"),
+                severity=worst if worse else now.severity,
+                children=len(severities),
+                value=float(len(severities)),
+                headline=headline,
+            )
+        ]
+
+    def cleared(self, child: Alert, now_ms: int) -> list[Alert]:
+        """Return the parent's version that follows: fewer children, or its end."""
+        if child.parent is None:
+            return []
+        members = self._members.get(child.parent, set())
+        members.discard(child.id)
+        parent = self._book.of_id(child.parent)
+        if parent is None or not parent.active:
+            return []
+        if members:
+            return self._counted(parent, child.updated_at, now_ms)
+        self._members.pop(child.parent, None)
+        return [self._book.clear(parent, now_ms, max(parent.event_at, child.updated_at))]
+
+    def childless(self) -> list[Known]:
+        """Return active parents without an active child, as a crash may leave them."""
+        return [
+            known
+            for known in self._book.active()
+            if is_parent(known.alert) and not self._members.get(known.alert.id)
+        ]
+
+
+def _headline(rule: str, area: str, count: int) -> str:
+    what = "alerts" if rule == ANY_RULE else f"alerts of the rule {rule}"
+    return f"{count} {what} in {area}" if area != "city" else f"{count} {what} in the city"
