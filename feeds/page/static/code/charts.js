@@ -35,7 +35,7 @@ export async function drawChart(node, day, measure) {
     ...band(usual, low, high, colours["--band"], "usual range"),
     line("usual", usual, measure, { color: colours["--usual"], width: 1.5, dash: "dot" }),
     ...band(forecast, low, high, colours["--band-forecast"], "80 % interval"),
-    line("today", measured, measure, { color: colours["--series"], width: 2 }),
+    line("measured", measured, measure, { color: colours["--series"], width: 2 }),
     line("forecast", forecast, measure, { color: colours["--series"], width: 2, dash: "dash" }),
   ];
   await library.react(node, traces.filter((trace) => trace.x.length), layout(day, measure, colours), {
@@ -66,10 +66,10 @@ function line(name, points, measure, style) {
 
 function band(points, low, high, colour, name) {
   const known = points.filter((p) => Number.isFinite(p[low]) && Number.isFinite(p[high]));
-  const edge = { type: "scatter", mode: "lines", x: times(known), line: { width: 0 }, showlegend: false };
+  const edge = { type: "scatter", mode: "lines", x: times(known), line: { width: 0 } };
   return [
     { ...edge, y: known.map((p) => p[high]) },
-    { ...edge, y: known.map((p) => p[low]), fill: "tonexty", fillcolor: colour, name, showlegend: true },
+    { ...edge, y: known.map((p) => p[low]), fill: "tonexty", fillcolor: colour, name },
   ];
 }
 
@@ -80,13 +80,13 @@ function layout(day, measure, colours) {
   };
   const last = day.forecast.at(-1)?.at ?? day.now;
   return {
-    height: 210,
-    margin: { l: 44, r: 8, t: 26, b: 48 },
+    height: 170,
+    margin: { l: 44, r: 8, t: 26, b: 26 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, sans-serif", size: 11, color: colours["--text-soft"] },
     title: { text: AXES[measure].title, x: 0, xref: "paper", y: 0.97, font: { size: 12, color: colours["--text"] } },
-    legend: { orientation: "h", x: 0, y: -0.14, yanchor: "top", font: { size: 10 }, itemwidth: 30, traceorder: "normal" },
+    showlegend: false, // one key stands above both charts
     xaxis: { ...axis, type: "date", tickformat: "%H:%M", range: rangeOf(day, last) },
     yaxis: { ...axis, rangemode: "tozero" },
     shapes: [
@@ -98,8 +98,8 @@ function layout(day, measure, colours) {
   };
 }
 
-/** Four hours back at most, so that the forecast is not a sliver at the edge. */
+/** From the first measured point, half an hour back at least, to the end of the forecast. */
 function rangeOf(day, last) {
-  const from = Math.max(day.from, Math.min(day.measured[0]?.at ?? day.now, day.now - 1_800_000), day.now - 4 * 3_600_000);
-  return [localTime(from), localTime(last + 120_000)];
+  const first = Math.min(day.measured[0]?.at ?? day.now, day.now - 1_800_000);
+  return [localTime(first), localTime(last + 120_000)];
 }

@@ -5,7 +5,7 @@ import { element, setText } from "./dom.js";
 import { button } from "./rows.js";
 import { span, time } from "./wording.js";
 
-const STATE = { proposed: "Proposed", accepted: "On its way", overridden: "On its way (chosen by hand)" };
+const STATE = { proposed: "Proposed", accepted: "Sent" };
 
 export class Proposal {
   constructor(desk) {

@@ -1,6 +1,6 @@
 // Allocations: which one concerns a task or a crew now, and the routes they drive.
 
-const OPEN = new Set(["proposed", "accepted", "overridden"]);
+const OPEN = new Set(["proposed", "accepted"]);
 
 /** The newest open allocation of a task such as `case/<id>`, undefined without one. */
 export function allocationOf(city, task) {

@@ -7,6 +7,11 @@ import { loadSegmentDay } from "./segment_history.js";
 import { percent, quantity, time } from "./wording.js";
 
 const RELOAD_MS = 60_000;
+const TABLE_STEP_MS = 300_000;
+const KEY = [
+  ["line", "measured"], ["line dashed", "forecast"], ["area ahead", "80 % interval of it"],
+  ["line dotted", "usual"], ["area", "usual range"],
+];
 
 export class SegmentDetail {
   constructor(desk) {
@@ -56,12 +61,13 @@ export class SegmentDetail {
     this.charts = ["speed", "flow"].map((measure) => element("div", { class: "chart", "aria-hidden": "true", "data-measure": measure }));
     this.note = element("p", { class: "soft" }, "Loading its day …");
     this.table = element("tbody");
-    const heads = ["Time", "Speed today", "usual", "Flow today", "usual"].map((text) => element("th", { scope: "col" }, text));
+    const heads = ["Time", "Speed", "usual", "Flow", "usual"].map((text) => element("th", { scope: "col" }, text));
     const close = element("button", { type: "button", class: "quiet", "aria-label": "Close the road’s details", onclick: () => this.desk.select(null) }, "×");
     this.root.replaceChildren(
       element("header", {}, element("h2", { id: "detail-title" }, this.desk.model.segmentPlace(id)), close),
       this.facts,
       this.note,
+      element("ul", { class: "chart-key", "aria-hidden": "true" }, ...KEY.map(([kind, text]) => element("li", {}, element("span", { class: kind }), text))),
       element("div", { class: "charts" }, ...this.charts),
       element("details", { class: "figures" }, element("summary", {}, "The same as a table"),
         element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Figures of the charts" },
@@ -78,7 +84,7 @@ export class SegmentDetail {
       if (signal.aborted) return;
       this.#fillTable();
       await this.#draw();
-      setText(this.note, this.day.measured.length ? "" : "Nothing was measured here today.");
+      setText(this.note, this.day.measured.length ? "" : "Nothing was measured here in the last hours.");
     } catch (error) {
       if (error.name !== "AbortError") setText(this.note, `Its day cannot be shown: ${error.message}`);
     }
@@ -91,7 +97,7 @@ export class SegmentDetail {
   #fillTable() {
     const { measured, usual, forecast } = this.day;
     const usualAt = (at) => usual.findLast((point) => point.at <= at) ?? {};
-    const rows = [...measured.slice(-24).map((p) => ({ ...p, ahead: false })), ...forecast.map((p) => ({ ...p, ahead: true }))];
+    const rows = [...measured.filter((p) => p.at % TABLE_STEP_MS === 0).slice(-24).map((p) => ({ ...p, ahead: false })), ...forecast.map((p) => ({ ...p, ahead: true }))];
     this.table.replaceChildren(...rows.map((point) => figures(point, usualAt(point.at))));
   }
 

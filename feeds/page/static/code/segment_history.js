@@ -3,26 +3,47 @@
 import { get } from "./api.js";
 
 const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const SHOWN_HOURS = 8; // longer, and the forecast would be a sliver at the edge
 
 /**
  * Load what the charts show. Returns {measured: [{at, speed, flow}], usual: [{at, ...}],
- * forecast: [{at, ...}] or [], until}: `at` epoch ms; speeds km/h, flows vehicles/h.
+ * forecast: [{at, ...}], from, now}: `at` epoch ms; speeds km/h, flows vehicles/h.
  */
 export async function loadSegmentDay(id, now, signal) {
-  const from = new Date(now).setHours(0, 0, 0, 0);
+  const from = Math.round(now) - SHOWN_HOURS * HOUR;
   const path = `segments/${encodeURIComponent(id)}`;
-  const [windows, usual, forecast] = await Promise.all([
-    get(`${path}/windows`, { from, to: Math.round(now), step: "5m" }, signal),
-    optional(get(`${path}/usual`, {}, signal)),
+  const [windows, forecast, ...usual] = await Promise.all([
+    get(`${path}/windows`, { from, to: Math.round(now), step: "1m" }, signal),
     optional(get(`${path}/forecast`, {}, signal)),
+    ...daysOf(from, now + HOUR).map((date) => optional(get(`${path}/usual`, { date }, signal))),
   ]);
   return {
     measured: rows(windows).map(measuredPoint).sort(byTime),
-    usual: usual ? usualPoints(usual, from) : [],
-    forecast: forecast ? forecastPoints(forecast) : [],
+    usual: usual.flatMap((day) => (day ? usualPoints(day) : [])).sort(byTime),
+    forecast: forecast ? forecastPoints(forecast).filter((point) => point.at > now - DAY) : [],
     from,
     now,
   };
+}
+
+/** The dates (2026-05-04) from `from` to `to`, as the browser's zone has them. */
+function daysOf(from, to) {
+  const dates = new Set();
+  for (let at = from; at < to + DAY; at += DAY) dates.add(dateOf(Math.min(at, to)));
+  return [...dates];
+}
+
+function dateOf(at) {
+  return new Date(at - new Date(at).getTimezoneOffset() * MINUTE).toISOString().slice(0, 10);
+}
+
+/** Epoch ms of the midnight with which `date` begins in `zone`. */
+export function midnight(date, zone) {
+  const guess = Date.parse(`${date}T00:00:00Z`);
+  const there = new Date(guess).toLocaleString("sv-SE", { timeZone: zone }).replace(" ", "T");
+  return guess - (Date.parse(`${there}Z`) - guess);
 }
 
 /** A segment without history or forecast has charts all the same. */
@@ -46,32 +67,21 @@ function measuredPoint(row) {
   };
 }
 
-function usualPoints(answer, from) {
-  return rows(answer)
-    .map((row) => ({
-      at: from + row.minute_of_day * MINUTE,
-      speed: row.speed_kmh,
-      speedLow: row.speed_low_kmh,
-      speedHigh: row.speed_high_kmh,
-      flow: row.flow_veh_h,
-      flowLow: row.flow_low_veh_h,
-      flowHigh: row.flow_high_veh_h,
-    }))
-    .sort(byTime);
+function usualPoints(answer) {
+  const start = midnight(answer.date, answer.time_zone);
+  return answer.slots.map((slot) => ({
+    at: start + slot.minute * MINUTE,
+    speed: slot.speed_kmh,
+    speedLow: slot.speed_low_kmh,
+    speedHigh: slot.speed_high_kmh,
+    flow: slot.flow_veh_h,
+    flowLow: slot.flow_low_veh_h,
+    flowHigh: slot.flow_high_veh_h,
+  }));
 }
 
 function forecastPoints(answer) {
-  const list = answer.horizons_min ? answer.horizons_min.map((horizon, i) => pick(answer, horizon, i)) : rows(answer).map(expected);
-  return list.filter((point) => point.speed !== null || point.flow !== null).sort(byTime);
-}
-
-/** Of a forecast with a list per measure: the values of its i-th horizon. */
-function pick(answer, horizon, i) {
-  const one = { target: answer.made_at + horizon * MINUTE };
-  for (const [name, values] of Object.entries(answer)) {
-    if (Array.isArray(values)) one[name] = values[i];
-  }
-  return expected(one);
+  return rows(answer).map(expected).sort(byTime);
 }
 
 function expected(row) {

@@ -12,7 +12,7 @@ export class SystemPanel {
     this.verdict = element("p", { class: "verdict" });
     this.body = element("tbody");
     this.stages = new KeyedList(this.body, () => new StageRow());
-    root.append(this.verdict, table("Every stage of the data’s way", ["Stage", "Readings/s", "Waiting", "Taken in", "Rejected", "Missing"], this.body));
+    root.append(this.verdict, table("Every stage of the data’s way", ["Stage", "Readings/s", "Waiting", "Missing", "Taken in"], this.body));
     this.air = element("tbody");
     this.measures = new KeyedList(this.air, () => new MeasureRow());
     root.append(element("h3", {}, "Environment, mean of all districts"), table("Environment", ["Measure", "Mean", "Highest"], this.air));
@@ -30,8 +30,9 @@ export class SystemPanel {
     this.rates.note(city.list("ledger"));
   }
 
-  show(city, now) {
-    const lines = this.rates.lines(city.list("ledger"), now);
+  show(city) {
+    // The past has no ledger reports: the data flow is always that of now.
+    const lines = this.rates.lines(this.desk.live.list("ledger"), Date.now());
     const missing = lines.reduce((sum, line) => sum + Math.abs(line.imbalance), 0);
     const silent = lines.filter((line) => line.silent).map((line) => stageName(line.stage));
     const good = lines.length > 0 && missing === 0;
@@ -72,7 +73,7 @@ class Cells {
 
 class StageRow extends Cells {
   constructor() {
-    super(6);
+    super(5);
   }
 
   update(line) {
@@ -81,11 +82,10 @@ class StageRow extends Cells {
       stageName(line.stage),
       line.silent ? "silent" : quantity(line.rate, "", line.rate !== null && line.rate < 10 ? 1 : 0),
       quantity(line.lag),
-      compact(counts.received),
-      compact(counts.rejected),
       quantity(line.imbalance),
+      compact(counts.received),
     ]);
-    setAttribute(this.node, "title", `${line.instance}: ${quantity(counts.received)} taken in`);
+    setAttribute(this.node, "title", `${line.instance}: ${quantity(counts.received)} taken in, ${quantity(counts.rejected)} rejected, ${quantity(counts.late)} late`);
     setAttribute(this.node, "data-bad", line.silent || line.imbalance !== 0 ? "true" : null);
   }
 }
