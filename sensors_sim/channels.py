@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.kinds import KINDS
+from sensors_sim.containers import fill_days
 from sensors_sim.demand import hour_of_day, travel_demand
 
 __all__ = ["CHANNELS", "TRAITS", "measure_channel"]
@@ -115,7 +116,7 @@ def _parking(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
 
 def _waste(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
     """Fill evenly over some days, then emptied: a sawtooth with its own period and phase."""
-    days = 2 + 8 * traits[0]
+    days = fill_days(traits)
     level = (ts / (24 * _HOUR_MS) / days + traits[1]) % 1 * (0.8 + 0.2 * traits[2])
     outside = 10 + 6 * np.sin((hour_of_day(ts) - 9) / 12 * np.pi)
     warmth = outside + 6 * level + rng.normal(0, 0.2, len(ts))

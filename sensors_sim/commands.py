@@ -75,6 +75,9 @@ def simulate(
     crews: Annotated[
         int, typer.Option(min=0, help="Crews; they get allocations where Kafka is reachable.")
     ] = 0,
+    trucks: Annotated[
+        int, typer.Option(min=0, help="Waste trucks: containers are emptied by them alone.")
+    ] = 0,
     truth: Truth = None,
     truth_readings: Annotated[
         bool,
@@ -130,6 +133,7 @@ def simulate(
         kinds=tuple(KINDS) if kinds == "all" else tuple(kinds.split(",")),
         batch=batch,
         incidents_per_hour=incidents,
+        collected=trucks > 0,
         faults=FaultRates(duplicates, late, out_of_order, clock_skew, dropouts, malformed, late_by),
         sensor_faults=SensorFaultPlan(
             share=broken_sensors,
@@ -141,7 +145,7 @@ def simulate(
     )
     start_ms = None if start == "now" else _instant("--start", start)
     model = read_city(city_file) if city_file else plan_city(sensors, seed)
-    people = People(citizens, crews)
+    people = People(citizens, crews, trucks)
     run = service.Run(connections, duration, truth, truth_readings, people)
     counts = service.simulate(settings, model, plan, run, start_ms)
     sys.stdout.write(json.dumps(counts) + "\n")

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from civicstream.roads import Places, RoadGraph, RoadSpeeds, Route, find_trips
+from civicstream.roads import Places, RoadGraph, RoadSpeeds
 from civicstream.service_events import Action, Allocation, Unit, UnitState
+from sensors_sim.driving import Driver
 
 __all__ = ["Crew", "CrewPlan", "Site"]
 
@@ -53,16 +54,6 @@ class CrewPlan:
     capacity: float = 1.0
 
 
-@dataclass
-class _Drive:
-    """Where a crew is on its route."""
-
-    route: Route
-    index: int
-    share: float
-    access_left_s: float
-
-
 class Crew:
     """``site_of`` gives the site of a task's id; ``speeds`` what the crew's navigation knows."""
 
@@ -77,20 +68,21 @@ class Crew:
         self.plan = plan
         self.state: UnitState = "off_duty"
         self.task: str | None = None
-        self.km = 0.0
         self.busy_s = 0.0
         """Time under way and on site."""
-        self._graph = graph
         self._site_of = site_of
         self._seed = seed
         self._clock = now_ms
-        self._lonlat = (plan.lon, plan.lat)
-        self._place = graph.snap(np.array([self._lonlat]))
-        self._drive: _Drive | None = None
+        self._driver = Driver(graph, (plan.lon, plan.lat))
         self._offer: Allocation | None = None
         self._answer_at = 0
         self._work_until = 0
         self._reported_at = -_REPORT_EVERY_MS
+
+    @property
+    def km(self) -> float:
+        """Driven so far."""
+        return self._driver.km
 
     def receive(self, allocation: Allocation, speeds: RoadSpeeds, now_ms: int) -> list[Unit]:
         """Take in a version of an allocation of this crew."""
@@ -118,8 +110,8 @@ class Crew:
             out += self._answer(self._offer, speeds, now_ms)
         if self.state in {"en_route", "on_site"}:
             self.busy_s += (now_ms - self._clock) / 1000
-        if self._drive is not None:
-            out += self._drive_on(self._drive, now_ms, seconds)
+        if self._driver.under_way:
+            out += self._drive_on(now_ms, seconds)
         if self.state == "on_site" and now_ms >= self._work_until:
             out.append(self._report("available", self._work_until, task=None))
         self._clock = now_ms
@@ -145,51 +137,25 @@ class Crew:
             return []
         self._stop()
         site = self._site_of(allocation.task)
-        route = find_trips(speeds, self._place, site.place).route(0, 0)
-        if route is None:
+        if not self._driver.set_off(site.place, (site.lon, site.lat), speeds):
             return []
-        self._drive = _Drive(route, 0, route.start_share, route.access_s)
         self._clock = now_ms
         return [self._report("en_route", now_ms, task=allocation.task)]
 
     def _stop(self) -> None:
-        if self._drive is not None:
-            drive = self._drive
-            edge = drive.route.edges[drive.index]
-            self._place = Places(np.array([edge]), np.array([drive.share]), np.zeros(1))
-            self._lonlat = self._graph.lonlat(edge, drive.share)
-        self._drive = None
+        self._driver.stop()
         self.task = None
 
-    def _drive_on(self, drive: _Drive, now_ms: int, seconds: Floats) -> list[Unit | Action]:
-        left = (now_ms - self._clock) / 1000
-        route, last = drive.route, len(drive.route.edges) - 1
-        while left > 0:
-            edge = route.edges[drive.index]
-            until = route.end_share if drive.index == last else 1.0
-            takes = float(seconds[edge])
-            moved = min(left / takes, max(until - drive.share, 0.0))
-            drive.share += moved
-            self.km += moved * float(self._graph.length_m[edge]) / 1000
-            left -= moved * takes
-            if drive.share < until - 1e-9:
-                break
-            if drive.index == last:
-                walked = min(left, drive.access_left_s)
-                drive.access_left_s -= walked
-                left -= walked
-                if drive.access_left_s <= 1e-6:
-                    return [self._arrive(now_ms - round(left * 1000))]
-                break
-            drive.index, drive.share = drive.index + 1, 0.0
+    def _drive_on(self, now_ms: int, seconds: Floats) -> list[Unit | Action]:
+        left_s = self._driver.move((now_ms - self._clock) / 1000, seconds)
+        if left_s is not None:
+            return [self._arrive(now_ms - round(left_s * 1000))]
         if now_ms - self._reported_at >= _REPORT_EVERY_MS:
-            self._lonlat = self._graph.lonlat(route.edges[drive.index], min(drive.share, 1.0))
             return [self._report("en_route", now_ms, task=self.task)]
         return []
 
     def _arrive(self, at_ms: int) -> Unit:
         site = self._site_of(self.task or "")
-        self._drive, self._place, self._lonlat = None, site.place, (site.lon, site.lat)
         self._work_until = at_ms + round(site.work_s * 1000)
         return self._report("on_site", at_ms, task=self.task)
 
@@ -204,14 +170,14 @@ class Crew:
 
     def _report(self, state: UnitState, at_ms: int, task: str | None = None) -> Unit:
         self.state, self.task, self._reported_at = state, task, at_ms
-        plan = self.plan
+        plan, (lon, lat) = self.plan, self._driver.lonlat
         return Unit(
             id=plan.id,
             area=plan.area,
             state=state,
             skills=list(plan.skills),
-            lon=round(self._lonlat[0], 6),
-            lat=round(self._lonlat[1], 6),
+            lon=round(lon, 6),
+            lat=round(lat, 6),
             shift_end=plan.shift_end,
             capacity=plan.capacity,
             load=0.0,

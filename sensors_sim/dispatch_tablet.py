@@ -1,4 +1,4 @@
-"""What crews see of the dispatcher's work: allocations, and where cases and incidents are.
+"""What crews see of the dispatcher's work: allocations, tours, where cases and incidents are.
 
 Reads Kafka as a tablet in a vehicle would; without Kafka there is nothing to see.
 """
@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from civicstream.events import Incident
 from civicstream.kafka_clients import consumer
-from civicstream.service_events import Allocation, Case
+from civicstream.service_events import Allocation, Case, Tour
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 
@@ -24,9 +24,14 @@ __all__ = ["DispatchTablet", "News", "newest_standing"]
 
 log = logging.getLogger(__name__)
 
-News = Allocation | Case | Incident
+News = Allocation | Case | Incident | Tour
 
-_TYPES: dict[str, type[News]] = {"cases": Case, "incidents": Incident, "allocations": Allocation}
+_TYPES: dict[str, type[News]] = {
+    "cases": Case,
+    "incidents": Incident,
+    "allocations": Allocation,
+    "tours": Tour,
+}
 
 _TRY_EVERY_S = 10.0
 _PROBE_EVERY_S = 2.0
@@ -123,7 +128,8 @@ class DispatchTablet:
             return []
         history, self._history, self._complaint = self._history, None, ""
         log.info("crews get their allocations from Kafka at %s", self._kafka.bootstrap)
-        places: list[News] = [e for e in history if not isinstance(e, Allocation)]
+        places: list[News] = [e for e in history if isinstance(e, Case | Incident)]
+        # A tour that was under way ended with the truck that drove it: it gets a new one.
         return [*places, *newest_standing(e for e in history if isinstance(e, Allocation))]
 
     def close(self) -> None:

@@ -79,7 +79,7 @@ def simulate(
             plan.seed,
         )
         pace = Pace(wall_ms, event_ms, plan.speed)
-        with _streets(settings, city, run.people, pace, plan.seed) as streets:
+        with _streets(settings, city, run.people, pace, plan.seed, simulation) as streets:
             return publish_blocks(
                 settings,
                 city,
@@ -97,10 +97,10 @@ def simulate(
 
 @contextlib.contextmanager
 def _streets(
-    settings: Settings, city: City, people: People, pace: Pace, seed: int
+    settings: Settings, city: City, people: People, pace: Pace, seed: int, simulation: Simulation
 ) -> Iterator[StreetLife | None]:
     """Yield citizens and crews while they live, None without any."""
-    if not (people.citizens or people.crews):
+    if not people:
         yield None
         return
     since = time.monotonic()
@@ -108,7 +108,8 @@ def _streets(
     def wall_ms() -> float:
         return pace.wall_ms + (time.monotonic() - since) * 1000
 
-    with StreetLife(settings, city, people, pace, seed, wall_ms) as streets:
+    empty = simulation.empty_container
+    with StreetLife(settings, city, people, pace, seed, wall_ms, empty) as streets:
         yield streets
 
 

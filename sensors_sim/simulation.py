@@ -12,6 +12,7 @@ from civicstream.city import City, Sensors
 from civicstream.errors import ConfigurationError
 from civicstream.kinds import KINDS
 from sensors_sim.channels import TRAITS, measure_channel
+from sensors_sim.containers import Containers
 from sensors_sim.detectors import Detectors
 from sensors_sim.faults import FaultRates, Faults
 from sensors_sim.incidents import Incident
@@ -39,6 +40,8 @@ class SimulationPlan:
     incidents_per_hour: float = 4.0
     faults: FaultRates = field(default_factory=FaultRates)
     sensor_faults: SensorFaultPlan = field(default_factory=SensorFaultPlan)
+    collected: bool = False
+    """Waste containers are emptied by trucks; else each by itself when it is full."""
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
@@ -60,6 +63,7 @@ class Simulation:
         self._schedules = _schedules(sensors, plan, chosen, scale, start_ms)
         rng = np.random.default_rng([plan.seed, 0x51])
         self._traits = rng.random((TRAITS, len(sensors)))
+        self._containers = Containers(self._traits, start_ms) if plan.collected else None
         self._faults = Faults(plan.faults, len(sensors), rng)
         self._broken = SensorFaults(
             plan.sensor_faults, sensors, chosen, start_ms, np.random.default_rng([plan.seed, 0xB5])
@@ -80,6 +84,10 @@ class Simulation:
     def road_speeds_kmh(self) -> NDArray[np.float64] | None:
         """Return the present speed on each segment [segments]; None where none are simulated."""
         return self._roads.state().speed_kmh if self._roads else None
+
+    def empty_container(self, sensor: int, at_ms: int) -> float:
+        """Empty the container of a sensor (index) at a time; return what share was filled."""
+        return 0.0 if self._containers is None else self._containers.empty(sensor, at_ms)
 
     @property
     def broken_sensors(self) -> list[BrokenSensor]:
@@ -126,6 +134,8 @@ class Simulation:
             values = self._detectors.measure(flat_sensor, period, self._roads.state(), rng)
         else:
             values = measure_channel(kind, self._traits[:, flat_sensor], flat_ts, rng)
+            if kind == "waste" and self._containers is not None:
+                values[0] = np.round(self._containers.levels(flat_sensor, flat_ts), 3)
         return Messages.good(KINDS[kind], sensor, ts, values.reshape(len(values), *ts.shape))
 
     def _hold_back(self, kind: str, messages: Messages, end: int) -> Messages:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from civicstream.city import City
 from civicstream.errors import CivicStreamError
 from civicstream.roads import RoadGraph, RoadSpeeds
-from civicstream.service_events import Allocation
+from civicstream.service_events import Allocation, Tour
 from civicstream.services import load_services
 from civicstream.settings import KafkaSettings, Settings
 from sensors_sim.citizen_messages import report_message
@@ -32,6 +32,7 @@ from sensors_sim.incidents import Incident
 from sensors_sim.pacing import Pace
 from sensors_sim.publisher import Publisher
 from sensors_sim.task_sites import TaskSites
+from sensors_sim.trucks import Truck, plan_trucks
 from sensors_sim.truth import ACKED
 
 __all__ = ["People", "StreetLife"]
@@ -49,10 +50,15 @@ _PATIENCE_S = 5.0
 
 @dataclass(frozen=True)
 class People:
-    """How many citizens report, and how many crews there are."""
+    """How many citizens report, and how many crews and waste trucks there are."""
 
     citizens: int = 0
     crews: int = 0
+    trucks: int = 0
+    """That empty waste containers."""
+
+    def __bool__(self) -> bool:
+        return bool(self.citizens or self.crews or self.trucks)
 
 
 @dataclass
@@ -79,10 +85,15 @@ class StreetLife:
         pace: Pace,
         seed: int,
         wall_ms: Callable[[], float],
+        empty: Callable[[int, int], float],
     ) -> None:
-        """``wall_ms`` is the clock. Raises ConfigurationError for a wrong services file."""
+        """``wall_ms`` is the clock; ``empty`` empties the container of a sensor (index) at an
+        event time and returns what was in it. Raises ConfigurationError for a wrong services
+        file.
+        """
         self._settings, self._city, self._people = settings, city, people
         self._pace, self._seed, self._wall_ms = pace, seed, wall_ms
+        self._empty = empty
         self._services = load_services(settings.reports.services_file)
         self._seen: tuple[NDArray[np.float64] | None, Sequence[Incident]] = (None, ())
         self._stop = threading.Event()
@@ -123,8 +134,8 @@ class StreetLife:
     def _live(self) -> None:
         publisher = Publisher(self._settings.mqtt, 1)
         try:
-            if self._people.crews:
-                self._crews = self._call_crews(self._people.crews)
+            if self._people.crews or self._people.trucks:
+                self._crews = self._call_crews(self._people)
             publisher.connect(self._stop)
             while not self._stop.is_set():
                 until = time.monotonic() + _STEP_S
@@ -139,15 +150,23 @@ class StreetLife:
                 self._crews.tablet.close()
             publisher.disconnect()
 
-    def _call_crews(self, crews: int) -> _Crews:
-        """Return crews on duty; building the graph takes seconds in a large city."""
+    def _call_crews(self, people: People) -> _Crews:
+        """Return crews and trucks on duty; building the graph takes seconds in a large city."""
         graph = RoadGraph(self._city)
         sites = TaskSites(graph, self._services)
         now = self._pace.event_at(self._wall_ms())
-        plans = plan_crews(self._city, self._services, crews, self._seed, now)
+        plans = plan_crews(self._city, self._services, people.crews, self._seed, now)
         patience = round(_PATIENCE_S * 1000 * self._pace.speed)
         fleet = Fleet(plans, graph, sites, self._seed, now, patience)
-        return _Crews(self._settings.kafka, fleet, graph, sites)
+        trucks = [
+            Truck(plan, graph, self._empty_container, now)
+            for plan in plan_trucks(self._city, people.trucks, self._seed, now)
+        ]
+        return _Crews(self._settings.kafka, fleet, graph, sites, trucks)
+
+    def _empty_container(self, sensor_key: int, at_ms: int) -> float:
+        sensor = int(self._city.find_sensors(np.array([sensor_key]))[0])
+        return self._empty(sensor, at_ms) if sensor >= 0 else 0.0
 
     def _step(self) -> None:
         wall = self._wall_ms()
@@ -185,14 +204,20 @@ class StreetLife:
 
 
 class _Crews:
-    """The fleet with its tablet and what it knows of the roads."""
+    """The fleet and the trucks with their tablet and what they know of the roads."""
 
     def __init__(
-        self, kafka: KafkaSettings, fleet: Fleet, graph: RoadGraph, sites: TaskSites
+        self,
+        kafka: KafkaSettings,
+        fleet: Fleet,
+        graph: RoadGraph,
+        sites: TaskSites,
+        trucks: Sequence[Truck],
     ) -> None:
         self.tablet = DispatchTablet(kafka)
         self.sites = sites
         self._fleet, self._graph = fleet, graph
+        self._trucks = {truck.plan.id: truck for truck in trucks}
         self._speeds = RoadSpeeds.free_flow(graph)
         self._known: NDArray[np.float64] | None = None
         self._wait_until = time.monotonic() + _HISTORY_WITHIN_S
@@ -211,6 +236,12 @@ class _Crews:
         for event in news:
             if isinstance(event, Allocation):
                 said += self._fleet.tell(event, self._speeds, now_ms)
+            elif isinstance(event, Tour):
+                truck = self._trucks.get(event.unit)
+                said += truck.receive(event, self._speeds, now_ms) if truck else []
             else:
                 self.sites.learn(event)
-        return said + self._fleet.advance(now_ms, self._speeds.seconds[0], self._speeds)
+        seconds = self._speeds.seconds[0]
+        for truck in self._trucks.values():
+            said += truck.advance(now_ms, seconds, self._speeds)
+        return said + self._fleet.advance(now_ms, seconds, self._speeds)

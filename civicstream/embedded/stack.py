@@ -32,7 +32,7 @@ __all__ = ["Stack"]
 # Some of the simulated sensors break, so that there is something to find.
 _BROKEN_SENSORS = ("--broken-sensors", "0.01", "--broken-within", "0.5")
 
-_PEOPLE = ("--citizens", "200", "--crews", "12")
+_PEOPLE = ("--citizens", "200", "--crews", "12", "--trucks", "2")
 
 _TRUTH_EVERY_S = 60
 

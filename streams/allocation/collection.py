@@ -12,7 +12,13 @@ import numpy as np
 
 from civicstream.roads import RoadSpeeds
 from civicstream.service_events import BinForecast, Tour, TourState, Unit
-from streams.allocation.collection_plan import Survey, better_way, full_in_s, plan_ways
+from streams.allocation.collection_plan import (
+    Survey,
+    better_way,
+    full_in_s,
+    plan_ways,
+    worth_a_look,
+)
 from streams.allocation.collection_state import (
     SKILL,
     BinRecord,
@@ -112,7 +118,7 @@ class TourDesk:
                 idle[_rounded(truck.depot)].append(truck)
         for trucks in idle.values():
             wanted = self._wanted(now_ms, trucks[0].depot)
-            if wanted:
+            if worth_a_look(wanted, trucks[0].unit.capacity, now_ms, self.settings):
                 depot = trucks[0].depot
                 survey = Survey.of(speeds, depot, depot, wanted, now_ms)
                 able = [_truck(truck, now_ms) for truck in trucks]

@@ -15,7 +15,7 @@ from streams.allocation.collection_state import BinRecord, CollectionSettings
 from streams.allocation.tours import Bins, Truck, drive, length, overflow_h, plan_collection
 from streams.allocation.tours import Tour as Way
 
-__all__ = ["Survey", "better_way", "full_in_s", "plan_ways"]
+__all__ = ["Survey", "better_way", "full_in_s", "plan_ways", "worth_a_look"]
 
 Floats = NDArray[np.float64]
 Place = tuple[float, float]
@@ -95,6 +95,15 @@ def _load(record: BinRecord, at: int) -> float:
     told = record.forecast
     since_h = max(at - told.at, 0) / HOUR_MS
     return float(np.clip(told.level + max(told.fill_per_h, 0.0) * since_h, _LEAST_LOAD, 1.0))
+
+
+def worth_a_look(
+    records: list[BinRecord], capacity: float, at: int, settings: CollectionSettings
+) -> bool:
+    """Whether any truck of this capacity could be worth setting out, wherever they all are."""
+    soonest = min((full_in_s(r, at) for r in records), default=np.inf)
+    filled = sum(_load(r, at) for r in records) / max(capacity, _LEAST_LOAD)
+    return soonest <= settings.urgent_min * 60 or filled >= settings.worth_capacity
 
 
 def plan_ways(survey: Survey, trucks: list[Truck], settings: CollectionSettings) -> dict[str, Way]:
