@@ -29,11 +29,13 @@ from feeds.api import make_api
 from feeds.api_keys import load_api_keys
 from feeds.app import OPEN311_PATH, make_app
 from feeds.areas import AreaFinder
+from feeds.cap_routes import Cap
 from feeds.history.routes import History
 from feeds.ledger import FeedsLedger
 from feeds.live.feed import LiveFeed
 from feeds.live.routes import live_router
 from feeds.open311.routes import Open311
+from feeds.operations.operations import Operations
 from feeds.page import page_routes
 from feeds.report_desk import ReportDesk
 from feeds.report_output import ReportOutput
@@ -136,7 +138,9 @@ def _assemble(settings: Settings) -> _Parts:
     live = LiveFeed(settings, city)
     ledger.gauges.append(live.gauges)
     history = History(settings, city)
+    cap = Cap(settings, city, now_ms)
     access = Access(settings)
+    operations = Operations(settings, output.publish)
     desk = _desk(settings, city, output, ledger)
     if desk is not None and not keys and not feeds.allow_anonymous:
         log.warning(
@@ -144,11 +148,11 @@ def _assemble(settings: Settings) -> _Parts:
             "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
         )
     open311 = Open311(feeds, services, keys, store.find, desk)
-    api = make_api([live_router(live), history.router()])
+    api = make_api([live_router(live), history.router(), operations.router()])
     app = make_app(
         open311.routes(),
         api,
-        [*access.routes(), *history.open_data(), *page_routes()],
+        [*access.routes(), *history.open_data(), *cap.routes(), *page_routes()],
         access.guard,
     )
     config = uvicorn.Config(
@@ -166,7 +170,7 @@ def _assemble(settings: Settings) -> _Parts:
         ws_per_message_deflate=feeds.live_websocket_compression,
     )
     listener = _listen(feeds.host, feeds.port)
-    opened = (store, history, access, live)
+    opened = (store, history, access, operations, live, cap)
     return _Parts(_Server(config), listener, store, output, ledger, live, opened)
 
 
