@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter
@@ -51,7 +52,10 @@ _LISTS = (
 class History:
     """The history of one feeds process; ``open`` and ``close`` are of its connections."""
 
-    def __init__(self, settings: Settings, city: City | None) -> None:
+    def __init__(
+        self, settings: Settings, city: City | None, now: Callable[[], int] = now_ms
+    ) -> None:
+        self._now = now
         feeds = settings.feeds
         self._settings = settings
         self._store = HistoryStore(feeds.database_url or settings.database.url)
@@ -69,8 +73,8 @@ class History:
         """Return the paths below /api/v1."""
         router = APIRouter()
         limits, documents = self._limits, self._documents
-        lists = Lists(self._store, limits, self._settings.feeds.max_csv_rows, now_ms)
-        routes = ListRoutes(router, lists, limits, documents, now_ms)
+        lists = Lists(self._store, limits, self._settings.feeds.max_csv_rows, self._now)
+        routes = ListRoutes(router, lists, limits, documents, self._now)
         routes.accuracy()
         for listing in _LISTS:
             routes.plain(listing)
@@ -79,7 +83,7 @@ class History:
         routes.segment_forecast()
         routes.area_windows()
         zone = ZoneInfo(self._settings.city.timezone)
-        DocumentRoutes(router, documents, self._city, zone, now_ms).add_all()
+        DocumentRoutes(router, documents, self._city, zone, self._now).add_all()
         return router
 
     def open_data(self) -> list[BaseRoute]:
@@ -88,8 +92,8 @@ class History:
         if not feeds.open_data:
             return []
         router = APIRouter()
-        lists = Lists(self._store, self._limits, feeds.max_csv_rows, now_ms, private=False)
-        routes = ListRoutes(router, lists, self._limits, self._documents, now_ms)
+        lists = Lists(self._store, self._limits, feeds.max_csv_rows, self._now, private=False)
+        routes = ListRoutes(router, lists, self._limits, self._documents, self._now)
         for listing in (OPEN_SEGMENTS, OPEN_INCIDENTS, open_cases(feeds.position_decimals)):
             routes.plain(listing)
         routes.environment()
