@@ -1,0 +1,159 @@
+"""What stands behind the operations page in its tests: real servers, feeds, sink and alerts."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from kafka import KafkaProducer
+
+from civicstream.city import City
+from civicstream.clock import now_ms
+from civicstream.cloudevents import cloud_headers
+from civicstream.embedded.brokers import start_kafka
+from civicstream.embedded.processes import Child, free_port, wait_until
+from civicstream.geojson import read_city
+from civicstream.kafka_clients import create_topics, producer
+from civicstream.settings import ENV_PREFIX, CitySettings, KafkaSettings
+from civicstream.topics import topic_name
+from sinks.init import init_database
+from tests.sink_process import ask
+from tests.sink_rows import as_role, settings_for
+
+__all__ = ["PageStack", "page_stack"]
+
+
+@dataclass
+class PageStack:
+    """Kafka, PostgreSQL, sink, alerts and feeds; events are put in as the worker does."""
+
+    kafka: KafkaSettings
+    database: str
+    city: City
+    url: str
+    feeds: Child
+    _start_feeds: Callable[[], Child]
+    _producer: KafkaProducer
+
+    def publish(self, topic: str, *events: Any) -> None:
+        """Put events on a topic and wait until Kafka has them."""
+        now = now_ms()
+        for number, event in enumerate(events):
+            headers = cloud_headers(topic, source="test", event_id=f"{now}/{number}", time_ms=now)
+            name = topic_name(self.kafka.topic_prefix, topic)
+            area = event.area.encode()
+            self._producer.send(name, msgspec.json.encode(event), key=area, headers=headers)
+        self._producer.flush(timeout=20)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return ask(self.database, query)
+
+    def wait_for_row(self, query: str, timeout_s: float = 60) -> tuple[Any, ...]:
+        """Return the first row as soon as there is one."""
+        wait_until(lambda: bool(self.rows(query)), query, timeout_s=timeout_s, every_s=0.2)
+        return self.rows(query)[0]
+
+    def stop_feeds(self) -> None:
+        self.feeds.kill()
+
+    def start_feeds(self) -> None:
+        """Start the feeds again, at the same address."""
+        self.feeds = self._start_feeds()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        def answers() -> bool:
+            with suppress(httpx.TransportError):
+                path = f"{self.url}/api/v1/city"
+                return httpx.get(path, timeout=5, trust_env=False).status_code == 200
+            return False
+
+        self.feeds.wait_ready(answers, 60)
+
+
+@contextmanager
+def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> Iterator[PageStack]:
+    """The running stack; ``started`` is told the processes' ids."""
+    children: list[Child] = []
+
+    def begin(child: Child) -> Child:
+        children.append(child)
+        started(child.pid)
+        return child
+
+    try:
+        kafka_port, port = free_port(), free_port()
+        begin(start_kafka(kafka_port, folder / "tansu"))
+        kafka = KafkaSettings(
+            bootstrap=f"127.0.0.1:{kafka_port}", partitions=4, session_timeout_ms=6000
+        )
+        create_topics(kafka)
+        city_file = folder / "city.geojson"
+        making = Child("city", [*_OURS, "city", "--out", str(city_file)], folder / "city.log")
+        wait_until(lambda: not making.alive(), "the city's model", timeout_s=60)
+        settings = settings_for(database, kafka, CitySettings(file=city_file))
+        init_database(settings)
+        environment = _environment(kafka, database, city_file, folder, port)
+
+        def run(part: str, role: str) -> Child:
+            url = as_role(database, role).get_secret_value()
+            more = {"CIVICSTREAM_DATABASE__URL": url}
+            log = folder / f"{part}-{len(children)}.log"
+            return begin(Child(part, [*_OURS, part], log, environment | more))
+
+        run("sink", "civicstream_writer")
+        run("alerts", "civicstream_reader")
+        feeds = run("feeds", "civicstream_reader")
+        publisher = producer(kafka)
+        stack = PageStack(
+            kafka,
+            database,
+            read_city(city_file),
+            f"http://127.0.0.1:{port}",
+            feeds,
+            lambda: run("feeds", "civicstream_reader"),
+            publisher,
+        )
+        stack.wait_ready()
+        yield stack
+        publisher.close(timeout=10)
+    finally:
+        for child in reversed(children):
+            if child.alive():
+                child.kill()
+
+
+_OURS = (sys.executable, "-m", "civicstream.cli")
+
+
+def _environment(
+    kafka: KafkaSettings, database: str, city_file: Path, folder: Path, port: int
+) -> dict[str, str]:
+    chosen = {
+        "kafka__bootstrap": kafka.bootstrap,
+        "kafka__partitions": kafka.partitions,
+        "kafka__session_timeout_ms": kafka.session_timeout_ms,
+        "city__file": city_file,
+        "feeds__port": port,
+        "feeds__id": "f1",
+        "sink__id": "sink-1",
+        "worker__data_dir": folder / "worker",
+        "privacy__key": "a privacy key for tests, long enough",
+    }
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
+    return environment | {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in chosen.items()}
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Not pytest's folder: another run of pytest closes that to other users at any moment."""
+    with tempfile.TemporaryDirectory(prefix="civicstream-page-") as folder:
+        yield Path(folder)
