@@ -28,6 +28,8 @@ PASSWORDS = (
     "database_owner_password",
     "database_writer_password",
     "database_reader_password",
+    # Of the one role that may read and erase what is known of citizens as persons.
+    "database_private_password",
     # Whoever has it may report over Open311; the HTTP front gets its hash only.
     "feeds_api_key",
     # Seals what is known of citizens as persons: without it that is lost.
@@ -37,6 +39,7 @@ URLS = {
     "database_owner_url": "postgres",
     "database_writer_url": "civicstream_writer",
     "database_reader_url": "civicstream_reader",
+    "database_private_url": "civicstream_private",
 }
 
 

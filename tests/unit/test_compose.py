@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(n for n, s in SERVICES.items() if str(s.get("image", "")).startswith("civicstream"))
+ONCE = {"init", "forget"}
+"""Services that do one thing and end."""
 COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
@@ -27,7 +29,8 @@ def _targets(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_services_of_the_design_are_there() -> None:
-    assert OURS == ["feeds", "gateway", "init", "sink", "worker"]
+    assert set(OURS) >= {"feeds", "gateway", "init", "sink", "worker"}
+    assert SERVICES["forget"]["profiles"] == ["tools"], "only when somebody asks for it"
     assert set(SERVICES) - set(OURS) == {"mqtt", "kafka", "database"}
 
 
@@ -41,8 +44,9 @@ def test_every_environment_variable_is_a_setting(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_command_is_a_real_one(name: str) -> None:
-    assert SERVICES[name]["command"][0] in COMMANDS
-    if name != "init":
+    service = SERVICES[name]
+    assert (service.get("entrypoint", ["civicstream"]) + service["command"])[1] in COMMANDS
+    if name not in ONCE:
         health = SERVICES[name]["healthcheck"]["test"]
         assert health == ["CMD", "civicstream", "health", name]
         assert "health" in COMMANDS
@@ -52,7 +56,7 @@ def test_every_command_is_a_real_one(name: str) -> None:
 def test_images_are_pinned_and_everything_long_lived_is_checked(name: str) -> None:
     service = SERVICES[name]
     assert re.search(r":\d+\.\d+(\.\d+)?(-pg17)?$", service["image"])
-    assert name == "init" or "healthcheck" in service
+    assert name in ONCE or "healthcheck" in service
     for other in service.get("depends_on", {}):
         assert other in SERVICES
 
@@ -64,6 +68,14 @@ def test_passwords_come_from_secret_files_only(name: str) -> None:
     for variable, value in service.get("environment", {}).items():
         is_secret = re.search("PASSWORD|URL|TOKEN|KEY", variable)
         assert not is_secret or variable.endswith("_FILE"), (variable, value)
+
+
+def test_only_who_must_gets_at_personal_data() -> None:
+    holders = {n for n, s in SERVICES.items() if "database_private_url" in _targets(s).values()}
+    assert "forget" in holders
+    assert holders <= {"forget", "deliver"}
+    init = _targets(SERVICES["init"])
+    assert init["civicstream_database__private_password"] == "database_private_password"
 
 
 def test_secrets_are_files_that_the_generator_makes_and_git_ignores() -> None:
