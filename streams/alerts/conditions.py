@@ -175,7 +175,7 @@ class _Change:
         else:
             within = steps >= step - _STEPS
             oldest = np.where(within, steps, np.iinfo(np.int64).max).argmin(axis=1)
-            known = within.any(axis=1)
+            known = np.asarray(within.any(axis=1))
         before = np.where(known, columns["value"][rows, oldest], np.nan)
         change = values - before
         if per is not None:
@@ -186,12 +186,12 @@ class _Change:
     def _note(self, rows: Rows, values: Floats, per: Floats | None, step: int, noted: Mask) -> None:
         place = 0 if self._each_window else step % self._steps
         columns = self.columns
-        first = np.not_equal(columns["step"][rows, place], step)  # the first of a step stays
-        noted = np.logical_and(noted, first)
-        columns["step"][rows[noted], place] = step
-        columns["value"][rows[noted], place] = values[noted]
+        # The first value of a step stays.
+        first: Mask = np.logical_and(noted, columns["step"][rows, place] != step)
+        columns["step"][rows[first], place] = step
+        columns["value"][rows[first], place] = values[first]
         if per is not None:
-            columns["per"][rows[noted], place] = per[noted]
+            columns["per"][rows[first], place] = per[first]
 
 
 def _ratio(values: Floats, per: Floats) -> Floats:

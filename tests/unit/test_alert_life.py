@@ -105,7 +105,7 @@ def test_a_silence_ends_by_itself_or_by_a_person() -> None:
 
 
 def test_what_nobody_acknowledges_escalates_until_it_is_extreme() -> None:
-    alerts = engine(SLOW + 'escalate_after = "10m"\n')
+    alerts = engine(SLOW + 'escalate_after = "10m"\nforget_after = "never"\n')
     (raised,) = alerts.apply("results.traffic", traffic(1, {"s1": 5.0}), minute(1))
     assert alerts.tick(minute(10.9)) == []
     made: list[Alert] = []
@@ -120,7 +120,7 @@ def test_what_nobody_acknowledges_escalates_until_it_is_extreme() -> None:
 
 
 def test_an_acknowledged_or_silenced_alert_does_not_escalate() -> None:
-    alerts = engine(SLOW + 'escalate_after = "10m"\n')
+    alerts = engine(SLOW + 'escalate_after = "10m"\nforget_after = "never"\n')
     (raised,) = alerts.apply("results.traffic", traffic(1, {"s1": 5.0}), minute(1))
     alerts.apply("actions", action(1, raised.id, "acknowledge", 2), minute(2))
     assert alerts.tick(minute(30)) == []
