@@ -123,6 +123,13 @@ class DataFolder:
             write_private(file, secrets.token_urlsafe(24))
         return file.read_text(encoding="utf-8")
 
+    def write_receivers(self, text: str) -> Path:
+        """Write the receivers of alerts, unless somebody did so before; return the file."""
+        file = self.path / "receivers.toml"
+        if not file.exists():
+            write_private(file, text)
+        return file
+
     def write_connection_file(self, sections: Mapping[str, Mapping[str, object]]) -> None:
         """Write the settings file (TOML), for our own user only: it holds passwords."""
         lines = ["# Written by `civicstream up` for as long as it runs."]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from civicstream.clock import now_ms
@@ -15,7 +15,7 @@ from civicstream.embedded.data_folder import DataFolder, write_private
 from civicstream.embedded.database import postgres_program
 from civicstream.embedded.part_settings import connection_sections
 from civicstream.embedded.stack import Stack
-from civicstream.embedded.stack_options import Addresses, StackOptions, choose_addresses
+from civicstream.embedded.stack_options import StackOptions, choose_addresses
 from civicstream.embedded.status import View, make_view, status_rows
 from civicstream.embedded.supervisor import Supervisor
 from civicstream.settings import load_settings
@@ -33,6 +33,8 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
     taken), ServerUnavailable when a part cannot be brought up; nothing is left running.
     """
     settings = load_settings(options.config)
+    if not options.http_port and "port" in settings.feeds.model_fields_set:
+        options = replace(options, http_port=settings.feeds.port)
     addresses = choose_addresses(options)
     stop = stop or _stop_on_signals()
     with DataFolder(options.data, fresh=options.fresh) as folder, make_view() as view:
@@ -44,7 +46,7 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
             try:
                 _start(supervisor, stack, view, stop)
                 if not stop.is_set():
-                    view.explain(_welcome(options, addresses, stack, folder))
+                    view.explain(_welcome(options, stack, folder))
                 _keep_up(supervisor, stack, view, stop, options.duration_s)
             finally:
                 view.tell("stopping: what is under way is finished first")
@@ -101,33 +103,21 @@ def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = Fals
     view.show(rows, last=last)
 
 
-def _welcome(
-    options: StackOptions, addresses: Addresses, stack: Stack, folder: DataFolder
-) -> list[str]:
-    """Return the addresses, and what one can do now from another terminal."""
-    file, program = _shown(folder.connection_file), _shown(_program())
-    memory = "" if options.kafka else " (records in memory only: they end with this run)"
-    lines = [f"MQTT      {addresses.mqtt_host}:{addresses.mqtt_port}"]
-    lines.append(f"Kafka     {addresses.kafka}{memory}")
+def _welcome(options: StackOptions, stack: Stack, folder: DataFolder) -> list[str]:
+    """Return the one address to open, and where everything else is written."""
+    lines = [f"open      {stack.page_url}"]
     if stack.reader_url:
         write_private(folder.reader_url_file, stack.reader_url)
         psql = "psql" if shutil.which("psql") else postgres_program("psql")
-        lines.append(f'database  {psql} "$(cat {_shown(folder.reader_url_file)})"')
-    lines.append(f"reports   {stack.open311_url} (Open311)")
-    lines.append(f"results   {program} tail results.traffic -c {file}")
-    lines.append(f"balance   {program} ledger -c {file}")
-    lines.append(f"logs      {_shown(folder.logs)}")
-    return lines
-
-
-def _program() -> Path:
-    """Return our command as it stands beside the Python that runs."""
-    return Path(sys.executable).with_name("civicstream")
+        lines.append(f'rows      {psql} "$(cat {_shown(folder.reader_url_file)})"')
+    memory = "" if options.kafka else "; Kafka's records are in memory and end with this run"
+    return [
+        *lines,
+        f"settings  {_shown(folder.connection_file)} (all addresses; for commands, with -c)",
+        f"logs      {_shown(folder.logs)}{memory}",
+    ]
 
 
 def _shown(path: Path) -> str:
-    """Return a path as one would type it here; a command that is on PATH by its name."""
-    found = shutil.which(path.name)
-    if found and Path(found) == path:
-        return path.name
+    """Return a path as one would type it here."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

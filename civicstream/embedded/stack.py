@@ -36,6 +36,13 @@ _PEOPLE = ("--citizens", "200", "--crews", "12", "--trucks", "2")
 
 _TRUTH_EVERY_S = 60
 
+_RECEIVERS = """\
+# Who gets the alerts of this stack; deploy/receivers.toml shows what else there is.
+[[receiver]]
+name = "broker"
+type = "mqtt"
+"""
+
 
 class Stack:
     """One run's parts in the order of their start; ``watch`` follows their ledger reports."""
@@ -68,6 +75,9 @@ class Stack:
         if not settings.feeds.model_fields_set & {"api_keys", "api_keys_file"}:
             # On loopback whoever reaches the port may report, as in the tutorial.
             self.sections["feeds"]["allow_anonymous"] = True
+        self.sections["deliver"] = {"public_url": self.page_url.rstrip("/")}
+        if settings.deliver.receivers_file is None:
+            self.sections["deliver"]["receivers_file"] = str(folder.write_receivers(_RECEIVERS))
         self._kafka = kafka_settings(settings, self.sections)
         self.watch = LedgerWatch(self._kafka, since_ms=now_ms())
         # These end with the embedded broker, because its records end with it.
@@ -79,9 +89,9 @@ class Stack:
         return f"postgresql://civicstream_{role}:{password}@{at}/civicstream"
 
     @property
-    def open311_url(self) -> str:
-        """Where citizens' reports come in and can be followed."""
-        return f"http://{LOOPBACK}:{self._addresses.http_port}/open311/v2"
+    def page_url(self) -> str:
+        """Where the operations page is; citizens' reports come in below it, at /open311/v2."""
+        return f"http://{LOOPBACK}:{self._addresses.http_port}/"
 
     @property
     def reader_url(self) -> str | None:
@@ -99,6 +109,8 @@ class Stack:
             self._service("worker"),
             self._service("gateway", *(() if self._options.mqtt else ("mqtt",))),
             self._service("feeds"),
+            self._service("alerts"),
+            self._service("deliver", *(() if self._options.mqtt else ("mqtt",))),
             *simulated,
         ]
 
@@ -174,6 +186,7 @@ class Stack:
                 "owner_url": self._database.url(),
                 "writer_password": self._folder.secret("database-writer"),
                 "reader_password": self._folder.secret("database-reader"),
+                "private_password": self._folder.secret("database-private"),
             }
         }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from civicstream.errors import ConfigurationError
 __all__ = ["LOOPBACK", "Addresses", "StackOptions", "choose_addresses"]
 
 LOOPBACK = "127.0.0.1"
+
+_PAGE_PORT = 8311
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,15 @@ def choose_addresses(options: StackOptions) -> Addresses:
         kafka=options.kafka or f"{LOOPBACK}:{options.kafka_port or free_port()}",
         database=options.database,
         database_port=options.database_port or free_port(),
-        http_port=options.http_port or free_port(),
+        http_port=options.http_port or _page_port(),
     )
+
+
+def _page_port() -> int:
+    """Return the port one may keep as a bookmark, or a free one where it is taken."""
+    with contextlib.suppress(OSError), socket.create_server((LOOPBACK, _PAGE_PORT)):
+        return _PAGE_PORT
+    return free_port()
 
 
 def _host_and_port(text: str, option: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol
@@ -25,7 +25,10 @@ Row = tuple[str, str, str, str, str]
 """Part, state, rate, what it has done, restarts."""
 
 # As the data flows.
-_ORDER = ("simulator", "mqtt", "gateway", "kafka", "worker", "sink", "database", "feeds")
+_ORDER = (
+    *("simulator", "mqtt", "gateway", "kafka", "worker", "sink", "database"),
+    *("alerts", "deliver", "feeds"),
+)
 
 _PLAIN_EVERY_S = 5.0
 _STYLE = {
@@ -50,49 +53,77 @@ def status_rows(
 
 
 def _figures_of(name: str, history: LedgerHistory, now_ms: int) -> tuple[str, str]:
+    """Return the rate and what was done so far; nothing for parts that are not ours."""
     figures = history.figures(name, now_ms)
+    rate = ""
+    if name in ("gateway", "worker"):
+        rate = f"{figures.rate:,.0f} readings/s"
+    elif name == "sink":
+        rate = f"{history.gauge_rate(name, 'rows_written', now_ms):,.0f} rows/s"
+    done = _DONE.get(name)
+    return rate, done(figures) if done else ""
+
+
+def _taken_in(figures: StageFigures) -> str:
+    flying = figures.gauges.get("in_flight_messages", 0)
+    letters = figures.gauges.get("dead_letters", 0)
+    return f"{figures.received:,} received, {flying:,.0f} in flight" + (
+        f", {letters:,.0f} dead letters" if letters else ""
+    )
+
+
+def _concluded(figures: StageFigures) -> str:
     gauges = figures.gauges
-    if name == "gateway":
-        done = (
-            f"{figures.received:,} received, {gauges.get('in_flight_messages', 0):,.0f} in flight"
-        )
-        return f"{figures.rate:,.0f} readings/s", done + _dead_letters(figures)
-    if name == "worker":
-        done = (
-            f"{gauges.get('windows_closed', 0):,.0f} windows closed, "
-            f"{gauges.get('results_published', 0):,.0f} results, "
-            f"{gauges.get('open_incidents', 0):,.0f} incidents, "
-            f"{gauges.get('unhealthy_sensors', 0):,.0f} broken sensors, "
-            f"{gauges.get('case_versions', 0):,.0f} case changes, lag {_lag(gauges)}"
-        )
-        return f"{figures.rate:,.0f} readings/s", done
-    if name == "sink":
-        done = (
-            f"{gauges.get('rows_written', 0):,.0f} rows, "
-            f"{gauges.get('results_written', 0):,.0f} final results, lag {_lag(gauges)}"
-        )
-        return f"{history.gauge_rate(name, 'rows_written', now_ms):,.0f} rows/s", done
-    if name == "feeds":
-        return f"{figures.rate:,.0f} reports/s", f"{figures.received:,} reports received"
-    return "", ""
+    return (
+        f"{gauges.get('windows_closed', 0):,.0f} windows closed, "
+        f"{gauges.get('results_published', 0):,.0f} results, "
+        f"{gauges.get('open_incidents', 0):,.0f} incidents, "
+        f"{gauges.get('unhealthy_sensors', 0):,.0f} broken sensors, "
+        f"{gauges.get('case_versions', 0):,.0f} case changes, lag {_lag(figures)}"
+    )
 
 
-def _dead_letters(figures: StageFigures) -> str:
-    count = figures.gauges.get("dead_letters", 0)
-    return f", {count:,.0f} dead letters" if count else ""
+def _stored(figures: StageFigures) -> str:
+    gauges = figures.gauges
+    return (
+        f"{gauges.get('rows_written', 0):,.0f} rows, "
+        f"{gauges.get('results_written', 0):,.0f} final results, lag {_lag(figures)}"
+    )
 
 
-def _lag(gauges: Mapping[str, float]) -> str:
-    return f"{gauges.get('lag_records', 0):,.0f}"
+def _delivered(figures: StageFigures) -> str:
+    gauges = figures.gauges  # <receiver>.delivered, …
+    done = sum(count for name, count in gauges.items() if name.endswith(".delivered"))
+    return f"{done:,.0f} alerts delivered"
+
+
+def _served(figures: StageFigures) -> str:
+    clients = figures.gauges.get("live_clients", 0)
+    return f"{clients:,.0f} live clients, {figures.received:,} reports received"
+
+
+def _lag(figures: StageFigures) -> str:
+    return f"{figures.gauges.get('lag_records', 0):,.0f}"
+
+
+_DONE: dict[str, Callable[[StageFigures], str]] = {
+    "gateway": _taken_in,
+    "worker": _concluded,
+    "sink": _stored,
+    "alerts": lambda figures: f"{figures.gauges.get('alerts_active', 0):,.0f} active alerts",
+    "deliver": _delivered,
+    "feeds": _served,
+}
+"""What each part has done so far, as a phrase."""
 
 
 def plain_line(rows: list[tuple[Row, PartState]]) -> str:
     """Return the rows that have figures as one line; parts that are not ready yet are named."""
     shown = (PartState.READY, PartState.STOPPED)
     pieces = [
-        f"{name} {rate} ({done})"
+        f"{name} {rate} ({done})" if rate else f"{name} ({done})"
         for (name, _, rate, done, _), state in rows
-        if rate and state in shown
+        if done and state in shown
     ]
     for state in (PartState.STARTING, PartState.WAITING):
         names = [row[0] for row, found in rows if found is state]

@@ -36,6 +36,9 @@ _PARTS = {  # what of its command line tells a part from the others
     "gateway": "gateway",
     "worker": "worker",
     "sink": "sink",
+    "feeds": "feeds",
+    "alerts": "alerts",
+    "deliver": "deliver",
     "simulator": "simulate",
     "database": "postgres",
     "kafka": "tansu",
@@ -51,7 +54,7 @@ class Up:
         self._output = folder / "up.log"
         with self._output.open("wb") as out:
             self.process = psutil.Popen(
-                [*_UP, "--data", self.data, *options],
+                [*_UP, "--data", self.data, "--http-port", str(free_port()), *options],
                 stdin=terminal,
                 stdout=out if terminal is None else terminal,
                 stderr=subprocess.STDOUT,
@@ -265,7 +268,7 @@ def test_servers_given_by_address_are_used_and_not_started(
     stack.wait_for("gateway is ready")
     stack.wait_for("sink is ready")
     names = {part for part in _PARTS if stack.pid_of(part)}
-    assert names == {"gateway", "worker", "sink"}
+    assert names == {"gateway", "worker", "sink", "feeds", "alerts", "deliver"}
     reading = json.dumps({"ts": now_ms(), "LAeq": 61.5})
     topic = "city/v1/noise/north/n1"
     mqtt_publish.single(topic, reading, qos=1, hostname="127.0.0.1", port=mosquitto.port)
@@ -313,7 +316,12 @@ def test_a_live_table_is_shown_and_a_closed_terminal_stops_the_stack_in_order(
     stack = up("--sensors", "100", "--rate", "100", terminal=terminal.side)
     os.close(terminal.side)
     try:
-        for expected in ("simulator is ready", "tail results.traffic", "readings/s", "rows/s"):
+        for expected in (
+            "simulator is ready",
+            "open      http://127.0.0.1:",
+            "readings/s",
+            "rows/s",
+        ):
             wait_until(partial(_contains, terminal, expected), expected, timeout_s=120)
         stack.wait_for_growth()
         stack.remember_processes()

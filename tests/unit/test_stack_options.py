@@ -112,7 +112,7 @@ def _part_names(folder: Path, **options: object) -> list[str]:
 
 def test_servers_start_first_and_the_simulator_last(tmp_path: Path) -> None:
     servers = ["database", "kafka", "mqtt"]
-    ours = ["sink", "worker", "gateway", "feeds"]
+    ours = ["sink", "worker", "gateway", "feeds", "alerts", "deliver"]
     simulated = ["truth", "simulator"]
     assert _part_names(tmp_path) == [*servers, "city", "init", *ours, *simulated]
 
@@ -125,4 +125,4 @@ def test_a_server_given_as_an_address_is_not_started(tmp_path: Path) -> None:
         database="postgresql://u@d/n",
         simulator=False,
     )
-    assert names == ["init", "sink", "worker", "gateway", "feeds"]
+    assert names == ["init", "sink", "worker", "gateway", "feeds", "alerts", "deliver"]
