@@ -30,7 +30,7 @@ class KafkaRecord:
 
     topic: str
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: list[tuple[str, bytes]]
 
 

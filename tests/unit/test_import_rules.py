@@ -33,6 +33,7 @@ RUNTIME_MODULES = {
         *("api", "routes", "service"),
         *("report_output", "report_store", "kafka_source", "warm_start"),
         *("history_store", "list_routes", "document_routes"),
+        *("token_store", "operation_store", "operations", "forgetting"),
     },
     "sensors_sim": {"dispatch_tablet", "mqtt_link"},
 }
