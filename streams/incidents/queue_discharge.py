@@ -33,24 +33,26 @@ class QueueDischargeSettings:
 
     lost_share: float = 1 / 3
     """The loss of flow or speed to find: incidents count from a third of the capacity on."""
-    most_of_flow: float = 5.0
+    most_of_flow: float = 4.8
     """What the flow can say in one window at most: one wild reading decides nothing."""
     most_of_speed: float = 3.5
     """The same of the speed."""
     one_slow: float = 7.0
     """What the speed of one detector can say at most in all, until the next one is slow too."""
-    speed_when_full: float = 5.0
+    speed_when_full: float = 4.4
     """The same where the road was full: there a queue needs no incident to form."""
-    full: float = 0.88
+    full: float = 0.92
     """Of the highest flow seen, from where traffic breaks down by itself sooner or later."""
     most_growth: float = 0.1
     """More traffic upstream than before explains a missing increase downstream up to here: beyond,
     the queue of something else is dissolving, or what was before is long ago."""
     suspect: float = 5.0
-    confirm: float = 10.0
+    confirm: float = 9.5
+    """More than a full road's speed and one window of flow say together: what disturbs dense
+    traffic for less than a minute is no incident."""
     least: float = 3.5
     """What the flow must say for an incident to be suspected or confirmed."""
-    least_speed: float = 4.0
+    least_speed: float = 3.4
     """What the speed must say for an incident to be confirmed."""
     unbalanced: float = -1.0
     """Counts of a queue that disagree so much with those of its head are not believed."""
@@ -68,6 +70,8 @@ class QueueDischargeSettings:
     """Of each sum from one window to the next: evidence of long ago was about something else."""
     most_of_discharge: float = 3.5
     """What a weak discharge says in one window at most: capacities are known to a tenth only."""
+    slow_again: float = 6.0
+    """Speed evidence of two windows: then a slow detector need not show lost flow as well."""
     contrast: float = 0.8
     """A queue upstream runs slower than this share of the traffic downstream."""
 
@@ -84,6 +88,8 @@ _WITNESSES_DIFFER = 0.2
 """So much more than the weaker of two witnesses may be believed."""
 _RAMPS = 1.5
 """So much more may pass downstream of an on-ramp."""
+_CREEPING = 0.3
+"""Below this share of free flow downstream the queue does not end there, it only moves on."""
 _QUEUED = 0.6
 """Below this share of free flow, and of the traffic downstream, traffic is queued."""
 
@@ -228,24 +234,32 @@ class QueueDischarge:
         flow = (view.flow[d] + second) / 2
         hours = (view.end - view.start) / 3_600_000
         share = view.speed / view.network.free_flow_kmh
-        queue = (share[u] < _QUEUED) & (share[u] < _QUEUED * share[d])
+        queue = (share[u] < _QUEUED) & (share[u] < _QUEUED * share[d]) & (share[d] > _CREEPING)
         fluent = share[u] >= _QUEUED
         usual, weak = _DISCHARGE * capacity, _DISCHARGE * (1 - s.lost_share) * capacity
         noise = (_CAPACITY_ERROR * capacity) ** 2 + flow / hours / np.where(further == d, 1, 2)
         nats = (usual - weak) / noise * ((usual + weak) / 2 - flow)
         nats = np.minimum(nats, s.most_of_discharge)
-        # One slow detector is no queue yet. Unless the next one upstream is slow too, it has to
-        # count no less than passes further down, and there something has to be lost.
-        loss, variance = self.recent.flow_loss(view)
-        noise = variance[u] + variance[d]
-        balance = s.lost_share / noise * (s.lost_share / 2 - (loss[u] - loss[d]))
-        little = s.lost_share / 2
-        lost = (loss[d] + np.where(np.isnan(loss[further]), loss[d], loss[further])) / 2
-        some = little / variance[d] * (lost - little / 2)
-        nats = np.where(self._longer(view), nats, np.minimum(nats, np.minimum(2 * balance, some)))
+        nats = np.where(self._longer(view), nats, np.minimum(nats, self._one_slow(view, further)))
         said = np.where(queue, np.maximum(nats, -s.most_of_flow), np.where(fluent, -1.0, 0.0))
         counted: Floats = np.where(self.recent.counted(view)[d], said, 0.0)
         return counted
+
+    def _one_slow(self, view: View, further: Indices) -> Floats:
+        """Return [p] what weak discharge may say while the next detector upstream is not slow.
+
+        One slow detector is no queue yet: it has to count no less than passes further down, and
+        there something has to be lost, until it has been slow for two windows.
+        """
+        s, (u, d) = self.settings, (view.pairs.upstream, view.pairs.downstream)
+        loss, variance = self.recent.flow_loss(view)
+        noise, little = variance[u] + variance[d], s.lost_share / 2
+        balance = s.lost_share / noise * (little - (loss[u] - loss[d]))
+        lost = (loss[d] + np.where(np.isnan(loss[further]), loss[d], loss[further])) / 2
+        some = little / variance[d] * (lost - little / 2)
+        again = self.pair_state[:, _SPEED] >= s.slow_again
+        said: Floats = np.minimum(2 * balance, np.where(again, s.most_of_discharge, some))
+        return said
 
     def _full(self, view: View) -> Mask:
         """Return [p] where about as much came as the road can carry.
