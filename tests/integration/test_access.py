@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,51 +21,11 @@ from websockets.sync.client import connect as websocket
 
 from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.kafka_clients import create_topics
-from civicstream.settings import ENV_PREFIX, KafkaSettings
-from tests.feeds_runs import Front, feeds
+from civicstream.settings import KafkaSettings
+from tests.access_runs import HIDDEN, Visitor, make_token, run
+from tests.feeds_runs import feeds
 from tests.sink_process import ask
 from tests.sink_rows import Loader, loader
-
-HIDDEN = "/api/v1/openapi.json"
-
-
-def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours as who initialised the database."""
-    known = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
-    return subprocess.run(
-        [sys.executable, "-m", "civicstream.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=known | {"CIVICSTREAM_DATABASE__OWNER_URL": url},
-    )
-
-
-def make_token(url: str, name: str, *scopes: str, expires: str = "1h") -> str:
-    chosen = [part for scope in scopes for part in ("--scope", scope)]
-    made = run(url, "token", "create", name, *chosen, "--expires", expires)
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
-
-
-class Visitor:
-    """Calls one feeds process, from this machine."""
-
-    def __init__(self, front: Front) -> None:
-        self.base = front.url.removesuffix("/open311/v2")
-        self.child = front.child
-
-    def send(self, method: str, path: str, token: str = "", **options: Any) -> httpx.Response:
-        headers = {name.replace("_", "-"): v for name, v in options.pop("headers", {}).items()}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        return httpx.request(
-            method, self.base + path, headers=headers, timeout=30, trust_env=False, **options
-        )
-
-    def get(self, path: str = HIDDEN, token: str = "", **headers: str) -> httpx.Response:
-        return self.send("GET", path, token, headers=headers)
 
 
 @pytest.fixture
