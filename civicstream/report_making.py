@@ -12,7 +12,13 @@ from civicstream.city import Point
 from civicstream.errors import RejectedReading
 from civicstream.personal import Privacy, mask_contacts
 from civicstream.report_answers import check_answers
-from civicstream.report_texts import clean_line, clean_text, media_link, plain_code
+from civicstream.report_texts import (
+    clean_line,
+    clean_text,
+    media_link,
+    notify_wish,
+    plain_code,
+)
 from civicstream.service_events import PersonalRecord, Report
 from civicstream.services import ServiceType, load_services
 from civicstream.settings import Settings
@@ -44,7 +50,7 @@ class Submission:
     media_url: str | None = None
     answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     person: Mapping[str, str | None] = field(default_factory=dict)
-    """Client, name, email, phone, account …: sealed."""
+    """Client, name, email, phone, account, how they want to hear of it (``notify``) …: sealed."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,8 @@ class ReportMaker:
             for name, value in sent.person.items()
             if value
         }
+        if wish := person.get("notify"):
+            person["notify"] = notify_wish(wish, has_email="email" in person)
         if original != description:
             person["description"] = original
         sealed = self.privacy.seal_person(person)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from civicstream.errors import RejectedReading
 
-__all__ = ["clean_line", "clean_text", "media_link", "plain_code"]
+__all__ = ["clean_line", "clean_text", "media_link", "notify_wish", "plain_code"]
 
 # Characters that turn the direction of the text around them: made for forging what is shown.
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -75,3 +75,25 @@ def media_link(link: str) -> str:
             "without a user name in it",
         )
     return link
+
+
+def notify_wish(wish: str, *, has_email: bool) -> str:
+    """Return how a citizen wants to hear of their case: ``email``, or an https address.
+
+    Raise RejectedReading for anything else: nobody shall wait for news that cannot come.
+    """
+    if wish == "email":
+        if has_email:
+            return wish
+        raise RejectedReading("notify_malformed", "notify is email, but no email was given")
+    try:
+        parts = urlsplit(wish)
+        usable = parts.scheme == "https" and bool(parts.hostname) and parts.username is None
+    except ValueError:
+        usable = False
+    if not usable or not wish.isascii() or not wish.isprintable() or " " in wish:
+        raise RejectedReading(
+            "notify_malformed",
+            "notify must be email or an https address in ASCII, without a user name in it",
+        )
+    return wish

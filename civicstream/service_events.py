@@ -75,7 +75,8 @@ class PersonalRecord(msgspec.Struct, frozen=True):
     """What is known of a reporter as a person, encrypted; topic ``private``, key: pseudonym.
 
     ``sealed`` opens with ``civicstream.personal`` to a JSON object: client, name, email, phone,
-    and the texts as they were before contacts in them were masked.
+    notify (``email`` or an https address, of those who want to be told of their case), and the
+    texts as they were before contacts in them were masked.
     """
 
     pseudonym: str

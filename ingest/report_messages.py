@@ -30,6 +30,7 @@ class _Message(msgspec.Struct):
     name: str | None = None
     email: str | None = None
     phone: str | None = None
+    notify: str | None = None
     media_url: str | None = None
     attributes: dict[str, str | int | float | list[str]] = {}
 
@@ -64,7 +65,13 @@ def decode_report(
         description=sent.description,
         media_url=sent.media_url,
         answers={code: _values(value) for code, value in sent.attributes.items()},
-        person={"client": client, "name": sent.name, "email": sent.email, "phone": sent.phone},
+        person={
+            "client": client,
+            "name": sent.name,
+            "email": sent.email,
+            "phone": sent.phone,
+            "notify": sent.notify,
+        },
     )
 
 

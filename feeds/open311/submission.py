@@ -58,7 +58,7 @@ def read_submission(form: Form, idempotency_key: str | None, now_ms: int) -> Sub
         raise Open311Error(400, "service_code was not provided; GET services lists them")
     given = idempotency_key or form.get("reference")
     content = _digest([*sorted(form.fields.items()), *sorted(form.attributes.items())])
-    person = {name: form.get(name) for name in _PERSON}
+    person = {name: form.get(name) for name in _PERSON} | {"notify": _wish(form)}
     return Submission(
         channel="open311",
         identity=_identity(person) or f"open311:anonymous:{content}",
@@ -73,6 +73,12 @@ def read_submission(form: Form, idempotency_key: str | None, now_ms: int) -> Sub
         answers=form.attributes,
         person=person,
     )
+
+
+def _wish(form: Form) -> str | None:
+    """Return how they want to be told: our own fields, which other servers ignore."""
+    by_email = (form.get("notify_by_email") or "").casefold() in {"true", "1", "yes", "on"}
+    return form.get("notify_url") or ("email" if by_email else None)
 
 
 def _identity(person: dict[str, str | None]) -> str | None:

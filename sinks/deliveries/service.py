@@ -11,10 +11,14 @@ from civicstream.clock import now_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.kafka_clients import wait_for_kafka
+from civicstream.personal import Privacy
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import topic_name
 from sinks.deliveries.alertmanager import Alertmanager
+from sinks.deliveries.citizen_senders import CitizenSenders
+from sinks.deliveries.citizens import NAME as CITIZENS
+from sinks.deliveries.citizens import CitizenNews
 from sinks.deliveries.delivery import Delivery, Sender
 from sinks.deliveries.figures import Figures
 from sinks.deliveries.kafka_receiver import KafkaTopic
@@ -22,6 +26,7 @@ from sinks.deliveries.letters_out import LettersOut
 from sinks.deliveries.log_reader import LogReader
 from sinks.deliveries.mail import Mail, PostOffice
 from sinks.deliveries.mqtt_receiver import MqttTopics
+from sinks.deliveries.people import People
 from sinks.deliveries.receivers import (
     AlertmanagerReceiver,
     EmailReceiver,
@@ -50,10 +55,15 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     until = stop or stop_on_signals()
     plan = _plan(settings)
     senders = [(receiver, _sender(receiver, plan, settings)) for receiver in plan.receivers]
+    citizens = _citizen_senders(plan, settings)
     out = _obtain(settings, until)
     if out is None:
         return
-    deliveries = [_delivery(receiver, sender, settings, out, until) for receiver, sender in senders]
+    deliveries: list[Delivery | CitizenNews] = [
+        _delivery(receiver, sender, settings, out, until) for receiver, sender in senders
+    ]
+    if citizens is not None:
+        deliveries.append(_citizen_news(citizens, plan, settings, out, until))
     for delivery in deliveries:
         delivery.start()
     log.info("receivers: %s", ", ".join(r.name for r in plan.receivers) or "none")
@@ -131,6 +141,37 @@ def _delivery(
 
     give_up: Callable[..., None] = functools.partial(out.give_up, receiver.name)
     return Delivery(receiver, sender, open_reader, give_up, stop)
+
+
+def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
+    if plan.citizens is None:
+        return None
+    try:
+        Privacy.from_settings(settings.privacy)
+        office = PostOffice(plan.mail, plan.citizens.timeout_s) if plan.mail else None
+        return CitizenSenders(plan.citizens, office, settings.deliver.public_url, now_ms)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"[citizens]: {error}") from error
+
+
+def _citizen_news(
+    senders: CitizenSenders,
+    plan: Plan,
+    settings: Settings,
+    out: LettersOut,
+    stop: threading.Event,
+) -> CitizenNews:
+    def open_reader() -> LogReader:
+        topic = topic_name(settings.kafka.topic_prefix, "cases")
+        return LogReader(settings.kafka, topic, f"civicstream-deliver-{CITIZENS}", stop)
+
+    assert plan.citizens is not None  # noqa: S101 there are no senders without it
+    database = settings.database
+    people = People(database.private_url or database.owner_url or database.url)
+    give_up: Callable[..., None] = functools.partial(out.give_up, CITIZENS)
+    privacy = Privacy.from_settings(settings.privacy)
+    patience_s = plan.citizens.give_up_after_s
+    return CitizenNews(people, privacy, senders, open_reader, give_up, stop, patience_s)
 
 
 def _report(settings: Settings, epoch: int, figures: Iterable[Figures]) -> LedgerReport:
