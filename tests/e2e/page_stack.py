@@ -25,6 +25,7 @@ from civicstream.kafka_clients import create_topics, producer
 from civicstream.settings import ENV_PREFIX, CitySettings, KafkaSettings
 from civicstream.topics import topic_name
 from sinks.init import init_database
+from tests.feeds_runs import PRIVACY_KEY
 from tests.sink_process import ask
 from tests.sink_rows import as_role, settings_for
 
@@ -122,9 +123,11 @@ def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> I
             lambda: run("feeds", "civicstream_reader"),
             publisher,
         )
-        stack.wait_ready()
-        yield stack
-        publisher.close(timeout=10)
+        try:
+            stack.wait_ready()
+            yield stack
+        finally:
+            publisher.close(timeout=10)
     finally:
         for child in reversed(children):
             if child.alive():
@@ -146,7 +149,7 @@ def _environment(
         "feeds__id": "f1",
         "sink__id": "sink-1",
         "worker__data_dir": folder / "worker",
-        "privacy__key": "a privacy key for tests, long enough",
+        "privacy__key": PRIVACY_KEY,
     }
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     return environment | {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in chosen.items()}

@@ -8,6 +8,7 @@ import { percent, quantity, time } from "./wording.js";
 
 const RELOAD_MS = 60_000;
 const TABLE_STEP_MS = 300_000;
+const MOST_ROWS = 24;
 const KEY = [
   ["line", "measured"], ["line dashed", "forecast"], ["area ahead", "80 % interval of it"],
   ["line dotted", "usual"], ["area", "usual range"],
@@ -97,7 +98,8 @@ export class SegmentDetail {
   #fillTable() {
     const { measured, usual, forecast } = this.day;
     const usualAt = (at) => usual.findLast((point) => point.at <= at) ?? {};
-    const rows = [...measured.filter((p) => p.at % TABLE_STEP_MS === 0).slice(-24).map((p) => ({ ...p, ahead: false })), ...forecast.map((p) => ({ ...p, ahead: true }))];
+    const shown = measured.length > MOST_ROWS ? measured.filter((p) => p.at % TABLE_STEP_MS === 0) : measured;
+    const rows = [...shown.slice(-MOST_ROWS).map((p) => ({ ...p, ahead: false })), ...forecast.map((p) => ({ ...p, ahead: true }))];
     this.table.replaceChildren(...rows.map((point) => figures(point, usualAt(point.at))));
   }
 
