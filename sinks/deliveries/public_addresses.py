@@ -62,7 +62,8 @@ def destination(
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host or parts.username is not None or not url.isascii() or not url.isprintable():
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if not host or parts.username is not None or not plain:
         raise Refused("the address is malformed")
     if parts.scheme != "https" and not (allow_http and parts.scheme == "http"):
         raise Refused("the address is not https")
