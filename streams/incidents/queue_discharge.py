@@ -39,15 +39,15 @@ class QueueDischargeSettings:
     """The same of the speed."""
     one_slow: float = 7.0
     """What the speed of one detector can say at most in all, until the next one is slow too."""
-    speed_when_full: float = 4.4
+    speed_when_full: float = 4.1
     """The same where the road was full: there a queue needs no incident to form."""
-    full: float = 0.92
+    full: float = 0.95
     """Of the highest flow seen, from where traffic breaks down by itself sooner or later."""
     most_growth: float = 0.1
     """More traffic upstream than before explains a missing increase downstream up to here: beyond,
     the queue of something else is dissolving, or what was before is long ago."""
     suspect: float = 5.0
-    confirm: float = 9.5
+    confirm: float = 9.0
     """More than a full road's speed and one window of flow say together: what disturbs dense
     traffic for less than a minute is no incident."""
     least: float = 3.5
@@ -60,7 +60,7 @@ class QueueDischargeSettings:
     """What the flow must say in the window that confirms: a wave is over before it is proven."""
     hold: float = 2.0
     """What the flow must say to keep an incident open; slow traffic alone may be another queue."""
-    lasting_loss: float = 8.0
+    lasting_loss: float = 7.0
     """Flow that was lost for some windows needs less of the speed:"""
     once_slow: float = 3.0
     """one window that was clearly slow; on a small road that stands still none may pass again."""

@@ -196,3 +196,62 @@ def test_evidence_stays_while_a_small_road_stands_still_and_no_speed_comes() -> 
     versions = told(detector, windows)
     assert "confirmed" in {v.state for v in versions}
     assert "clearing" not in {v.state for v in versions}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_half_a_minute_without_traffic_on_a_full_road_is_no_incident(seed: int) -> None:
+    road = Road(seed=seed, flow=6_500)
+    detector = started(road)
+    versions = []
+    for flow, speed in ((6_500, 55.0), (3_300, 35.0), (6_500, 55.0), (6_500, 70.0)):
+        road.flow[5:10], road.speed[6] = flow, speed
+        versions += told(detector, [road.window()])
+    road.recover()
+    road.flow[:] = 6_500
+    versions += told(detector, road.windows(10))
+    assert [v for v in versions if v.state == "confirmed"] == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_slow_minute_is_an_incident_where_the_flow_stays_lost(seed: int) -> None:
+    road = Road(seed=seed, flow=6_500)
+    detector = started(road)
+    versions = []
+    for speed in (55.0, 35.0, 20.0, 12.0, 12.0):
+        road.flow[5:], road.speed[6] = 3_300, speed
+        versions += told(detector, [road.window()])
+    assert "confirmed" in {v.state for v in versions}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_traffic_that_comes_back_after_an_incident_loses_nothing(seed: int) -> None:
+    road = Road(seed=seed, flow=3_000)
+    detector = started(road)
+    told(detector, road.block(6, 0.8, 40))
+    road.recover()
+    told(detector, road.windows(20))
+    assert detector.tracker.open == []
+    recent = detector.algorithm.segment_state[0]
+    assert recent == pytest.approx(np.full(12, 5_000.0), rel=0.15)
+    versions = []
+    for minute in range(20):
+        # More comes from upstream than passes on: a ramp takes it, nothing is lost.
+        road.flow[:6] = 5_000 + 100 * minute
+        road.speed[6] = 70.0
+        versions += told(detector, [road.window()])
+    assert [v for v in versions if v.state == "confirmed"] == []
+
+
+def test_a_standing_queue_that_starts_to_move_from_its_head_is_not_even_suspected() -> None:
+    road = Road()
+    detector = started(road)
+    road.flow[:], road.speed[:] = 600.0, 2.5
+    versions = told(detector, road.windows(15))
+    for minute in range(14):
+        # The later a place starts, the further upstream it is; all gain speed and flow slowly.
+        since = minute - (11 - np.arange(12)) * 1.5
+        moving = since >= 0
+        road.flow[moving] = np.minimum(6_100.0, 700 + 300 * since[moving])
+        road.speed[moving] = np.minimum(28.0, 3 + 5 * since[moving])
+        versions += told(detector, [road.window()])
+    assert versions == []
