@@ -173,7 +173,8 @@ class AlertInput:
         ended_ms, live_from = now_ms, end
         if committed is not None and committed.offset >= 0:
             live_from = committed.offset
-            ended_ms = int(committed.metadata) if committed.metadata.isdigit() else now_ms
+            kept = committed.metadata or ""  # the embedded broker keeps none
+            ended_ms = int(kept) if kept.isdigit() else now_ms
         back_ms = max(0, ended_ms - memory_ms[self._topics[partition.topic]])
         times = self._consumer.offsets_for_times({partition: back_ms}, timeout_ms=_WAIT_MS)
         first = times.get(partition)

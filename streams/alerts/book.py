@@ -42,6 +42,8 @@ class Known:
     raised_event_at: int
     raised_at: int
     """When the first version was made, by the clock."""
+    restored: bool = False
+    """No event of this life has made a version."""
     holders: set[str] = field(default_factory=set)
     """Subjects that share the key and for which the condition holds."""
 
@@ -59,7 +61,7 @@ class Book:
         self._actions: OrderedDict[str, None] = OrderedDict()
         self.active_count = 0
         self.catching_up = False
-        """Events of an earlier life may come again: at equal times they end nothing."""
+        """Events of an earlier life may come again: at equal times they end nothing of it."""
 
     def __iter__(self) -> Iterator[Known]:
         return iter(list(self._by_key.values()))
@@ -82,7 +84,9 @@ class Book:
                 other = self._by_key.get(alert.key)
                 if other is not None and other.event_at > event_at:
                     continue
-                known = Known(alert, event_at, event_at, alert.computed_at, {alert.subject})
+                known = Known(
+                    *(alert, event_at, event_at, alert.computed_at, True, {alert.subject})
+                )
                 self._put(known)
             elif alert.version > known.alert.version:
                 self._replace(known, alert)
@@ -117,7 +121,7 @@ class Book:
             if before.alert.id == alert.id or alert.updated_at <= before.event_at:
                 return None
         at = alert.updated_at
-        self._put(Known(alert, at, at, alert.computed_at, {holder}))
+        self._put(Known(alert, at, at, alert.computed_at, holders={holder}))
         return alert
 
     def change(self, known: Known, now_ms: int, at: int, change: str, **fields: Any) -> Alert:
@@ -134,6 +138,7 @@ class Book:
         self._replace(known, alert)
         if change in _BY_EVENTS:
             known.event_at = max(known.event_at, at)
+            known.restored = False
         return alert
 
     def clear(self, known: Known, now_ms: int, at: int) -> Alert:
@@ -142,7 +147,8 @@ class Book:
 
     def release(self, known: Known, holder: str, now_ms: int, at: int) -> Alert | None:
         """Clear the alert when its last subject no longer holds, unless that is old news."""
-        if not known.active or at < known.event_at + self.catching_up:
+        again = self.catching_up and known.restored
+        if not known.active or at < known.event_at + again:
             return None
         known.holders.discard(holder)
         return None if known.holders else self.clear(known, now_ms, at)

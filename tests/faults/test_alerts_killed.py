@@ -1,0 +1,140 @@
+"""Kill -9 under load: the alerts are those of a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from civicstream import kafka_clients
+from civicstream.clock import now_ms
+from civicstream.embedded.processes import wait_until
+from civicstream.events import Alert, TrafficResult, TrafficRow
+from civicstream.settings import KafkaSettings
+from streams.alerts import AlertEngine, Places, parse_rules
+from tests.alert_runs import Results, published, start_alerts, wait_at_work
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
+
+AREAS = ("north", "south", "east", "west")
+SEGMENTS = 6
+WINDOWS = 60
+LIVES = 4
+
+RULES = """
+[[rule]]
+name = "slow"
+source = "results.traffic"
+field = "space_mean_speed_kmh"
+below = 20
+clear_above = 30
+severity = "moderate"
+forget_after = "never"
+message = "{segment} at {value:.0f} km/h"
+
+[[rule]]
+name = "slow-for-long"
+source = "results.traffic"
+field = "space_mean_speed_kmh"
+below = 25
+for = "3m"
+severity = "severe"
+forget_after = "never"
+message = "{segment}"
+
+[[rule]]
+name = "many-slow"
+source = "results.traffic"
+field = "space_mean_speed_kmh"
+below = 25
+at_least = 3
+within = "area"
+severity = "severe"
+forget_after = "never"
+message = "{value:.0f} segments of {area}"
+
+[[rule]]
+name = "drop"
+source = "results.traffic"
+field = "space_mean_speed_kmh"
+change_over = "5m"
+below = -30
+severity = "minor"
+forget_after = "never"
+message = "{segment}"
+"""
+
+
+def windows(begin: int) -> list[TrafficResult]:
+    """Speeds that wander, so that alerts come and go, in the order they are sent."""
+    pick = random.Random(5)
+    speeds = {(a, i): 40.0 for a in AREAS for i in range(SEGMENTS)}
+    made = []
+    for number in range(WINDOWS):
+        end = begin + number * 60_000
+        for area in AREAS:
+            rows = []
+            for i in range(SEGMENTS):
+                moved = speeds[area, i] + pick.uniform(-16, 16)
+                speeds[area, i] = v = min(80.0, max(3.0, moved))
+                rows.append(TrafficRow(f"{area}-{i}", 5, 5, 300, v, v, v, 0.1, 9, "A", 1, 1))
+            made.append(TrafficResult(area, end - 60_000, end, "final", end, rows))
+    return made
+
+
+def undisturbed(results: list[TrafficResult]) -> list[Alert]:
+    engine = AlertEngine(parse_rules(RULES), Places())
+    return [a for r in results for a in engine.apply("results.traffic", r, r.computed_at)]
+
+
+def story(alerts: list[Alert]) -> dict[str, list[tuple[int, str, int, float | None, str]]]:
+    """Return what happened to each alert; fail where versions have gaps or contradict."""
+    found: dict[str, dict[int, tuple[int, str, int, float | None, str]]] = defaultdict(dict)
+    for alert in alerts:
+        told = (alert.version, alert.change, alert.updated_at, alert.value, alert.key)
+        assert found[alert.id].setdefault(alert.version, told) == told, alert
+    for id_, versions in found.items():
+        assert sorted(versions) == list(range(1, len(versions) + 1)), id_
+    return {id_: [versions[n] for n in sorted(versions)] for id_, versions in found.items()}
+
+
+def test_a_process_killed_again_and_again_raises_what_an_undisturbed_one_does(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    kafka_clients.create_topics(kafka)
+    (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
+    results = windows(now_ms() // 60_000 * 60_000 - WINDOWS * 60_000)
+    expected = story(undisturbed(results))
+    assert len(expected) > 100
+    sender = Results(kafka)
+    begun = now_ms()
+    child = start_alerts(kafka, tmp_path)
+    try:
+        wait_at_work(kafka, "alerts-0", begun)
+        share = len(results) // LIVES
+        for life in range(1, LIVES + 1):
+            before = len(published(kafka))
+            part = results[(life - 1) * share : life * share if life < LIVES else None]
+            for number, result in enumerate(part):
+                sender.send("results.traffic", result, result.area)
+                if number == len(part) // 2:
+                    wait_until(
+                        lambda before=before: len(published(kafka)) > before,  # type: ignore[misc]
+                        "alerts of this life",
+                        timeout_s=60,
+                    )
+            if life < LIVES:
+                child.kill()
+                child = start_alerts(kafka, tmp_path, f"alerts-{life}")
+
+        def complete() -> bool:
+            return story(published(kafka)) == expected
+
+        wait_until(complete, "the alerts of an undisturbed run", timeout_s=90, every_s=0.5)
+        assert child.stop() == 0, child.last_words()
+        assert story(published(kafka)) == expected
+    finally:
+        child.kill()
+        sender.close()
