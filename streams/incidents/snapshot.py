@@ -14,7 +14,7 @@ from streams.network import RoadNetwork
 
 __all__ = ["FORMAT", "Snapshot", "array", "from_bytes", "network_digest", "to_bytes"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Snapshot(msgspec.Struct, array_like=True):
