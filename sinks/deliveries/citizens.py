@@ -81,6 +81,7 @@ class CitizenNews(threading.Thread):
         self._people, self._privacy, self._senders = people, privacy, senders
         self._open_reader, self._give_up, self._stop_event = open_reader, give_up, stop
         self._patience_s = patience_s
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "citizen")
         self._waiting: dict[Key, _Item] = {}
         self._flying: dict[Key, tuple[_Item, Future[None]]] = {}
         self._next = self._committed = 0
@@ -88,10 +89,10 @@ class CitizenNews(threading.Thread):
 
     def run(self) -> None:
         try:
-            with ThreadPoolExecutor(_AT_ONCE, "citizen") as pool:
+            with self._pool:
                 while not self._stop_event.is_set():
                     try:
-                        self._with_reader(pool)
+                        self._with_reader()
                     except Stopped:
                         return
                     except (ServerUnavailable, ConfigurationError) as error:
@@ -102,14 +103,14 @@ class CitizenNews(threading.Thread):
             self._people.close()
             self._senders.close()
 
-    def _with_reader(self, pool: ThreadPoolExecutor) -> None:
+    def _with_reader(self) -> None:
         reader = self._open_reader()
         try:
             while True:
                 try:
                     self._begin(reader)
                     while True:
-                        self._turn(reader, pool)
+                        self._turn(reader)
                 except OwnershipLost as error:
                     log.info("citizens: %s", error)
                     self.figures.ready = False
@@ -127,7 +128,7 @@ class CitizenNews(threading.Thread):
         self._committed = self._next
         self.figures.ready = True
 
-    def _turn(self, reader: LogReader, pool: ThreadPoolExecutor) -> None:
+    def _turn(self, reader: LogReader) -> None:
         if len(self._waiting) < _MOST_WAITING:
             for record in reader.poll():
                 self._note(record)
@@ -136,15 +137,26 @@ class CitizenNews(threading.Thread):
         self._land()
         now = now_ms()
         for item in [i for i in self._waiting.values() if i.due_ms <= now]:
+            if self._waiting.get(item.key) is not item:
+                continue  # a newer one has just taken its place
             if item.contact is None:
                 if not self._comes_after_another(item):
                     self._find(item)
-            elif item.key not in self._flying:
-                del self._waiting[item.key]
-                self.figures.attempts += 1
-                sent = pool.submit(self._senders.send, item.case, item.contact)
-                self._flying[item.key] = (item, sent)
+            else:
+                self._try(item, item.contact)
         self._commit(reader)
+
+    def _try(self, item: _Item, contact: Contact) -> None:
+        """Begin an attempt, or wait while the contact is being told of something earlier.
+
+        A newer state makes an older one that waits superfluous.
+        """
+        if item.key in self._flying:
+            self._waiting[item.key] = item
+            return
+        self._waiting.pop(item.key, None)
+        self.figures.attempts += 1
+        self._flying[item.key] = item, self._pool.submit(self._senders.send, item.case, contact)
 
     def _note(self, record: Any) -> None:
         self._next = record.offset + 1
@@ -177,9 +189,7 @@ class CitizenNews(threading.Thread):
         if not changed:
             return
         for contact in contacts(self._opened(case)):
-            told = _Item(case, item.record, contact, item.patience)
-            # A newer state makes the older one, which waits for its next attempt, superfluous.
-            self._waiting[told.key] = told
+            self._try(_Item(case, item.record, contact, item.patience), contact)
 
     def _opened(self, case: Case) -> list[tuple[str, dict[str, Any]]]:
         found = []
