@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ class PageStack:
     city: City
     url: str
     feeds: Child
-    _start_feeds: Callable[[], Child]
+    _start_feeds: Callable[..., Child]
     _producer: KafkaProducer
 
     def publish(self, topic: str, *events: Any) -> None:
@@ -71,13 +73,40 @@ class PageStack:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        def answers() -> bool:
-            with suppress(httpx.TransportError):
-                path = f"{self.url}/api/v1/city"
-                return httpx.get(path, timeout=5, trust_env=False).status_code == 200
-            return False
+        self.feeds.wait_ready(lambda: _answers(f"{self.url}/api/v1/city"), 60)
 
-        self.feeds.wait_ready(answers, 60)
+    @contextmanager
+    def guarded_feeds(self) -> Iterator[tuple[str, str]]:
+        """Another feeds process, which wants tokens: its address, and a token."""
+        port = free_port()
+        more = {
+            f"{ENV_PREFIX}FEEDS__PORT": str(port),
+            f"{ENV_PREFIX}FEEDS__ID": "f2",
+            f"{ENV_PREFIX}ACCESS__REQUIRED": "true",
+        }
+        child = self._start_feeds(more)
+        url = f"http://127.0.0.1:{port}"
+        child.wait_ready(lambda: _answers(url), 60)
+        yield url, self._token()
+        child.stop()
+
+    def _token(self) -> str:
+        known = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
+        made = subprocess.run(
+            [*_OURS, "token", "create", "page", "--scope", "read", "--expires", "1h"],
+            env=known | {f"{ENV_PREFIX}DATABASE__OWNER_URL": self.database},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return made.stdout.strip()
+
+
+def _answers(url: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    return False
 
 
 @contextmanager
@@ -104,11 +133,10 @@ def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> I
         init_database(settings)
         environment = _environment(kafka, database, city_file, folder, port)
 
-        def run(part: str, role: str) -> Child:
-            url = as_role(database, role).get_secret_value()
-            more = {"CIVICSTREAM_DATABASE__URL": url}
+        def run(part: str, role: str, more: dict[str, str] | None = None) -> Child:
+            url = {f"{ENV_PREFIX}DATABASE__URL": as_role(database, role).get_secret_value()}
             log = folder / f"{part}-{len(children)}.log"
-            return begin(Child(part, [*_OURS, part], log, environment | more))
+            return begin(Child(part, [*_OURS, part], log, environment | url | (more or {})))
 
         run("sink", "civicstream_writer")
         run("alerts", "civicstream_reader")
@@ -120,7 +148,7 @@ def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> I
             read_city(city_file),
             f"http://127.0.0.1:{port}",
             feeds,
-            lambda: run("feeds", "civicstream_reader"),
+            partial(run, "feeds", "civicstream_reader"),
             publisher,
         )
         try:

@@ -102,7 +102,7 @@ class Visit:
 Open = Callable[..., Visit]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip("chromium is not installed; run tests/servers.sh")
@@ -113,12 +113,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, stack: PageStack) -> Open:
-    def open_page(width: int = 1440, height: int = 900, **options: Any) -> Visit:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        return Visit(context.new_page(), stack.url)
+def visit(browser: Browser, stack: PageStack) -> Iterator[Open]:
+    contexts = []
 
-    return open_page
+    def open_page(
+        width: int = 1440, height: int = 900, url: str = stack.url, **options: Any
+    ) -> Visit:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        return Visit(context.new_page(), url)
+
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 def say(text: str) -> None:
@@ -317,6 +324,28 @@ def test_a_lost_connection_is_said_and_made_good(visit: Open, stack: PageStack) 
     stack.start_feeds()
     expect(connection).to_have_attribute("data-state", "live", timeout=2 * SOON_MS)
     expect(opened.page.locator("#panel-cases")).to_contain_text("Waste", timeout=SOON_MS)
+
+
+def test_without_a_token_a_form_asks_for_it_and_the_session_does_the_rest(
+    visit: Open, stack: PageStack
+) -> None:
+    with stack.guarded_feeds() as (url, token):
+        opened = visit(url=url)
+        page = opened.page
+        page.goto(url)
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("Sign in", timeout=SOON_MS)
+        dialog.get_by_label("Access token").fill("cst_wrong_token")
+        dialog.get_by_role("button", name="Sign in").click()
+        expect(dialog.get_by_role("alert")).not_to_be_empty()
+        dialog.get_by_label("Access token").fill(token)
+        dialog.get_by_role("button", name="Sign in").click()
+        expect(dialog).to_be_hidden(timeout=SOON_MS)
+        expect(page.locator("#connection")).to_have_attribute(
+            "data-state", "live", timeout=2 * SOON_MS
+        )
+        expect(page.locator("#summary")).to_contain_text("open case", timeout=SOON_MS)
+        opened.picture("signed-in")
 
 
 def test_sixty_updates_a_second_leave_time_between_pictures(visit: Open, stack: PageStack) -> None:

@@ -12,7 +12,7 @@ export class SystemPanel {
     this.verdict = element("p", { class: "verdict" });
     this.body = element("tbody");
     this.stages = new KeyedList(this.body, () => new StageRow());
-    root.append(this.verdict, table("Every stage of the data’s way", ["Stage", "Readings/s", "Waiting", "Missing", "Taken in"], this.body));
+    root.append(this.verdict, table("Every stage of the data’s way", ["Stage", "In/s", "Waiting", "Missing", "Taken in"], this.body));
     this.air = element("tbody");
     this.measures = new KeyedList(this.air, () => new MeasureRow());
     root.append(element("h3", {}, "Environment, mean of all districts"), table("Environment", ["Measure", "Mean", "Highest"], this.air));
