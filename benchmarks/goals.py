@@ -52,6 +52,8 @@ GOALS = (
     Goal("gateway", "ratio_to_naive_bridge", ">=", 2, "times a naive bridge"),
     Goal("e2e", "held_readings_per_s", ">=", 5_000, "readings/s held without growing lag"),
     Goal("e2e", "p99_row_s", "<", 2, "s from publish to database row, 99th percentile"),
+    Goal("feeds", "p99_s", "<", 1, "s from Kafka to a live client, 99th percentile"),
+    Goal("feeds", "told_everything", ">=", 0.95, "of the live clients told everything"),
     # Where there are no recorded series there is no score, and the goal is not met.
     Goal("allocation", "weighted_mean_vs_nearest", "<=", -0.2, "of nearest-unit's weighted mean"),
     Goal("allocation", "days_within_target_lower_than_nearest", "<", 1, "days with fewer in time"),
