@@ -89,6 +89,9 @@ class Intake:
         self.ready: deque[SealedFrame] = deque()
         """Frames that have not been handed to Kafka yet, each the first of its lane."""
         self.in_flight_bytes = 0
+        self._own = f"{self._root}/alert/"
+        self.due: list[int] = []
+        """Packet ids to acknowledge at once: of our own alerts, which Kafka has already."""
 
     def receive(
         self, topic: str, payload: bytes, packet_id: int, *, now_ms: int, now: float
@@ -97,6 +100,10 @@ class Intake:
         try:
             channel = self._channels.find(topic)
         except RejectedReading as error:
+            if topic.startswith(self._own):
+                self.ledger.gauges["own_alerts"] += 1
+                self.due += self.acks.confirm([self.acks.receive(packet_id)])
+                return
             kind = self.city.kind(topic)
             if kind is None:
                 bad = BadMember(0, error.reason, error.detail)

@@ -199,6 +199,9 @@ class _Gateway:
 
     def _receive(self, topic: str, payload: bytes, packet_id: int) -> None:
         self._intake.receive(topic, payload, packet_id, now_ms=self._now_ms, now=self._now)
+        if self._intake.due:
+            self._mqtt.ack(self._intake.due)
+            self._intake.due.clear()
 
     def _connect_kafka(self) -> None:
         if self._now < self._kafka_at:

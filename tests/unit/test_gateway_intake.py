@@ -271,3 +271,16 @@ def test_every_reading_is_accounted_for_at_any_moment(history: list[Any]) -> Non
     assert sum(c.accepted for c in counts) == good
     assert sum(c.rejected for c in counts) == bad
     assert (len(intake.acks), intake.in_flight_bytes) == (0, 0)
+
+
+def test_our_own_alerts_on_the_same_broker_are_acknowledged_and_nothing_else() -> None:
+    bench = Bench()
+    first = bench.receive(GOOD)
+    own = [bench.receive(b"{}", "city/v1/alert/north/l1"), bench.receive(b"", "city/v1/alert/n/l2")]
+    assert bench.intake.due == []  # acknowledgements keep the order of receipt
+    bench.after(1)
+    bench.confirm_all()
+    assert bench.acked == [first, *own]
+    assert bench.letters == []
+    assert bench.receive(b"{}", "city/v1/alert/north/l1") == bench.intake.due[0]
+    assert bench.intake.ledger.gauges["own_alerts"] == 3
