@@ -23,6 +23,7 @@ PASSWORDS = (
     "mqtt_gateway_password",
     "mqtt_field_password",
     "mqtt_health_password",
+    "mqtt_deliver_password",
     "kafka_password",
     "kafka_broker_password",
     "database_owner_password",

@@ -12,6 +12,10 @@ umask 077
 for user in gateway field health; do
     printf '%s:%s\n' "$user" "$(cat "$secrets/mqtt_${user}_password")"
 done >"$run/passwords"
+# Only where alerts are delivered over MQTT.
+if [ -s "$secrets/mqtt_deliver_password" ]; then
+    printf '%s:%s\n' deliver "$(cat "$secrets/mqtt_deliver_password")" >>"$run/passwords"
+fi
 # Accounts of single devices, one user:password per line.
 if [ -s "$secrets/mqtt_devices" ]; then
     cat "$secrets/mqtt_devices" >>"$run/passwords"
