@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
+
+from starlette.requests import cookie_parser
 
 from civicstream.errors import ConfigurationError
 from civicstream.rate_limit import RateLimit
@@ -95,7 +96,8 @@ class Authentication:
         if (known := self._tokens.remembered(credential)) is not None:
             return Admitted(known, credential)
         place, now = address_key(address), time.monotonic()
-        if self._failures.left(place, now) < 1:
+        # Somebody else's wrong tokens must not shut out a good one behind the same address.
+        if not self._tokens.knows(credential) and self._failures.left(place, now) < 1:
             wait_s = max(1, round(self._failures.wait_s(place)))
             raise Problem(
                 429,
@@ -121,12 +123,9 @@ class Authentication:
 
 
 def _cookie(headers: Mapping[str, str]) -> str | None:
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return None
-    found = cookies.get(cookie_name(headers.get("host", "")))
-    return found.value if found is not None else None
+    # Lenient: on loopback other programs' cookies come along, whatever they hold.
+    cookies = cookie_parser(headers.get("cookie", ""))
+    return cookies.get(cookie_name(headers.get("host", ""))) or None
 
 
 def _refuse_forged(asking: Asking) -> None:

@@ -151,7 +151,9 @@ async def _refuse(
         answer = error.response()
     else:
         answer = problem_response(503, str(error), {"retry-after": "5"})
-    if scope["type"] == "websocket" and "websocket.http.response" not in scope["extensions"]:
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get(
+        "extensions", {}
+    ):
         await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:100]})
         return
     await answer(scope, receive, send)

@@ -13,12 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from civicstream.errors import ServerUnavailable
 from feeds.access.authentication import Admitted
+from feeds.access.callers import Caller
+from feeds.problems import problem_response
 
 __all__ = ["OpenStreams"]
 
 log = logging.getLogger(__name__)
 
 _EVERY_S = 2.0
+_WHY = "the token has ended"
 _POLICY_VIOLATION = 1008
 """WebSocket's code for "you may not" (RFC 6455, 7.4.1)."""
 
@@ -66,8 +69,8 @@ class OpenStreams:
                     await asyncio.gather(running, return_exceptions=True)
         if not cut:
             running.result()  # raises what the application raised
-        elif begun:
-            await _end(scope, send)
+        else:
+            await _end(scope, receive, send, begun=begun)
 
     @contextlib.contextmanager
     def _held(self, admitted: Admitted) -> Iterator[asyncio.Event]:
@@ -81,10 +84,7 @@ class OpenStreams:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            try:
-                await self._end_those_that_may_not()
-            except ServerUnavailable as error:
-                log.warning("cannot see which tokens were revoked: %s", error)
+            await self._end_those_that_may_not()
 
     async def _end_those_that_may_not(self) -> None:
         streams = defaultdict(list)
@@ -92,20 +92,29 @@ class OpenStreams:
             if admitted.credential is not None:
                 streams[admitted.credential].append((ended, admitted.caller))
         for credential, found in streams.items():
-            expires_at = found[0][1].expires_at
-            good = expires_at is None or time.time() < expires_at
-            if good and await self._still_good(credential):
+            caller = found[0][1]
+            if await self._may_go_on(credential, caller):
                 continue
-            log.info("token of %s ended: %d streams closed", found[0][1].name, len(found))
+            log.info("token of %s ended: %d streams closed", caller.name, len(found))
             for ended, _ in found:
                 ended.set()
 
+    async def _may_go_on(self, credential: str, caller: Caller) -> bool:
+        if caller.expires_at is not None and time.time() >= caller.expires_at:
+            return False
+        try:
+            return await self._still_good(credential)
+        except ServerUnavailable as error:
+            log.warning("cannot see whether the token of %s was revoked: %s", caller.name, error)
+            return True
 
-async def _end(scope: Scope, send: Send) -> None:
+
+async def _end(scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
     """End the answer in an orderly way; the client may have gone meanwhile."""
     with contextlib.suppress(OSError, RuntimeError):
         if scope["type"] == "websocket":
-            reason = "the token has ended"
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": _WHY})
+        elif not begun:
+            await problem_response(401, _WHY)(scope, receive, send)
         else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})

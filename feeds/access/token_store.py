@@ -68,6 +68,10 @@ class TokenStore:
             return None
         return known.caller
 
+    def knows(self, token: str) -> bool:
+        """Return whether the token was good when it was last asked about."""
+        return token_digest(token) in self._known
+
     async def find(self, token: str) -> Caller | None:
         """Return the token's caller, None when it is unknown, expired or revoked.
 

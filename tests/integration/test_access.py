@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect as websocket
 
@@ -24,8 +25,9 @@ from civicstream.kafka_clients import create_topics
 from civicstream.settings import KafkaSettings
 from tests.access_runs import HIDDEN, Visitor, make_token, run
 from tests.feeds_runs import feeds
+from tests.servers import TcpProxy
 from tests.sink_process import ask
-from tests.sink_rows import Loader, loader
+from tests.sink_rows import Loader, as_role, loader
 
 
 @pytest.fixture
@@ -247,6 +249,27 @@ def test_named_origins_may_read_with_a_token_and_tls_is_kept(
         cookie = signed_in.headers["set-cookie"]
         assert cookie.startswith("__Host-civicstream=")
         assert "Secure" in cookie
+
+
+def test_while_the_database_is_away_known_callers_go_on_and_unknown_ones_are_told(
+    kafka: KafkaSettings, timescaledb: str, tmp_path: Path, tcp_proxy: type[TcpProxy]
+) -> None:
+    with loader(timescaledb) as database:
+        known, late = (make_token(timescaledb, name, "read") for name in ("known", "late"))
+        proxy = tcp_proxy(int(conninfo_to_dict(timescaledb)["port"] or 0))
+        reader = as_role(timescaledb, "civicstream_reader").get_secret_value()
+        through = make_conninfo(reader, port=proxy.port)
+        settings = {"access__required": "true", "feeds__database_url": through}
+        with running(kafka, database, tmp_path, **settings) as visitor:
+            assert visitor.get(token=known).status_code == 200
+            proxy.cut()
+            assert visitor.get(token=known).status_code == 200
+            answer = visitor.get(token=late)
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "5"
+            assert "database" in answer.json()["detail"]
+            proxy.restore()
+            wait_until(lambda: visitor.get(token=late).status_code == 200, "it", timeout_s=30)
 
 
 def test_feeds_that_others_reach_do_not_start_without_tokens(tmp_path: Path) -> None:
