@@ -12,7 +12,7 @@ export class AlertsPanel {
   constructor(root, desk) {
     this.desk = desk;
     this.topics = ["alerts"];
-    this.frame = new ListFrame(root, "No alerts. Nothing needs attention.");
+    this.frame = new ListFrame(root, "No active alerts.");
     this.list = new KeyedList(this.frame.items, (item) => new AlertRow(item, desk));
   }
 

@@ -12,7 +12,7 @@ const RANK = { confirmed: 0, suspected: 1, clearing: 2 };
 export class IncidentsPanel {
   constructor(root, desk) {
     this.topics = ["incidents", "allocations"];
-    this.frame = new ListFrame(root, "No incidents. The roads are free.");
+    this.frame = new ListFrame(root, "No incidents.");
     this.list = new KeyedList(this.frame.items, () => new IncidentRow(desk));
   }
 
