@@ -18,6 +18,7 @@ from civicstream.errors import CivicStreamError, ConfigurationError
 from civicstream.logs import set_up_logging
 from civicstream.settings import Settings, load_settings
 from sensors_sim import commands as simulation  # declares options only; the parts stay lazy
+from streams.alerts import command as alert_rules
 from streams.forecast import command as forecasting
 
 __all__ = ["app", "main"]
@@ -138,6 +139,7 @@ app.command()(simulation.city)
 app.command()(simulation.simulate)
 app.command()(simulation.replay)
 app.command()(forecasting.backtest)
+app.add_typer(alert_rules.app)
 
 
 @app.command()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from kafka.errors import KafkaError
@@ -21,13 +22,16 @@ from kafka.protocol.consumer.metadata import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from civicstream.errors import ServerUnavailable
-from civicstream.kafka_clients import consumer
+from civicstream.clock import now_ms
+from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.kafka_clients import consumer, wait_for_kafka
+from civicstream.service_events import Action
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
+from streams.alerts.rule_values import WrongValue, duration_ms
 from streams.alerts.sources import SOURCES
 
-__all__ = ["AlertInput", "Placed", "Received", "topic_memory"]
+__all__ = ["AlertInput", "Placed", "Received", "read_last", "topic_memory"]
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +153,7 @@ class AlertInput:
         found: set[TopicPartition] = self._consumer.assignment()
         return found
 
-    def place(self, now_ms: int, memory_ms: Mapping[str, int]) -> dict[TopicPartition, Placed]:
+    def place(self, at_ms: int, memory_ms: Mapping[str, int]) -> dict[TopicPartition, Placed]:
         """Go back by each topic's memory from where the last life ended; raise ServerUnavailable.
 
         ``memory_ms`` by topic without the prefix. A partition nobody has read counts as read up
@@ -158,7 +162,7 @@ class AlertInput:
         partitions = sorted(self.assigned())
         try:
             ends = self._consumer.end_offsets(partitions, timeout_ms=_WAIT_MS)
-            found = {p: self._placed(p, ends[p], now_ms, memory_ms) for p in partitions}
+            found = {p: self._placed(p, ends[p], at_ms, memory_ms) for p in partitions}
         except (KafkaError, AssertionError) as error:
             raise ServerUnavailable(f"Kafka tells no offsets: {error!r}") from error
         for partition, placed in found.items():
@@ -167,14 +171,14 @@ class AlertInput:
         return found
 
     def _placed(
-        self, partition: TopicPartition, end: int, now_ms: int, memory_ms: Mapping[str, int]
+        self, partition: TopicPartition, end: int, at_ms: int, memory_ms: Mapping[str, int]
     ) -> Placed:
         committed = self._consumer.committed(partition, metadata=True, timeout_ms=_WAIT_MS)
-        ended_ms, live_from = now_ms, end
+        ended_ms, live_from = at_ms, end
         if committed is not None and committed.offset >= 0:
             live_from = committed.offset
             kept = committed.metadata or ""  # the embedded broker keeps none
-            ended_ms = int(kept) if kept.isdigit() else now_ms
+            ended_ms = int(kept) if kept.isdigit() else at_ms
         back_ms = max(0, ended_ms - memory_ms[self._topics[partition.topic]])
         times = self._consumer.offsets_for_times({partition: back_ms}, timeout_ms=_WAIT_MS)
         first = times.get(partition)
@@ -225,3 +229,39 @@ def topic_memory(settings: Settings, rules_memory_ms: int) -> dict[str, int]:
         for name, source in SOURCES.items()
     }
     return memory | {"actions": 0}
+
+
+def read_last(settings: Settings, span: str) -> Iterator[tuple[str, Any]]:
+    """Yield topic and event of what the topics have of the last ``span``, e.g. ``2h``.
+
+    Raise ConfigurationError for what is no span, ServerUnavailable when Kafka does not answer.
+    """
+    try:
+        since_ms = now_ms() - duration_ms("last", span)
+    except WrongValue as error:
+        raise ConfigurationError(f"--last: {error.problem}") from error
+    wait_for_kafka(settings.kafka, timeout_s=5)
+    reader = consumer(settings.kafka, group_id=None, metrics_enabled=False)
+    try:
+        for name in (*SOURCES, "actions"):
+            decoder = msgspec.json.Decoder(Action if name == "actions" else SOURCES[name].event)
+            for value in _values(reader, topic_name(settings.kafka.topic_prefix, name), since_ms):
+                yield name, decoder.decode(value)
+    except KafkaError as error:
+        raise ServerUnavailable(f"Kafka: {error!r}") from error
+    finally:
+        reader.close()
+
+
+def _values(reader: KafkaConsumer, topic: str, since_ms: int) -> Iterator[bytes]:
+    """Yield a topic's records since a time, up to what its fetches say is its end."""
+    partitions = [TopicPartition(topic, p) for p in reader.partitions_for_topic(topic) or ()]
+    reader.assign(partitions)
+    for partition, first in reader.offsets_for_times(dict.fromkeys(partitions, since_ms)).items():
+        if first is None or first.timestamp < 0:
+            reader.seek_to_end(partition)
+        else:
+            reader.seek(partition, first.offset)
+    while any((e := reader.highwater(p)) is None or reader.position(p) < e for p in partitions):
+        for records in reader.poll(_FETCH_WAIT_MS).values():
+            yield from (record.value for record in records if record.value is not None)

@@ -72,12 +72,9 @@ def _threshold(
     if source.field_type(field) != "number":
         raise WrongValue(f"{prefix}field", f"{field!r} is a text; compare it with is, in or is_not")
     test, back = ("above", "clear_below") if "above" in table else ("below", "clear_above")
-    _refuse(
-        table,
-        ("clear_above" if test == "above" else "clear_below",),
-        prefix,
-        f"it goes with {test}",
-    )
+    other = "clear_above" if test == "above" else "clear_below"
+    if other in table:
+        raise WrongValue(prefix + other, f"does not go with {test}; write {back}")
     _refuse(table, ("by",), prefix, "it goes with no_data_for")
     limit = number(prefix + test, table[test])
     clear = number(prefix + back, table[back]) if back in table else None

@@ -159,18 +159,22 @@ class AlertEngine:
                     for area in self._places.areas:
                         condition.expect(subjects.rows_of([area], area), now_ms)
 
-    def restore(self, versions: Iterable[Alert], actions: Sequence[str] = ()) -> None:
+    def restore(
+        self, versions: Iterable[Alert], actions: Sequence[str] = (), now_ms: int = 0
+    ) -> list[Alert]:
         """Go on from published versions, given in their order, before any event.
 
-        ``actions``: ids of the actions that made some of them.
+        ``actions``: ids of the actions that made some of them. Return what a crash kept from
+        following them.
         """
         self.book.restore(versions, actions)
         self.book.catching_up = True
-        self._storms.restore()
+        made = self._storms.restore(now_ms)
         for known in self.book.active():
             state = self._by_name.get(known.alert.rule)
             if state is not None and not is_parent(known.alert):
                 self._maker.restore(state, known, self._segments, self._areas)
+        return made
 
     def settle(self, now_ms: int) -> list[Alert]:
         """Return what the present state asks for, when the events up to now were taken in.
@@ -186,8 +190,6 @@ class AlertEngine:
             made.append(self.book.clear(known, now_ms, now_ms))
         for state in self._states:
             made += self._judge(state, state.everywhere(now_ms), now_ms)
-        for known in self._storms.childless():
-            made.append(self.book.clear(known, now_ms, known.event_at))
         return made
 
     def _tidy(self, now_ms: int) -> None:

@@ -167,11 +167,13 @@ class _Process:
         if self._stop.is_set():
             return
         engine = AlertEngine(rules, self._places)
-        engine.restore([alert for alert, _ in versions], [c for _, c in versions if c is not None])
+        causes = [cause for _, cause in versions if cause is not None]
+        owed = engine.restore([alert for alert, _ in versions], causes, now_ms())
         self._placed = self._input.place(now_ms(), topic_memory(self._settings, rules.memory_ms))
         self._next.clear()
         self._engine, self._catching_up = engine, True
         log.info("%d rules, %d active alerts read back", len(rules), engine.active_count)
+        self._publish([(alert, None) for alert in owed])
 
     def _reached(self) -> bool:
         """Whether everything that was there at the beginning has been read."""

@@ -61,8 +61,8 @@ class Storms:
         self._members: dict[str, set[str]] = {}
         """Active children by their parent's id."""
 
-    def restore(self) -> None:
-        """Count the book's active alerts again."""
+    def restore(self, now_ms: int) -> list[Alert]:
+        """Count the book's active alerts again; return what a crash kept from being published."""
         for known in sorted(self._book.active(), key=lambda k: k.raised_event_at):
             if is_parent(known.alert):
                 self._members.setdefault(known.alert.id, set())
@@ -71,6 +71,22 @@ class Storms:
                 scope.note(known.raised_event_at, known.alert.id)
             if known.alert.parent is not None:
                 self._members.setdefault(known.alert.parent, set()).add(known.alert.id)
+        made: list[Alert] = []
+        for scope in list(self._scopes.values()):
+            if strays := self._strays(scope):
+                made += self._group(scope, strays[-1].alert, strays[-1].raised_event_at, now_ms)
+        return made + self._end_childless(now_ms)
+
+    def _end_childless(self, now_ms: int) -> list[Alert]:
+        ends: dict[str, int] = {}
+        for known in self._book:
+            if known.alert.parent is not None:
+                ends[known.alert.parent] = max(ends.get(known.alert.parent, 0), known.event_at)
+        return [
+            self._book.clear(known, now_ms, max(known.event_at, ends.get(known.alert.id, 0)))
+            for known in self._book.active()
+            if is_parent(known.alert) and not self._members.get(known.alert.id)
+        ]
 
     def orphans(self) -> list[Known]:
         """Return active parents whose grouping is no longer asked for."""
@@ -98,30 +114,34 @@ class Storms:
     def raised(self, child: Alert, now_ms: int) -> list[Alert]:
         """Return the parent's versions and the children's that now name it."""
         made: list[Alert] = []
-        at = child.updated_at
         for scope in self._scopes_of(child):
-            scope.note(at, child.id)
-            parent = self._book.of_key(scope.key)
-            if parent is None or not parent.active:
-                if len(self._strays(scope)) <= scope.grouping.more_than:
-                    continue
-                parent = self._begin(scope, child, now_ms, made)
-                if parent is None:
-                    continue
-            made += self._adopt(scope, parent, now_ms)
-            made += self._counted(parent, at, now_ms)
-            break
+            scope.note(child.updated_at, child.id)
+            if not made:
+                made = self._group(scope, child, child.updated_at, now_ms)
         return made
+
+    def _group(self, scope: _Scope, child: Alert, at: int, now_ms: int) -> list[Alert]:
+        """Let the scope's alerts have a parent, if they are enough or it has one already."""
+        made: list[Alert] = []
+        parent = self._book.of_key(scope.key)
+        if parent is None or not parent.active:
+            if len(self._strays(scope)) <= scope.grouping.more_than:
+                return []
+            parent = self._begin(scope, child, at, now_ms, made)
+            if parent is None:
+                return []
+        return made + self._adopt(scope, parent, now_ms) + self._counted(parent, at, now_ms)
 
     def _strays(self, scope: _Scope) -> list[Known]:
         """Return the scope's recent alerts that are active and have no parent."""
         found = (self._book.of_id(id_) for _, id_ in scope.recent)
         return [k for k in found if k is not None and k.active and k.alert.parent is None]
 
-    def _begin(self, scope: _Scope, child: Alert, now_ms: int, made: list[Alert]) -> Known | None:
+    def _begin(
+        self, scope: _Scope, child: Alert, at: int, now_ms: int, made: list[Alert]
+    ) -> Known | None:
         area = child.area if scope.grouping.by == "area" else "city"
         point = self._area_point(area)
-        at = child.updated_at
         strays = [k.alert for k in self._strays(scope)]
         parent = Alert(
             *(alert_id(scope.rule, scope.key, at), 1, "active", "raised", scope.rule, scope.key),
@@ -191,14 +211,6 @@ class Storms:
             return self._counted(parent, child.updated_at, now_ms)
         self._members.pop(child.parent, None)
         return [self._book.clear(parent, now_ms, max(parent.event_at, child.updated_at))]
-
-    def childless(self) -> list[Known]:
-        """Return active parents without an active child, as a crash may leave them."""
-        return [
-            known
-            for known in self._book.active()
-            if is_parent(known.alert) and not self._members.get(known.alert.id)
-        ]
 
 
 def _headline(rule: str, area: str, count: int) -> str:

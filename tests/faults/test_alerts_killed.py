@@ -13,7 +13,9 @@ from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
 from civicstream.events import Alert, TrafficResult, TrafficRow
 from civicstream.settings import KafkaSettings
-from streams.alerts import AlertEngine, Places, parse_rules
+from streams.alerts.engine import AlertEngine
+from streams.alerts.places import Places
+from streams.alerts.rule_file import parse_rules
 from tests.alert_runs import Results, published, start_alerts, wait_at_work
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]

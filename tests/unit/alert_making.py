@@ -12,7 +12,9 @@ from civicstream.events import (
     TrafficRow,
 )
 from civicstream.service_events import Action, Case
-from streams.alerts import AlertEngine, Places, parse_rules
+from streams.alerts.engine import AlertEngine
+from streams.alerts.places import Places
+from streams.alerts.rule_file import parse_rules
 
 T0 = 1_800_000_000_000
 """A whole minute; a Friday, 08:00 UTC."""

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.events import Alert
-from streams.alerts import AlertEngine, Places, parse_rules
+from streams.alerts.engine import AlertEngine
+from streams.alerts.places import Places
+from streams.alerts.rule_file import parse_rules
 from tests.unit.alert_making import SLOW, health, incident, minute, traffic
 
 RULES = (
@@ -88,7 +90,7 @@ Event = tuple[str, Any]
 def histories(draw: st.DrawFn) -> list[Event]:
     """Some minutes of windows, an incident and sensors' health."""
     events: list[Event] = []
-    for at in range(1, draw(st.integers(4, 10))):
+    for at in range(1, draw(st.integers(4, 8))):
         for area in AREAS:
             speeds = dict(zip((f"{area}-{i}" for i in range(3)), draw(SPEEDS), strict=True))
             events.append(("results.traffic", traffic(at, speeds, area)))
@@ -114,7 +116,7 @@ def flat(lists: list[list[Alert]]) -> list[Alert]:
     return [alert for made in lists for alert in made]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(histories())
 def test_versions_have_no_gaps_and_at_most_one_alert_of_a_key_is_active(
     events: list[Event],
@@ -130,7 +132,7 @@ def test_versions_have_no_gaps_and_at_most_one_alert_of_a_key_is_active(
             del active[alert.key]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(histories(), st.data())
 def test_after_a_crash_anywhere_the_alerts_are_those_of_an_undisturbed_run(
     events: list[Event], data: st.DataObject
@@ -143,14 +145,16 @@ def test_after_a_crash_anywhere_the_alerts_are_those_of_an_undisturbed_run(
     kept = kept[: len(kept) - lost]
 
     second = engine()
-    second.restore(kept)
+    kept += second.restore(kept)
     for topic, event in events[:committed]:
         second.observe(topic, event)
     again = flat(run(second, events[committed:])) + second.settle(minute(30))
-    assert story([*kept, *again]) == story(flat(expected))
+    found, wanted = story([*kept, *again]), story(flat(expected))
+    assert {id_: told for id_, told in found.items() if told != wanted.get(id_)} == {}
+    assert found.keys() == wanted.keys()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(histories(), st.data())
 def test_events_that_come_again_make_no_version(events: list[Event], data: st.DataObject) -> None:
     alerts = engine()
@@ -160,8 +164,12 @@ def test_events_that_come_again_make_no_version(events: list[Event], data: st.Da
 
 
 def story(alerts: list[Alert]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return what happened to each alert; of parents only its ends."""
     found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for alert in alerts:
-        told = (alert.version, alert.change, alert.key, alert.updated_at, alert.parent is None)
-        found[alert.id].append(told)
+        if not alert.children:
+            told = (alert.version, alert.change, alert.key, alert.updated_at, alert.parent is None)
+            found[alert.id].append(told)
+        elif alert.change in {"raised", "cleared"}:
+            found[alert.id].append((alert.change, alert.key, alert.updated_at))
     return found
