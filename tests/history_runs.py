@@ -95,9 +95,9 @@ def history(
         yield api
 
 
-def put_city(url: str) -> None:
+def put_city(url: str, city: City = CITY) -> None:
     with psycopg.connect(url) as connection:
-        load_city(connection, CITY)
+        load_city(connection, city)
 
 
 def put(loaded: Loader, topic: str, *events: msgspec.Struct) -> None:

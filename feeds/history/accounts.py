@@ -77,7 +77,7 @@ LEDGER: list[tuple[str, dict[str, Any]]] = [
     ),
     (
         (
-            "SELECT topic, partition, next_offset, (extract(epoch FROM updated_at) * 1000)::bigint "
+            "SELECT topic, partition, next_offset, updated_at "
             "FROM sink_offsets ORDER BY topic, partition"
         ),
         {},

@@ -1,7 +1,7 @@
 """The columns that the API can show: what each one means, and how the database gives it.
 
-Times leave the database as epoch milliseconds, jsonb as text: neither costs a conversion in
-Python that a format may not want.
+Times leave the database as epoch milliseconds (``history_store`` reads them so), jsonb as text:
+neither costs a conversion in Python that a format may not want.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 __all__ = ["Column", "ColumnType", "column", "columns"]
 
-ColumnType = Literal["text", "int", "float", "time", "json"]
+ColumnType = Literal["text", "int", "float", "time", "json", "list"]
 
 _SCHEMAS: dict[ColumnType, dict[str, Any]] = {
     "text": {"type": "string"},
@@ -19,6 +19,7 @@ _SCHEMAS: dict[ColumnType, dict[str, Any]] = {
     "float": {"type": "number"},
     "time": {"type": "integer", "format": "epoch-milliseconds"},
     "json": {"type": ["array", "object"]},
+    "list": {"type": "array", "items": {"type": ["number", "null"]}},
 }
 
 
@@ -39,13 +40,7 @@ class Column:
     @property
     def selected(self) -> str:
         """Return the SQL of the value as it leaves the database."""
-        match self.type:
-            case "time":
-                value = f"(extract(epoch FROM {self.source}) * 1000)::bigint"
-            case "json":
-                value = f"to_jsonb({self.source})::text"
-            case _:
-                value = self.source
+        value = f"to_jsonb({self.source})::text" if self.type == "json" else self.source
         return f"{value} AS {self.name}"
 
     def schema(self) -> dict[str, Any]:

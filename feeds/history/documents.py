@@ -42,6 +42,16 @@ class Documents:
     def __init__(self, store: HistoryStore, linger_s: float) -> None:
         self._store = store
         self._linger_s = linger_s
+        self._keeps_rollups: bool | None = None
+
+    async def keeps_rollups(self) -> bool:
+        """Return whether the roll-ups are continuous aggregates, which read fast."""
+        if self._keeps_rollups is None:
+            found = await self._store.fetch(
+                "SELECT 1 FROM schema_generated WHERE continuous LIMIT 1", {}
+            )
+            self._keeps_rollups = bool(found)
+        return self._keeps_rollups
 
     async def _items(self, listing: Listing, page: Page) -> list[dict[str, Any]]:
         rows = await self._store.fetch(*page_statement(listing, page))

@@ -24,6 +24,7 @@ _ARROW: dict[ColumnType, pa.DataType] = {
     "float": pa.float64(),
     "time": pa.timestamp("ms", tz="UTC"),
     "json": pa.utf8(),
+    "list": pa.list_(pa.float64()),
 }
 # What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from pydantic import SecretStr
 
@@ -21,7 +25,23 @@ Connection = psycopg.AsyncConnection[Any]
 _MAX_CONNECTIONS = 8
 _MAX_WAITING = 64
 _PATIENCE_S = 10
+_YEAR_2000_MS = 946_684_800_000
 _RETRY_AFTER = {"retry-after": "5"}
+
+
+class _EpochMs(Loader):
+    """Reads timestamptz as epoch milliseconds: int64 [µs since 2000] in PostgreSQL's own form."""
+
+    format = Format.BINARY
+    _unpack = struct.Struct(">q").unpack
+
+    def load(self, data: Buffer) -> int:
+        (microseconds,) = self._unpack(data)
+        return int(microseconds // 1000) + _YEAR_2000_MS
+
+
+async def _configure(connection: Connection) -> None:
+    connection.adapters.register_loader("timestamptz", _EpochMs)
 
 
 class HistoryStore:
@@ -36,6 +56,7 @@ class HistoryStore:
             max_waiting=_MAX_WAITING,
             timeout=_PATIENCE_S,
             reconnect_timeout=5,
+            configure=_configure,
             kwargs={
                 "autocommit": True,
                 "application_name": "civicstream-history",
@@ -57,7 +78,7 @@ class HistoryStore:
         Raise Problem 503 while the database is away, has no schema yet or is too busy.
         """
         async with self._connection() as connection:
-            cursor = await connection.execute(statement.encode(), values)
+            cursor = await connection.execute(statement.encode(), values, binary=True)
             return await cursor.fetchall()
 
     async def fetch_all(
@@ -68,7 +89,7 @@ class HistoryStore:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             found = []
             for statement, values in statements:
-                cursor = await connection.execute(statement.encode(), values)
+                cursor = await connection.execute(statement.encode(), values, binary=True)
                 found.append(await cursor.fetchall())
             return found
 

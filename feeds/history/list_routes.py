@@ -91,7 +91,9 @@ class ListRoutes:
         async def read(request: Request) -> Response:
             step = _step(request)
             span = self._span(request, step)
-            return await self.lists.page(request, _stepped(environment(step), span, {}))
+            return await self.lists.page(
+                request, _stepped(environment(step, rolled=await self._rolled(step)), span, {})
+            )
 
         self._add(environment(STEPS["1m"]), read, [*_SPAN, step_parameter()])
 
@@ -102,8 +104,8 @@ class ListRoutes:
             step, segment = _step(request), request.path_params["id"]
             span = self._span(request, step)
             await self.documents.known_segment(segment)
-            asked = _stepped(segment_windows(step), span, {"segment": segment})
-            return await self.lists.page(request, asked)
+            listing = segment_windows(step, rolled=await self._rolled(step))
+            return await self.lists.page(request, _stepped(listing, span, {"segment": segment}))
 
         self._add(segment_windows(STEPS["1m"]), read, [_SEGMENT, *_SPAN, step_parameter()])
 
@@ -125,11 +127,14 @@ class ListRoutes:
             step, area = _step(request), request.path_params["area"]
             span = self._span(request, step, of_area=True)
             await self.documents.require_area(area)
-            asked = _stepped(area_windows(step), span, {"area": area})
-            return await self.lists.page(request, asked)
+            listing = area_windows(step, rolled=await self._rolled(step))
+            return await self.lists.page(request, _stepped(listing, span, {"area": area}))
 
         of_area = path_parameter("area", "The district.", "north")
         self._add(area_windows(STEPS["1m"]), read, [of_area, *_SPAN, step_parameter()])
+
+    async def _rolled(self, step: Step) -> bool:
+        return step.rollup is not None and await self.documents.keeps_rollups()
 
     def _span(self, request: Request, step: Step, *, of_area: bool = False) -> Span:
         def days(step: Step) -> float:

@@ -78,19 +78,8 @@ class Listing:
 AREA = Filter("area", "Districts.")
 KIND = Filter("kind", "Kinds of observation.", choices=tuple(KINDS))
 MIDDLE_JOIN = "LEFT JOIN segments s ON s.id = h.segment"
-"""Gives ``MIDDLE``, the place to mark a segment at."""
-
-
-def _middle(axis: int) -> str:
-    """Return SQL of the middle of a segment's line: of its middle vertex, or its middle two."""
-    line = "s.line -> 'coordinates'"
-    count = f"jsonb_array_length({line})"
-    before = f"({line} -> (({count} - 1) / 2) ->> {axis})::double precision"
-    behind = f"({line} -> ({count} / 2) ->> {axis})::double precision"
-    return f"round((({before} + {behind}) / 2)::numeric, 7)::double precision"
-
-
 MIDDLE = columns(
-    Column("lon", "float", "Longitude of the segment's middle [degrees].", True, _middle(0)),
-    Column("lat", "float", "Latitude of the segment's middle [degrees].", True, _middle(1)),
+    Column("lon", "float", "Longitude halfway along the segment.", True, "s.middle_lon"),
+    Column("lat", "float", "Latitude halfway along the segment.", True, "s.middle_lat"),
 )
+"""The place to mark a segment at; needs ``MIDDLE_JOIN``."""

@@ -102,17 +102,17 @@ _FORECAST = (
 )
 _FORECASTS = Topic(
     "segments s CROSS JOIN LATERAL (SELECT max(f.area) AS area, f.made_at, "  # noqa: S608
-    "max(f.computed_at) AS computed_at, json_agg(f.horizon_min ORDER BY f.horizon_min) "
+    "max(f.computed_at) AS computed_at, array_agg(f.horizon_min ORDER BY f.horizon_min) "
     "AS horizons_min, "
-    + ", ".join(f"json_agg(f.{name} ORDER BY f.horizon_min) AS {name}" for name in _FORECAST)
+    + ", ".join(f"array_agg(f.{name} ORDER BY f.horizon_min) AS {name}" for name in _FORECAST)
     + " FROM forecasts f WHERE f.segment = s.id AND f.made_at = (SELECT made_at FROM forecasts m "  # noqa: S608
     f"WHERE m.segment = s.id AND m.made_at <= {_AT} AND m.made_at > {_RECENT} "
     "ORDER BY m.made_at DESC LIMIT 1) GROUP BY f.made_at) h",
     columns(
         Column("id", "text", "Road segment.", sql="s.id"),
         *("area", "made_at", "computed_at"),
-        Column("horizons_min", "json", "How far ahead each value is [min]."),
-        *(Column(name, "json", "A value for each horizon.") for name in _FORECAST),
+        Column("horizons_min", "list", "How far ahead each value is [min]."),
+        *(Column(name, "list", "A value for each horizon.") for name in _FORECAST),
     ),
 )
 

@@ -12,6 +12,10 @@ What several windows become together (w: a window's length, n: its vehicles, L: 
   is the largest of the windows
 
 Where a value is missing in a window, that window has no weight in its mean.
+
+Steps of an hour and a day come from the roll-ups where TimescaleDB keeps these up to date
+(``rolled``): only so years are read in a moment. Elsewhere the roll-ups are views that would read
+everything, and the windows themselves are added up.
 """
 
 from __future__ import annotations
@@ -110,9 +114,9 @@ def _rollup_values(names: tuple[str, ...]) -> str:
     return ", ".join(f"{given[n]} AS {n}" if n in given else n for n in names)
 
 
-def _segment_source(step: Step) -> str:
+def _segment_source(step: Step, *, rolled: bool) -> str:
     of_one = "segment = %(segment)s"
-    if step.rollup:
+    if step.rollup and rolled:
         return (
             f"SELECT bucket AS window_start, bucket + {step.interval} AS window_end, "  # noqa: S608
             f"windows, {_rollup_values(_SEGMENT_VALUES)} FROM traffic_{step.rollup} "
@@ -129,12 +133,12 @@ def _segment_source(step: Step) -> str:
     )
 
 
-def segment_windows(step: Step) -> Listing:
+def segment_windows(step: Step, *, rolled: bool = False) -> Listing:
     """Return the list of one segment's results; the route fills ``segment``, ``from``, ``to``."""
     return Listing(
         "segments/{id}/windows",
         "Traffic of one segment over time.",
-        f"({_segment_source(step)}) h",
+        f"({_segment_source(step, rolled=rolled)}) h",
         columns(
             *("window_start", "window_end", "windows", "readings", "vehicles", "flow_veh_h"),
             *("time_mean_speed_kmh", "space_mean_speed_kmh", "occupancy"),
@@ -178,8 +182,8 @@ _AREA_VALUES = (
 )
 
 
-def _area_source(step: Step) -> str:
-    if step.rollup:
+def _area_source(step: Step, *, rolled: bool) -> str:
+    if step.rollup and rolled:
         rows = (
             f"SELECT bucket AS window_start, bucket + {step.interval} AS window_end, "  # noqa: S608
             f"windows::double precision AS weight, {_rollup_values(_AREA_VALUES)} "
@@ -202,12 +206,12 @@ def _area_source(step: Step) -> str:
     )
 
 
-def area_windows(step: Step) -> Listing:
+def area_windows(step: Step, *, rolled: bool = False) -> Listing:
     """Return the list of one area's traffic; the route fills ``area``, ``from``, ``to``."""
     return Listing(
         "areas/{area}/windows",
         "Traffic of one area over time, all its segments together.",
-        f"({_area_source(step)}) h",
+        f"({_area_source(step, rolled=rolled)}) h",
         columns(
             *("window_start", "window_end", "segments", "readings"),
             Column("vehicle_km", "float", "Distance that all vehicles travelled [km]."),
@@ -235,9 +239,9 @@ _ENVIRONMENT_SUMS = (
 )
 
 
-def _environment_source(step: Step) -> str:
+def _environment_source(step: Step, *, rolled: bool) -> str:
     names = "area, kind, measure"
-    if step.rollup:
+    if step.rollup and rolled:
         return (
             f"SELECT {names}, bucket AS window_start, bucket + {step.interval} AS window_end, "  # noqa: S608
             "readings::bigint AS readings, sensors, mean, min, max, largest_p95 AS p95 "
@@ -255,12 +259,12 @@ def _environment_source(step: Step) -> str:
     )
 
 
-def environment(step: Step) -> Listing:
+def environment(step: Step, *, rolled: bool = False) -> Listing:
     """Return the list of the other kinds' results; the route fills ``from`` and ``to``."""
     return Listing(
         "environment",
         "Air, noise, weather, parking, waste, water and energy of the areas over time.",
-        f"({_environment_source(step)}) h",
+        f"({_environment_source(step, rolled=rolled)}) h",
         columns(
             *("area", "kind", "measure", "window_start", "window_end", "readings", "sensors"),
             *("mean", "min", "max", "p95"),

@@ -215,7 +215,7 @@ def test_every_list_has_what_the_sink_wrote(filled: Filled) -> None:
     }
     assert {path: len(items) for path, items in found.items()} == dict.fromkeys(found, 1)
     assert found["incidents"][0]["state"] == "confirmed"
-    assert found["incidents"][0]["lon"] == 13.1  # halfway along s1
+    assert found["incidents"][0]["lon"] == pytest.approx(13.1)  # halfway along s1
     assert found["cases"][0]["confirmed_by"] == ["sensor/7", "incident/i1"]
     assert found["alerts"][0]["acknowledged_by"] == "ann"
     assert found["allocations"][0]["route"] == ["s1", "s2"]
