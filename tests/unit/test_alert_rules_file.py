@@ -38,7 +38,7 @@ def test_the_packaged_rules_are_valid_and_look_at_every_kind_of_source() -> None
         (
             "clear_above = 30",
             "clear_below = 10",
-            "'clear_below': does not go with below; write clear_above",
+            "does not go with below; write clear_above",
         ),
         ('"space_mean_speed_kmh"', '"speed"', "my.toml:5: rule 'slow', field 'field': results"),
         ('"results.traffic"', '"results.trafic"', "did you mean 'results.traffic'?"),
