@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,14 @@ _PREFIX = "series."
 class AnomalySeries:
     """Series ``row * k + j`` is that of the row's j-th scored measure."""
 
-    def __init__(self, measures: tuple[Expected, ...], detector: Detector | None) -> None:
+    def __init__(
+        self,
+        measures: tuple[Expected, ...],
+        detector: Detector | None,
+        offset_ms: Callable[[int], int] | None = None,
+    ) -> None:
+        """``offset_ms`` tells local time minus UTC at a time [ms]; None: days are those of UTC."""
+        self._offset_ms = offset_ms
         scored = [m for m, expected in enumerate(measures) if expected.anomalies]
         self._place = {m: j for j, m in enumerate(scored)}
         self._detector = detector if scored else None
@@ -40,7 +48,8 @@ class AnomalySeries:
         self._recall()
         series = rows * len(self._place) + self._place[m]
         assert self._detector is not None  # noqa: S101 recalling replaces it by another one
-        return self._detector.update(series, np.full(len(rows), at_ms, np.int64), values)
+        local_ms = at_ms + (self._offset_ms(at_ms) if self._offset_ms else 0)
+        return self._detector.update(series, np.full(len(rows), local_ms, np.int64), values)
 
     def arrays(self, sensors: int) -> dict[str, NDArray[Any]]:
         """Return the detector's state with the sensors as leading axis."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,17 +77,19 @@ class SensorWatch:
         *,
         places: SensorPlaces | None = None,
         detector: Detector | None = None,
+        offset_ms: Callable[[int], int] | None = None,
     ) -> None:
         """``places`` of the kind may be shared; they are made from ``city`` where not given.
 
-        ``detector`` must be young; without one there are no anomalies, only health.
+        ``detector`` must be young; without one there are no anomalies, only health. It lives by
+        the local time that ``offset_ms`` tells: local time minus UTC at a time [ms].
         """
         self._kind = kind
         self._measures = expected_measures(kind.name)
         self._needed = needed_measures(kind.name)
         self._table = SensorTable(_COLUMNS, len(self._measures))
         self._roll = SensorRoll(places or SensorPlaces(city, kind), self._table)
-        self._series = AnomalySeries(self._measures, detector)
+        self._series = AnomalySeries(self._measures, detector, offset_ms)
 
     @property
     def areas(self) -> list[str]:

@@ -21,6 +21,8 @@ RUNTIME_MODULES = {
         "durable_table",
         "network_stream",
         "dispatch_stream",
+        "city_agents",
+        "frame_streams",
         "alert_input",
         "alert_output",
     },
