@@ -10,6 +10,7 @@ import { palette } from "./theme.js";
 import { UnitMotion } from "./unit_motion.js";
 
 const ROAD_REACH_PX = 10;
+const ROUTE_BESIDE_PX = 4.5;
 const MARK_TOPICS = ["incidents", "cases", "units", "health", "allocations"];
 
 /** Events: "select" with detail {kind, id}, null for nothing. */
@@ -149,21 +150,21 @@ export class CityMap extends EventTarget {
   }
 
   #drawRoutes(context, colours) {
+    const { scale } = this.view;
     for (const route of this.routes ?? []) {
       const chosen = this.selection && [route.unit, route.thing].includes(this.selection.id);
       if (!route.driving && !chosen) continue;
       const path = new Path2D();
       for (const id of route.segments) {
         const segment = this.model.segments.get(id);
-        if (segment) trace(path, segment.line, sideOf(this.view.scale));
+        // Beside the road, so that its level of service stays visible.
+        if (segment) trace(path, segment.line, sideOf(scale) + ROUTE_BESIDE_PX * scale);
       }
       context.strokeStyle = colours["--route"];
-      context.globalAlpha = chosen ? 0.9 : 0.5;
-      context.lineWidth = (chosen ? 5 : 3) * this.view.scale;
-      context.setLineDash(route.driving ? [] : [6 * this.view.scale, 5 * this.view.scale]);
+      context.lineWidth = (chosen ? 3.5 : 1.8) * scale;
+      context.setLineDash(route.driving ? [] : [6 * scale, 5 * scale]);
       context.stroke(path);
     }
-    context.globalAlpha = 1;
     context.setLineDash([]);
   }
 
