@@ -182,7 +182,9 @@ def test_a_token_that_is_not_for_us_or_not_for_now_is_refused(
 
 
 def test_the_issuers_clock_may_be_a_little_off(issuer: Issuer) -> None:
-    assert isinstance(found(web_tokens(issuer), token(issuer, exp=time.time() - 3)), Caller)
+    late = token(issuer, exp=time.time() - 60)
+    assert isinstance(found(web_tokens(issuer, oidc_leeway_s=300), late), Caller)
+    assert "expired" in refused(web_tokens(issuer, oidc_leeway_s=30), late)
 
 
 def _part(content: dict[str, Any]) -> bytes:
