@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import threading
 import time
@@ -51,6 +52,7 @@ _SAY_AGAIN_S = 10.0
 # A request that is still open at the end has waited for Kafka longer than its own time limit.
 _FAREWELL_S = 15
 _OTHER_CONNECTIONS = 500
+_OTHER_FILES = 100  # Kafka, the database, what is served from disk
 _SOCKET_BYTES = 64 * 1024  # nothing that clients send over a WebSocket is looked at
 _SEND_BUFFER_BYTES = 256 * 1024
 # A client that takes nothing at all for so long is cut off (tcp(7)); it can resume.
@@ -127,8 +129,25 @@ async def _serve(settings: Settings, stop: threading.Event) -> None:
         parts.listener.close()
 
 
+def _allow_open_files(connections: int) -> None:
+    """Raise our own limit of open files, as far as we may; every connection is one."""
+    needed = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        log.warning(
+            "%d open files are allowed, %d live clients need %d; raise the limit (ulimit -n) or "
+            "lower CIVICSTREAM_FEEDS__LIVE_MAX_CLIENTS",
+            *(allowed, connections, needed),
+        )
+
+
 def _assemble(settings: Settings) -> _Parts:
     feeds = settings.feeds
+    _allow_open_files(feeds.live_max_clients + _OTHER_CONNECTIONS)
     services = load_services(settings.reports.services_file)
     keys = load_api_keys(feeds)
     store = ReportStore(feeds.database_url or settings.database.url)
