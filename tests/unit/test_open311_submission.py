@@ -136,3 +136,14 @@ def test_api_keys_come_from_settings_and_file_and_only_their_hash_is_known(tmp_p
     file.write_text("second:k2\n", "utf-8")
     with pytest.raises(ConfigurationError, match="line 1: expected name:SHA-256"):
         load_api_keys(settings)
+
+
+def test_who_wants_to_be_told_says_so_in_fields_of_our_own() -> None:
+    def wish(**more: str) -> str | None:
+        form = urlencode({"service_code": "a", "lat": "1", "long": "1"} | more)
+        return read_submission(read_form(form.encode()), None, 0).person["notify"]
+
+    assert wish() is None
+    assert wish(notify_by_email="false") is None
+    assert wish(notify_by_email="true") == "email"
+    assert wish(notify_url="https://a.example/x", notify_by_email="1") == "https://a.example/x"

@@ -31,6 +31,16 @@ def test_a_report_goes_on_without_its_person_and_the_person_sealed_beside_it() -
     assert not [secret for secret in SECRETS if secret in shown]
 
 
+def test_the_wish_to_be_told_is_sealed_and_nowhere_else() -> None:
+    for wish in ("email", "https://ada.example.org/news?key=1"):
+        bench = ReportBench()
+        bench.receive(REPORT | {"notify": wish})
+        (personal,) = bench.personal()
+        assert json.loads(privacy().unseal(personal.sealed))["notify"] == wish
+        assert "notify" not in bench.on_shared_topics()
+        assert "ada.example.org" not in bench.on_shared_topics()
+
+
 def test_both_records_have_a_key_and_cloud_event_headers() -> None:
     bench = ReportBench()
     bench.receive(REPORT)
@@ -108,6 +118,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "Ada " * 100}, "text_too_long"),
     ({"media_url": "javascript:alert(1)"}, "media_url_malformed"),
     ({"media_url": "https://ada:pw@example.org/"}, "media_url_malformed"),
+    ({"notify": "email", "email": None}, "notify_malformed"),
+    ({"notify": "http://example.org/"}, "notify_malformed"),
+    ({"notify": "https://ada:pw@example.org/"}, "notify_malformed"),
+    ({"notify": "yes"}, "notify_malformed"),
     ({"attributes": {"colour": "red"}}, "unknown_attribute"),
     ({"attributes": {"depth": "Ada Muster"}}, "attribute_malformed"),
     ({"attributes": {"depth": ["deep", "shallow"]}}, "attribute_malformed"),
