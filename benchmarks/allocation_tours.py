@@ -24,8 +24,8 @@ _FORECAST_ERROR = 0.15
 
 
 def tours_figures() -> dict[str, object]:
-    """Return kilometres and overflowing hours of a week: predicted tours, and every bin daily
-    or every second day."""
+    """Return kilometres and overflowing hours of a week: predicted tours, and every bin daily,
+    every second day, or once in the week, a seventh of them each day."""
     graph = RoadGraph(plan_city(SENSORS, SEED))
     sensors = graph.city.sensors
     chosen = np.flatnonzero(sensors.kind == _WASTE)
@@ -40,12 +40,25 @@ def tours_figures() -> dict[str, object]:
     start = rng.uniform(0, 0.8, len(chosen))
     names = [sensors.ids[i] for i in chosen.tolist()]
     result: dict[str, object] = {"tour_bins": len(names), "tour_days": DAYS}
-    for policy, every in (("predicted", 0), ("daily_round", 1), ("second_day_round", 2)):
+    for policy, every in (
+        ("predicted", 0),
+        ("daily_round", 1),
+        ("second_day_round", 2),
+        ("weekly_round", 7),
+    ):
         km_driven, overflow, visits = _week(names, seconds, km, days_to_full, start.copy(), every)
         result[f"tour_{policy}_km"] = round(km_driven)
         result[f"tour_{policy}_overflow_h"] = round(overflow)
         result[f"tour_{policy}_visits"] = visits
     return result
+
+
+def _is_due(bins: int, day: int, every: int) -> NDArray[np.bool_]:
+    """Return which bins a fixed round visits: a short one all on one day, a weekly one in turn."""
+    if every < DAYS:
+        return np.full(bins, day % every == 0)
+    due: NDArray[np.bool_] = np.arange(bins) * every // bins == day % every
+    return due
 
 
 def _week(
@@ -59,7 +72,7 @@ def _week(
         full_in = (1 - fill) * days_to_full * _DAY_S
         told = full_in * rng.normal(1, _FORECAST_ERROR, len(names))
         if every:
-            told = np.full(len(names), 0.0 if day % every == 0 else np.inf)
+            told = np.where(_is_due(len(names), day, every), 0.0, np.inf)
         bins = Bins(names, told, np.minimum(fill, 1.5), seconds, km)
         # The next shift begins a day later and may come to a bin at its end.
         done = plan_collection(bins, trucks, _DAY_S + _SHIFT_S)
