@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -104,7 +105,8 @@ class Documents:
     async def state(self, topics: Sequence[str], at: int) -> dict[str, Any]:
         """Return topic -> items at ``at`` [epoch ms]."""
         statements = state_statements(topics, at, self._linger_s)
-        return state_items(topics, await self._store.fetch_all(statements))
+        found = await self._store.fetch_all(statements)
+        return await asyncio.to_thread(state_items, topics, found)
 
     async def ledger(self) -> dict[str, Any]:
         """Return the ledger as the database has it."""
