@@ -22,6 +22,7 @@ DAYS = 825  # the longest life that common TLS clients accept of a certificate
 PASSWORDS = (
     "mqtt_gateway_password",
     "mqtt_field_password",
+    "mqtt_deliver_password",
     "mqtt_health_password",
     "mqtt_deliver_password",
     "kafka_password",

@@ -9,7 +9,7 @@ data=${DATA_DIR:-/mosquitto/data}
 port=${PORT:-8883}
 umask 077
 
-for user in gateway field health; do
+for user in gateway field deliver health; do
     printf '%s:%s\n' "$user" "$(cat "$secrets/mqtt_${user}_password")"
 done >"$run/passwords"
 # Only where alerts are delivered over MQTT.

@@ -29,7 +29,8 @@ def _targets(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_services_of_the_design_are_there() -> None:
-    assert set(OURS) >= {"feeds", "gateway", "init", "sink", "worker"}
+    parts = {"alerts", "deliver", "feeds", "gateway", "init", "sink", "worker"}
+    assert set(OURS) >= parts
     assert SERVICES["forget"]["profiles"] == ["tools"], "only when somebody asks for it"
     assert set(SERVICES) - set(OURS) == {"mqtt", "kafka", "database"}
 
@@ -96,7 +97,7 @@ def test_only_the_two_fronts_are_published_and_on_loopback_unless_configured() -
     }
     assert COMPOSE["networks"]["inside"]["internal"] is True
     outside = [n for n, s in SERVICES.items() if s["networks"] != ["inside"]]
-    assert sorted(outside) == ["feeds", "mqtt"]
+    assert sorted(outside) == ["deliver", "feeds", "mqtt"]
 
 
 def test_the_city_must_be_given() -> None:
