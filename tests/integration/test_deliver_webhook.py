@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import threading
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
+from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
 from civicstream.settings import KafkaSettings
 from tests.deliver_runs import (
     WEBHOOK_SECRET,
     Request,
+    alert_sender,
     dead_letters,
     delivering,
     ledger_reports,
@@ -25,6 +30,8 @@ from tests.deliver_runs import (
     webhook,
 )
 from tests.sink_events import alert
+
+log = logging.getLogger(__name__)
 
 
 def _signature(request: Request) -> str:
@@ -137,3 +144,30 @@ def test_a_new_receiver_hears_of_what_is_active_and_not_of_what_is_over(
             send_alerts(kafka, alert(id="new"))
             wait_until(lambda: len(server.requests) >= 2, "posts", timeout_s=20)
         assert server.alerts() == [("open", 2), ("new", 1)]
+
+
+def test_from_kafka_to_the_webhooks_request_takes_under_a_second_for_99_of_100(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    with (
+        web_server() as server,
+        delivering(kafka, tmp_path, [webhook("ops", server.url)]),
+        alert_sender(kafka) as send,
+    ):
+        sent_ms: dict[str, int] = {}
+        pace = threading.Event()  # never set: a storm of alerts is one alert, so they come apart
+        for number in range(100):
+            name = f"l{number}"
+            sent_ms[name] = now_ms()
+            send(alert(id=name))  # returns when Kafka has it
+            pace.wait(0.05)
+        wait_until(lambda: len(server.requests) >= 100, "all posts", timeout_s=30)
+    waits = np.array(
+        [
+            r.at_ms - sent_ms[name]
+            for r, (name, _) in zip(server.requests, server.alerts(), strict=True)
+        ]
+    )
+    p50, p99 = np.percentile(waits, (50, 99)) / 1000
+    log.info("alert sent to Kafka -> webhook's request: p50 %.3f s, p99 %.3f s", p50, p99)
+    assert p99 < 1.0, f"p50 {p50:.3f} s, p99 {p99:.3f} s"
