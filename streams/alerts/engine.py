@@ -186,8 +186,7 @@ class AlertEngine:
         for known in self.book.active():
             if known.alert.rule not in self._by_name and not is_parent(known.alert):
                 made += self._maker.end(known, now_ms)
-        for known in self._storms.orphans():
-            made.append(self.book.clear(known, now_ms, now_ms))
+        made += self._storms.dissolve(now_ms)
         for state in self._states:
             made += self._judge(state, state.everywhere(now_ms), now_ms)
         return made

@@ -88,15 +88,22 @@ class Storms:
             if is_parent(known.alert) and not self._members.get(known.alert.id)
         ]
 
-    def orphans(self) -> list[Known]:
-        """Return active parents whose grouping is no longer asked for."""
-        return [
-            known
-            for known in self._book.active()
-            if is_parent(known.alert)
-            and known.alert.rule not in self._groupings
-            and not (known.alert.rule == ANY_RULE and self._overall is not None)
-        ]
+    def dissolve(self, now_ms: int) -> list[Alert]:
+        """End the parents whose grouping is no longer asked for; their children stand alone."""
+        made: list[Alert] = []
+        for parent in self._book.active():
+            rule = parent.alert.rule
+            wanted = self._overall if rule == ANY_RULE else self._groupings.get(rule)
+            if not is_parent(parent.alert) or wanted is not None:
+                continue
+            made.append(self._book.clear(parent, now_ms, now_ms))
+            for id_ in sorted(self._members.pop(parent.alert.id, ())):
+                child = self._book.of_id(id_)
+                if child is not None and child.active:
+                    made.append(
+                        self._book.change(child, now_ms, child.event_at, "updated", parent=None)
+                    )
+        return made
 
     def _scopes_of(self, alert: Alert) -> list[_Scope]:
         found = []

@@ -11,7 +11,8 @@ from civicstream.errors import ConfigurationError
 from streams.alerts.rule_file import parse_rules
 
 TEXT = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
-BLOCKS = [block for block in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL) if "[[rule]]" in block]
+FENCED: list[str] = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+BLOCKS = [block for block in FENCED if "[[rule]]" in block]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -85,3 +85,13 @@ def test_alerts_of_a_rule_that_is_gone_are_cleared() -> None:
     ended = second.settle(minute(2))
     assert {a.id for a in ended if a.state == "cleared"} == {a.id for a in made}
     assert second.active_count == 0
+
+
+def test_children_stand_alone_when_rules_no_longer_group_them() -> None:
+    alerts = engine(GROUPED)
+    made = alerts.apply("results.traffic", traffic(1, segments(5, 5.0)), minute(1))
+    second = engine(SLOW)
+    second.restore(made)
+    ended = newest(second.settle(minute(2)))
+    assert [a.state for a in ended.values() if a.children] == ["cleared"]
+    assert {(a.state, a.parent) for a in ended.values() if not a.children} == {("active", None)}
