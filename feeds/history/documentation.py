@@ -61,13 +61,12 @@ def step_parameter() -> dict[str, Any]:
     )
 
 
-def span_parameters(meaning: str, default_span_s: int) -> list[dict[str, Any]]:
-    """Return ``from`` and ``to``."""
-    hours = default_span_s / 3600
+def span_parameters(meaning: str, default: str) -> list[dict[str, Any]]:
+    """Return ``from`` and ``to``; ``default`` is how long the span is when nothing is said."""
     return [
         parameter(
             "from",
-            f"Start of the span [{_TIME}]; in the list is {meaning}. Default: {hours:g} h "
+            f"Start of the span [{_TIME}]; in the list is {meaning}. Default: {default} "
             "before `to`.",
             {"type": "string"},
             "2026-05-04T07:00:00Z",
@@ -110,8 +109,9 @@ def listing_parameters(
     listing: Listing, limits: Limits, more: Sequence[dict[str, Any]] = ()
 ) -> list[dict[str, Any]]:
     """Return all query parameters of a list, after ``more``."""
-    times = listing.times
-    made = [*more, *(span_parameters(times.meaning, times.default_span_s) if times else ())]
+    made = list(more)
+    if times := listing.times:
+        made += span_parameters(times.meaning, f"{times.default_span_s / 3600:g} h")
     made += [_filter_parameter(one) for one in listing.filters]
     if listing.place == "point":
         made.append(

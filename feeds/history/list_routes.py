@@ -42,7 +42,7 @@ _BY = parameter(
     {"type": "string", "enum": list(ACCURACY), "default": "horizon"},
     "segment",
 )
-_SPAN = span_parameters("every step that begins in the span", 3600)
+_SPAN = span_parameters("every step that begins in the span", "12 steps, at least 1 h")
 # max() of a day, not of all: so that only the newest chunks are looked into.
 _NEWEST_FORECAST = Listing(
     "segments/{id}/forecast",
