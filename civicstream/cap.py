@@ -31,17 +31,17 @@ NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
 
 _TOLD = {"raised", "updated", "escalated", "cleared"}
 _SEVERITY = {"minor": "Minor", "moderate": "Moderate", "severe": "Severe", "extreme": "Extreme"}
-# A measurement says what is (Observed); a detector, a citizen or an unusual value what most
-# probably is (Likely, over 50 %); a forecast what may come.
+# By what the alert is about. A measurement says what is (Observed); what was concluded or reported
+# most probably is so (Likely, over 50 %).
 _CERTAINTY = {
-    **dict.fromkeys(("segment", "area", "sensor", "gateway", "ledger", "stage"), "Observed"),
-    **dict.fromkeys(("incident", "anomaly", "case", "allocation"), "Likely"),
-    "forecast": "Possible",
+    **dict.fromkeys(("segment", "area", "city", "environment", "sensor"), "Observed"),
+    **dict.fromkeys(("gateway", "process"), "Observed"),
+    **dict.fromkeys(("incident", "anomaly", "case", "demand", "allocation"), "Likely"),
 }
 _CATEGORY = {
-    **dict.fromkeys(("segment", "incident", "allocation", "forecast"), "Transport"),
-    **dict.fromkeys(("sensor", "gateway", "ledger", "stage", "case"), "Infra"),
-    "anomaly": "Env",
+    **dict.fromkeys(("segment", "incident", "allocation"), "Transport"),
+    **dict.fromkeys(("sensor", "gateway", "process", "case"), "Infra"),
+    **dict.fromkeys(("environment", "anomaly"), "Env"),
 }
 # What XML 1.0 has no way to write (section 2.2).
 _UNWRITABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
