@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -15,6 +16,12 @@ __all__ = ["VERSION_MARK", "PageFiles", "StaticFile", "load_page_files"]
 
 VERSION_MARK = "__VERSION__"
 """Stands in index.html for the version of all files, which is part of their addresses."""
+
+_STYLE_MARK = "__PLOTLY_STYLE__"
+# Plotly carries the style sheet of a library for tile maps, which we do not draw, and writes it
+# into the page unless there is an element with this id. The page's policy forbids that, so
+# index.html has such an element; the id changes with plotly's version.
+_CARRIED_STYLE = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 
 _TYPES = {
     "css": "text/css; charset=utf-8",
@@ -60,7 +67,10 @@ def load_page_files() -> PageFiles:
     page = files.pop("index.html")
     tags = "".join(f"{path} {files[path].etag}\n" for path in sorted(files))
     version = hashlib.sha256(tags.encode()).hexdigest()[:16]
-    index = StaticFile.of("index.html", page.body.replace(VERSION_MARK.encode(), version.encode()))
+    carried = _CARRIED_STYLE.search(files["plotly.min.js"].body)
+    body = page.body.replace(VERSION_MARK.encode(), version.encode())
+    body = body.replace(_STYLE_MARK.encode(), carried[1] if carried else b"no-carried-style")
+    index = StaticFile.of("index.html", body)
     return PageFiles(version, index, files)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from civicstream.clock import now_ms
+from tests.browser import chromium
 from tests.conftest import _belongs_to_session
 from tests.e2e import page_events as events
 from tests.e2e.page_stack import PageStack, page_stack, scratch_folder
@@ -22,7 +23,6 @@ from tests.servers import Cluster
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = Path("/usr/bin/chromium")
 PICTURES = Path(__file__).parents[2] / "test-output"
 SOON_MS = 30_000  # a machine that does much else; how long it took is printed
 
@@ -96,20 +96,17 @@ class Visit:
     def picture(self, name: str) -> None:
         PICTURES.mkdir(exist_ok=True)
         # To hide the caret the browser would need an inline style, which the policy forbids.
-        self.page.screenshot(path=PICTURES / f"operations-page-{name}.png", caret="initial")
+        taken = self.page.screenshot(caret="initial")
+        (PICTURES / f"operations-page-{name}.png").write_bytes(taken)
 
 
 Open = Callable[..., Visit]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("chromium is not installed; run tests/servers.sh")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    with chromium(request.config) as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from feeds.page.static_files import StaticFile, load_page_files
+from tests.browser import chromium
 
-CHROMIUM = Path("/usr/bin/chromium")
 HOST = "http://page.test"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("chromium is not installed; run tests/servers.sh")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    with chromium(request.config) as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
