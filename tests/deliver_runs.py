@@ -161,15 +161,27 @@ def _toml(value: Any) -> str:
 
 
 def wait_ready_receivers(kafka: KafkaSettings, child: Child, names: list[str]) -> None:
+    """Return when the process reports that all have their place in the log."""
     started = now_ms()
+    place = TopicPartition(topic_name(kafka.topic_prefix, "ledger"), 0)
+    reader = consumer(kafka, group_id=None)
+    latest: list[LedgerReport] = []
 
     def ready() -> bool:
         if not child.alive():
             raise AssertionError(child.last_words())
-        reports = [r for r in ledger_reports(kafka) if r.at >= started]
-        return bool(reports) and all(reports[-1].gauges.get(f"{n}.ready") for n in names)
+        for record in reader.poll(timeout_ms=200).get(place, ()):
+            report = msgspec.json.decode(record.value, type=LedgerReport)
+            if report.stage == "deliver" and report.at >= started:
+                latest.append(report)
+        return bool(latest) and all(latest[-1].gauges.get(f"{n}.ready") for n in names)
 
-    wait_until(ready, "receivers", timeout_s=60, every_s=0.3)
+    try:
+        reader.assign([place])
+        reader.seek_to_beginning(place)
+        wait_until(ready, "receivers", timeout_s=60)
+    finally:
+        reader.close()
 
 
 def read_topic(kafka: KafkaSettings, name: str, of: type[Any], partitions: int = 1) -> list[Any]:

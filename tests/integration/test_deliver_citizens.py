@@ -162,7 +162,7 @@ def test_addresses_of_our_own_networks_are_never_called(
                 case(version=3, latest_report="r3"),
                 case(version=4, state="resolved", latest_report=None),
             )
-            wait_until(lambda: len(dead_letters(kafka)) >= 3, "refusals", timeout_s=20, every_s=0.2)
+            wait_until(lambda: len(dead_letters(kafka)) >= 3, "refusals", timeout_s=20, every_s=1)
             letters = dead_letters(kafka)
             assert {x.reason for x in letters} == {"delivery_refused"}
             assert not any("127.0.0.1" in x.detail or "localhost" in x.detail for x in letters)

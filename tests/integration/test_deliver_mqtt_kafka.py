@@ -63,7 +63,7 @@ def test_what_could_not_be_published_is_when_the_broker_is_back(
         def waiting() -> bool:
             return ledger_reports(kafka)[-1].gauges["broker.waiting_s"] > 0
 
-        wait_until(waiting, "the delivery to notice", timeout_s=15, every_s=0.2)
+        wait_until(waiting, "the delivery to notice", timeout_s=15, every_s=1)
         link.restore()
         reader.wait_for(3)
         assert [t.rpartition("/")[2] for t, _ in reader.received[:3]] == ["l1", "l2", "l3"]

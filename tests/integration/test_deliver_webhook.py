@@ -75,7 +75,9 @@ def test_a_dead_receiver_holds_up_nobody_and_its_alerts_become_dead_letters(
                 return [r for r in list(alive.requests) if r.path == "/"]
 
             wait_until(lambda: len(to_alive()) >= 3, "the living", timeout_s=10)
-            wait_until(lambda: len(dead_letters(kafka)) >= 5, "dead letters", timeout_s=30)
+            wait_until(
+                lambda: len(dead_letters(kafka)) >= 5, "dead letters", timeout_s=30, every_s=1
+            )
             letters = dead_letters(kafka)
             assert all(x.stage == "deliver" and x.topic == "city.alerts" for x in letters)
             for name, reason in (("gone", "delivery_timed_out"), ("refusing", "delivery_refused")):
