@@ -11,8 +11,8 @@ from feeds.page.static_files import PageFiles, StaticFile, load_page_files
 
 __all__ = ["PAGE_POLICY", "page_routes"]
 
-# Nothing but our own files: no inline script or style, no foreign host. Plotly writes its few
-# rules into style.css by hand-over (see plotly_rules.css), so not even its styles are inline.
+# Nothing but our own files: no inline script or style, no foreign host. The few rules that plotly
+# would write into the page are in style/charts.css instead, so not even its styles are inline.
 PAGE_POLICY = "; ".join(
     (
         "default-src 'self'",
