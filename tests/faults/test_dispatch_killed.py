@@ -14,7 +14,7 @@ from civicstream import kafka_clients
 from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
-from civicstream.embedded.processes import wait_until
+from civicstream.embedded.processes import Child, wait_until
 from civicstream.service_events import Action, Allocation, Case, Report, Unit
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
@@ -81,9 +81,11 @@ class Citizens:
             f"crew-{number}/{now_ms()}",
         )
 
-    def act(self, subject: str, action: str) -> None:
+    def act(self, subject: str, action: str, value: str | None = None) -> None:
         area = self.places[0][0]
-        event = Action(f"{subject}/{action}", subject, action, area, "operator/anna", now_ms())
+        event = Action(
+            *(f"{subject}/{action}", subject, action, area, "operator/anna", now_ms()), value=value
+        )
         self.send("actions", event, event.id)
 
 
@@ -125,6 +127,9 @@ def test_a_worker_killed_again_and_again_counts_every_report_once(
         check_versions(events(kafka, "cases", Case))
         assert len(newest(events(kafka, "cases", Case))) == every
         follow_one_to_its_end(kafka, citizens)
+        assign_one_and_be_killed(kafka, citizens, worker)
+        worker = start_worker(settings, tmp_path, "worker-4")
+        wait_until(lambda: len(sent_by_hand(kafka)) == 1, "the unit assigned", timeout_s=90)
         check_versions(events(kafka, "cases", Case))
         check_versions(events(kafka, "allocations", Allocation))
         assert worker.stop() == 0, worker.last_words()
@@ -143,6 +148,26 @@ def check_versions(events_: list[Any]) -> None:
         assert sorted(versions) == list(range(1, len(versions) + 1)), id_
         for copies in versions.values():
             assert copies == [copies[0]] * len(copies), id_
+
+
+def assign_one_and_be_killed(kafka: KafkaSettings, citizens: Citizens, worker: Child) -> None:
+    """Somebody sends a crew to a case that waits; the worker dies at that moment."""
+    cases = newest(events(kafka, "cases", Case)).values()
+    case = next(c for c in cases if c.state == "received")
+    citizens.act(f"case/{case.id}", "assign", "crew-3")
+    worker.kill()
+
+
+def sent_by_hand(kafka: KafkaSettings) -> set[tuple[str, str]]:
+    """Return the allocations of crew-3 that somebody decided, whose cases know of it."""
+    cases = newest(events(kafka, "cases", Case))
+    return {
+        (a.id, a.task)
+        for a in events(kafka, "allocations", Allocation)
+        if a.policy == "manual"
+        and a.unit == "crew-3"
+        and cases[a.task.removeprefix("case/")].state == "assigned"
+    }
 
 
 def follow_one_to_its_end(kafka: KafkaSettings, citizens: Citizens) -> None:
