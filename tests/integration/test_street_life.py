@@ -79,7 +79,10 @@ def test_a_citizens_report_gets_a_case_and_a_crew_and_is_solved(
 
 
 def solved_by_crews(kafka: KafkaSettings) -> dict[str, list[Case]]:
-    """Return the versions of the cases that a crew has resolved, by id."""
+    """Return the versions of the cases that a crew has resolved, by id.
+
+    Without those that a better plan gave to another crew on the way.
+    """
     versions: dict[str, list[Case]] = defaultdict(list)
     for case in events(kafka, "cases", Case):
         versions[case.id].append(case)
@@ -87,6 +90,7 @@ def solved_by_crews(kafka: KafkaSettings) -> dict[str, list[Case]]:
         id_: found
         for id_, found in versions.items()
         if any(c.state == "resolved" and "crew-" in c.changed_by for c in found)
+        and not any(c.state == "acknowledged" for c in found)
     }
 
 
