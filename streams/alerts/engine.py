@@ -148,7 +148,7 @@ class AlertEngine:
         return made
 
     def _expect_areas(self, now_ms: int) -> None:
-        """From the beginning on, areas that are never heard of are absent too."""
+        """From the beginning on, areas with sensors that are never heard of are absent too."""
         if self._began:
             return
         self._began = True
@@ -156,7 +156,7 @@ class AlertEngine:
             for condition in state.conditions:
                 if condition.condition.by_area and condition.condition.no_data_for_ms:
                     subjects = condition.subjects
-                    for area in self._places.areas:
+                    for area in self._places.expected(condition.condition):
                         condition.expect(subjects.rows_of([area], area), now_ms)
 
     def restore(

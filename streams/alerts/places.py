@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from civicstream.city import City, Point
+import numpy as np
+
+from civicstream.city import City, Point, Sensors
+from streams.alerts.rule import Condition
 
 __all__ = ["Places"]
 
@@ -17,6 +20,8 @@ class Places:
     segments: dict[str, Point] = field(default_factory=dict)
     sensors: dict[str, Point] = field(default_factory=dict)
     """By sensor key."""
+    kinds: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By area, what its sensors are of; traffic only where they stand on a segment."""
 
     @classmethod
     def of_city(cls, city: City) -> Places:
@@ -27,7 +32,19 @@ class Places:
             {area.id: _middle(area.outline[:-1] or area.outline) for area in city.areas},
             {s.id: s.line[len(s.line) // 2] for s in city.segments},
             dict(zip(keys, points, strict=True)),
+            _kinds(city),
         )
+
+    def expected(self, condition: Condition) -> list[str]:
+        """Return the areas whose silence means something to an area's ``condition``."""
+        if condition.source == "results.traffic":
+            wanted = {"traffic"}
+        elif condition.source == "results.environment":
+            wanted = {str(kind) for kind in dict(condition.where).get("kind", ())}
+            wanted = wanted or set(Sensors.kind_names) - {"traffic"}
+        else:
+            return list(self.areas)
+        return [area for area in self.areas if self.kinds.get(area, frozenset()) & wanted]
 
     def find(self, kind: str, name: str, segment: str | None, area: str) -> Point | None:
         """Return the place of a subject: its own, its segment's, or its area's middle."""
@@ -36,6 +53,16 @@ class Places:
         if segment in self.segments:
             return self.segments[segment]
         return self.areas.get(area)
+
+
+def _kinds(city: City) -> dict[str, frozenset[str]]:
+    sensors = city.sensors
+    traffic = Sensors.kind_names.index("traffic")
+    heard = (sensors.kind != traffic) | (sensors.segment >= 0)
+    found: dict[str, set[str]] = {}
+    for area, kind in np.unique(np.stack([sensors.area, sensors.kind])[:, heard], axis=1).T:
+        found.setdefault(city.areas[area].id, set()).add(Sensors.kind_names[kind])
+    return {area: frozenset(kinds) for area, kinds in found.items()}
 
 
 def _middle(points: tuple[Point, ...]) -> Point:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from civicstream.city import Area, City
+from civicstream.city import Area, City, Segment, Sensors
 from civicstream.events import Alert, Counts, FrameGap, LedgerReport
 from streams.alerts.places import Places
 from tests.unit.alert_making import SLOW, air, brief, engine, health, minute, traffic
@@ -71,7 +71,15 @@ def test_the_share_of_late_readings_is_that_of_the_last_minutes() -> None:
 
 
 def test_an_area_without_results_raises_until_they_come_again() -> None:
-    places = Places.of_city(City((Area("north", "N", SQUARE), Area("south", "S", SQUARE))))
+    areas = tuple(Area(name, name.title(), SQUARE) for name in ("north", "south", "roadless"))
+    segments = tuple(
+        Segment(f"s-{a.id}", a.id, "c", i, "street", 1, 500.0, 50.0, SQUARE[:2])
+        for i, a in enumerate(areas[:2])
+    )
+    traffic_kind, air_kind = Sensors.kind_names.index("traffic"), Sensors.kind_names.index("air")
+    sensors = [(f"t-{i}", traffic_kind, i, i, 0, 60.0, 1.0, 1.0) for i in range(2)]
+    sensors.append(("a-2", air_kind, 2, -1, 0, 60.0, 1.0, 1.0))
+    places = Places.of_city(City(areas, segments, Sensors.from_rows(sensors)))
     alerts = engine(
         '[[rule]]\nname = "quiet"\nsource = "results.traffic"\nno_data_for = "5m"\n'
         'severity = "severe"\nmessage = "nothing from {area}"\n',
