@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +24,10 @@ Publish = Callable[[Sequence[KafkaRecord]], Awaitable[None]]
 
 # Until the sink has stored an action, which takes a second; here they last for minutes.
 _REMEMBERED = 1_000
+
+# What people see comes from Kafka, often before the sink has stored it: the quick are not refused.
+_STORED_WITHIN_S = 3.0
+_LOOK_EVERY_S = 0.1
 
 
 class OperationsDesk:
@@ -60,13 +66,15 @@ class OperationsDesk:
         return self._recent.get(id_) or await self._store.action(id_)
 
     async def _standing(self, asked: Asked) -> Standing:
-        found = await self._store.standing(asked.kind, asked.id)
-        if found is None:
-            raise Problem(
-                404,
-                f"there is no {asked.kind} {asked.id[:100]!r} in the database; one that is new is "
-                "there within a second or two",
-            )
+        deadline = time.monotonic() + _STORED_WITHIN_S
+        while (found := await self._store.standing(asked.kind, asked.id)) is None:
+            if time.monotonic() > deadline:
+                raise Problem(
+                    404,
+                    f"there is no {asked.kind} {asked.id[:100]!r} in the database; if it is new, "
+                    "the sink is behind: see GET /api/v1/ledger",
+                )
+            await asyncio.sleep(_LOOK_EVERY_S)
         return found
 
     def _record(self, action: Action) -> KafkaRecord:

@@ -184,6 +184,11 @@ def test_an_incident_appears_raises_an_alert_and_a_click_acknowledges_it_for_goo
     )
     assert opened.faults == []
 
+    linked = visit(url=f"{stack.url}/?alert={identity}")  # as mails and webhooks have it
+    linked.open()
+    chosen = linked.page.locator("#panel-incidents .row[data-current]")
+    expect(chosen).to_contain_text(segment.corridor, timeout=SOON_MS)
+
 
 def test_a_proposal_is_accepted_or_rejected_with_a_reason(visit: Open, stack: PageStack) -> None:
     opened = visit()

@@ -46,6 +46,7 @@ const announcer = new AlertAnnouncer();
 let panels = new Map();
 let tabs = null;
 const waiting = new Set(); // topics whose lists are out of date
+let linked = new URLSearchParams(location.search).get("alert"); // from a mail or another system
 
 function listsSoon(topics) {
   for (const topic of topics) waiting.add(topic);
@@ -100,7 +101,10 @@ function recolour() {
 function connectParts() {
   live.addEventListener("change", ({ detail: topics }) => {
     if (topics.has("ledger")) panels.get("system")?.note(live);
-    if (topics.has("alerts")) announcer.look(live.list("alerts"));
+    if (topics.has("alerts")) {
+      announcer.look(live.list("alerts"));
+      followLink();
+    }
     if (replay.active) return;
     map.show(live, topics, topics.size === TOPICS.length);
     listsSoon(topics);
@@ -138,6 +142,14 @@ function showSelection(bring) {
   }
 }
 
+function followLink() {
+  const alert = linked && desk.model && live.of("alerts").get(linked);
+  if (!alert) return;
+  linked = null;
+  tabs.choose("alerts");
+  desk.selectSubject(alert.subject, alert.area);
+}
+
 function signedIn() {
   loadCity();
   feed.restart();
@@ -157,6 +169,7 @@ async function loadCity() {
   panels = new Map(Object.entries(PANELS).map(([name, Panel]) => [name, new Panel(byId(`panel-${name}`), desk)]));
   tabs = new Tabs([...panels.keys()], () => desk.refresh());
   showAll(true);
+  followLink();
 }
 
 byId("legend").open = matchMedia("(min-width: 801px)").matches;
