@@ -1,7 +1,8 @@
-"""Alerts: what a window of 10,000 segments costs under 20 rules, and from result to alert.
+"""Alerts: what a window of 10,000 segments costs under 20 rules, and from window to webhook.
 
-The first without a server; the second through a real alert process on the embedded broker: from
-the time Kafka has a result to the time an independent consumer has the alert that follows.
+The first without a server; the second through real alert and delivery processes on the embedded
+broker: from the closing of a window to the moment an independent consumer has the alert that
+follows, and to the moment a webhook's request arrives.
 """
 
 from __future__ import annotations
@@ -10,17 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
-from kafka import KafkaConsumer, TopicPartition
 
-from benchmarks.stage import embedded_kafka, environment, running
-from civicstream import kafka_clients
-from civicstream.clock import now_ms
-from civicstream.events import Alert, TrafficResult, TrafficRow
-from civicstream.health import wait_for_report
-from civicstream.settings import KafkaSettings
-from civicstream.topics import topic_name
+from benchmarks.alert_delivery import window_to_webhook
+from benchmarks.stage import embedded_kafka
+from civicstream.events import TrafficResult, TrafficRow
 from streams.alerts.engine import AlertEngine
 from streams.alerts.places import Places
 from streams.alerts.rule import RuleSet
@@ -127,68 +122,6 @@ def run(*, seconds: float) -> dict[str, object]:
         tempfile.TemporaryDirectory(prefix="civicstream-bench-") as folder,
         embedded_kafka(Path(folder)) as kafka,
     ):
-        found |= _latency(kafka, Path(folder), seconds)
-    return found
-
-
-def _latency(kafka: KafkaSettings, folder: Path, seconds: float) -> dict[str, object]:
-    rules = folder / "rules.toml"
-    rules.write_text(_THRESHOLD.format("bench", 20, 30), encoding="utf-8")
-    chosen = environment(
-        kafka__bootstrap=kafka.bootstrap,
-        kafka__partitions=kafka.partitions,
-        kafka__session_timeout_ms=kafka.session_timeout_ms,
-        alerts__id="bench",
-        alerts__rules_file=rules,
-    )
-    with running("alerts", ["civicstream.cli", "alerts"], folder, chosen):
-        while wait_for_report(kafka, "alerts", "bench", timeout_s=60).gauges["standby"]:
-            pass
-        delays = _measure(kafka, seconds)
-    return {
-        "alerts": len(delays),
-        "delay_p50_ms": round(float(np.percentile(delays, 50))),
-        "delay_p99_ms": round(float(np.percentile(delays, 99))),
-    }
-
-
-def _measure(kafka: KafkaSettings, seconds: float) -> list[int]:
-    """Send windows of 500 segments; one of them becomes slow or fast again each time."""
-    producer = kafka_clients.producer(kafka)
-    reader = kafka_clients.consumer(kafka, group_id=None, fetch_max_wait_ms=10)
-    alerts = TopicPartition(topic_name(kafka.topic_prefix, "alerts"), 0)
-    reader.assign([alerts])
-    reader.seek_to_beginning(alerts)
-    begin, delays, number = now_ms() - 600_000, [], 0
-    until = time.monotonic() + seconds
-    try:
-        while time.monotonic() < until:
-            value = msgspec.json.encode(_small(begin + number * 1000, slow=number % 2 == 0))
-            topic = topic_name(kafka.topic_prefix, "results.traffic")
-            producer.send(topic, value, key=b"north").get(10)
-            sent, number = now_ms(), number + 1
-            delays.append(_arrival(reader, alerts) - sent)
-            time.sleep(0.05)
-    finally:
-        reader.close()
-        producer.close()
-    return delays
-
-
-def _small(end: int, slow: bool) -> TrafficResult:
-    rows = [
-        TrafficRow(f"s{i}", 5, 5.0, 300.0, v, v, v, 0.1, 9.0, "A", 1.0, 1.0)
-        for i in range(500)
-        for v in ((5.0,) if slow and i == 0 else (60.0,))
-    ]
-    return TrafficResult("north", end - 1000, end, "final", end, rows)
-
-
-def _arrival(reader: KafkaConsumer, alerts: TopicPartition) -> int:
-    """Return when the next alert came [ms]."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if records := reader.poll(1_000, max_records=1).get(alerts):
-            msgspec.json.decode(records[0].value, type=Alert)
-            return now_ms()
-    raise TimeoutError("no alert within ten seconds of its result")
+        return found | window_to_webhook(
+            kafka, Path(folder), _THRESHOLD.format("bench", 20, 30), seconds
+        )

@@ -54,6 +54,7 @@ GOALS = (
     Goal("e2e", "p99_row_s", "<", 2, "s from publish to database row, 99th percentile"),
     Goal("feeds", "p99_s", "<", 1, "s from Kafka to a live client, 99th percentile"),
     Goal("feeds", "told_everything", ">=", 0.95, "of the live clients told everything"),
+    Goal("alerts", "webhook_p99_s", "<", 1, "s from a window's closing to a webhook, 99th perc."),
     # Where there are no recorded series there is no score, and the goal is not met.
     Goal("allocation", "weighted_mean_vs_nearest", "<=", -0.2, "of nearest-unit's weighted mean"),
     Goal("allocation", "days_within_target_lower_than_nearest", "<", 1, "days with fewer in time"),

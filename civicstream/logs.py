@@ -7,8 +7,8 @@ import sys
 
 __all__ = ["set_up_logging"]
 
-# Their INFO lines are many a second and tell an operator nothing.
-_CHATTY = ("kafka", "aiokafka", "faust", "mode", "amqtt", "transitions", "asyncio")
+# Their INFO lines are many a second and tell an operator nothing; httpx's name receivers' addresses.
+_CHATTY = ("kafka", "aiokafka", "faust", "mode", "amqtt", "transitions", "asyncio", "httpx")
 
 
 def set_up_logging(part: str, *, verbose: bool = False) -> None:
