@@ -7,7 +7,7 @@ import sys
 
 __all__ = ["set_up_logging"]
 
-# Their INFO lines are many a second and tell an operator nothing; httpx's name receivers' addresses.
+# Their INFO lines are many a second and tell an operator nothing; httpx's have secret addresses.
 _CHATTY = ("kafka", "aiokafka", "faust", "mode", "amqtt", "transitions", "asyncio", "httpx")
 
 
