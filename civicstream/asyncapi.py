@@ -12,31 +12,8 @@ import msgspec
 
 from civicstream import __version__
 from civicstream.asyncapi_citizens import PAYLOADS, mqtt_channel, mqtt_message
-from civicstream.events import (
-    Alert,
-    Anomaly,
-    DeadLetter,
-    EnvironmentResult,
-    FrameGap,
-    Incident,
-    LedgerReport,
-    SensorHealth,
-    TrafficForecast,
-    TrafficResult,
-)
+from civicstream.event_topics import EVENTS
 from civicstream.kinds import KINDS, Kind, Measure
-from civicstream.service_events import (
-    Action,
-    Allocation,
-    BinForecast,
-    Case,
-    Demand,
-    ParkingForecast,
-    PersonalRecord,
-    Report,
-    Tour,
-    Unit,
-)
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, Topic, frames_topic, topic_name
 
@@ -44,35 +21,13 @@ __all__ = ["document"]
 
 Json = dict[str, Any]
 
-_EVENTS: dict[str, type[msgspec.Struct]] = {
-    "results.traffic": TrafficResult,
-    "results.environment": EnvironmentResult,
-    "incidents": Incident,
-    "forecasts": TrafficForecast,
-    "health": SensorHealth,
-    "anomalies": Anomaly,
-    "reports": Report,
-    "cases": Case,
-    "units": Unit,
-    "allocations": Allocation,
-    "demand": Demand,
-    "actions": Action,
-    "bins": BinForecast,
-    "parking": ParkingForecast,
-    "tours": Tour,
-    "private": PersonalRecord,
-    "alerts": Alert,
-    "gaps": FrameGap,
-    "deadletter": DeadLetter,
-    "ledger": LedgerReport,
-}
 _REFERENCE = "#/components/schemas/{name}"
 
 
 def document(settings: Settings) -> Json:
     """Return the AsyncAPI document for these settings' MQTT root and Kafka prefix."""
-    schemas, components = msgspec.json.schema_components(_EVENTS.values(), ref_template=_REFERENCE)
-    events = dict(zip(_EVENTS, schemas, strict=True))
+    schemas, components = msgspec.json.schema_components(EVENTS.values(), ref_template=_REFERENCE)
+    events = dict(zip(EVENTS, schemas, strict=True))
     published = [t for t in TOPICS.values() if t.name in events or t.name.startswith("frames.")]
     published.append(TOPICS["late"])
     return {

@@ -18,7 +18,7 @@ from civicstream.events import (
 from civicstream.frames import Frame, FrameHeaders, decode
 from civicstream.kinds import KINDS
 from civicstream.topics import frames_topic, topic_name
-from sinks.event_tables import EVENTS
+from sinks.event_tables import STORED_EVENTS
 from sinks.intelligence import forecast_fault
 from sinks.letters import StoredLetter, corrupt_record
 from sinks.personal_records import Arrived, decode_personal
@@ -58,7 +58,7 @@ class Routes:
 
     def __init__(self, prefix: str) -> None:
         self.kind_of = {topic_name(prefix, frames_topic(kind)): kind for kind in KINDS}
-        self.event_of = {topic_name(prefix, name): event for name, event in EVENTS.items()}
+        self.event_of = {topic_name(prefix, name): event for name, event in STORED_EVENTS.items()}
         self.late = topic_name(prefix, "late")
         self.personal = topic_name(prefix, "private")
         self.dead_letters = topic_name(prefix, "deadletter")

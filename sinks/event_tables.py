@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from civicstream.event_topics import EVENTS
 from civicstream.events import (
     Alert,
     Anomaly,
-    EnvironmentResult,
     FrameGap,
     Incident,
     SensorHealth,
-    TrafficForecast,
-    TrafficResult,
 )
 from civicstream.service_events import (
     Action,
@@ -38,37 +36,22 @@ __all__ = [
     "BIN_FORECASTS",
     "CASES",
     "DEMAND",
-    "EVENTS",
     "FRAME_GAPS",
     "HISTORIES",
     "NEWEST",
     "PARKING_FORECASTS",
     "REPORTS",
+    "STORED_EVENTS",
     "TOURS",
     "UNITS",
     "newest_of_each",
 ]
 
-EVENTS: dict[str, type[msgspec.Struct]] = {
-    "results.traffic": TrafficResult,
-    "results.environment": EnvironmentResult,
-    "incidents": Incident,
-    "forecasts": TrafficForecast,
-    "health": SensorHealth,
-    "anomalies": Anomaly,
-    "reports": Report,
-    "cases": Case,
-    "units": Unit,
-    "allocations": Allocation,
-    "demand": Demand,
-    "actions": Action,
-    "bins": BinForecast,
-    "parking": ParkingForecast,
-    "tours": Tour,
-    "alerts": Alert,
-    "gaps": FrameGap,
-}
-"""What the topics with one JSON event a record hold."""
+# These the sink reads in ways of their own.
+_OTHERWISE = {"private", "deadletter", "ledger"}
+
+STORED_EVENTS = {topic: event for topic, event in EVENTS.items() if topic not in _OTHERWISE}
+"""Topics whose events become rows of the tables below."""
 
 REPORTS = history_table("citizen_reports", Report, ("id",))
 CASES = history_table("cases", Case, ("id", "version"))

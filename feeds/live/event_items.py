@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from civicstream.city import Point
+from civicstream.event_topics import EVENTS
 from civicstream.events import (
     Alert,
     Anomaly,
@@ -30,20 +31,20 @@ Event = msgspec.Struct
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.structs.asdict
 
-EVENT_TYPES: dict[str, type[Event]] = {
-    "results.traffic": TrafficResult,
-    "results.environment": EnvironmentResult,
-    "incidents": Incident,
-    "anomalies": Anomaly,
-    "alerts": Alert,
-    "cases": Case,
-    "units": Unit,
-    "allocations": Allocation,
-    "forecasts": TrafficForecast,
-    "health": SensorHealth,
-    "demand": Demand,
-    "ledger": LedgerReport,
-}
+_SHOWN = (
+    *(
+        "results.traffic",
+        "results.environment",
+        "incidents",
+        "anomalies",
+        "alerts",
+        "cases",
+        "units",
+    ),
+    *("allocations", "forecasts", "health", "demand", "ledger"),
+)
+
+EVENT_TYPES: dict[str, type[Event]] = {topic: EVENTS[topic] for topic in _SHOWN}
 """Kafka topic without the prefix -> what it holds."""
 
 _DECODERS = {topic: msgspec.json.Decoder(held) for topic, held in EVENT_TYPES.items()}

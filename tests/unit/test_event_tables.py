@@ -12,9 +12,9 @@ from sinks.event_tables import (
     ALLOCATIONS,
     CASES,
     DEMAND,
-    EVENTS,
     HISTORIES,
     NEWEST,
+    STORED_EVENTS,
     newest_of_each,
 )
 from sinks.histories import event_columns
@@ -25,7 +25,7 @@ FAST = {"results.traffic", "results.environment", "forecasts"}
 
 
 def test_every_event_that_is_one_row_has_a_table_with_a_column_per_field() -> None:
-    assert {EVENTS[topic] for topic in EVENTS.keys() - FAST} == set(HISTORIES)
+    assert {STORED_EVENTS[topic] for topic in STORED_EVENTS.keys() - FAST} == set(HISTORIES)
     for event, table in HISTORIES.items():
         assert table.columns == event.__struct_fields__
         assert set(table.key) < set(table.columns)
