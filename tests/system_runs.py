@@ -217,7 +217,9 @@ def assert_traffic_equals_oracle(url: str, truth: Truth, city: City) -> int:
         for segment, values in traffic_of(list(window.values()), city).items()
     }
     found = stored_traffic(url)
-    assert found.keys() == expected.keys()
+    missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
+    assert not missing, f"{len(missing)} of {len(expected)}, e.g. {sorted(missing)[:5]}"
+    assert not extra, f"{len(extra)} beside {len(expected)}, e.g. {sorted(extra)[:5]}"
     for place, values in expected.items():
         for name, value in values.items():
             got = found[place][name]
