@@ -148,6 +148,20 @@ class FrameStreams:
             offset_ms=self._offset_ms,
         )
 
+    def begin_unheard(self, assigned: set[faust.types.TP]) -> None:
+        """Begin partitions with unread frames of which Faust has delivered none.
+
+        Around a rebalance it may leave them out, and while the sensors are silent nothing new would
+        show it. The tables must have been recovered.
+        """
+        for tp in assigned:
+            if tp.topic not in self._kind_of or (tp.topic, tp.partition) in self._streams:
+                continue
+            highwater = self._app.consumer.highwater(tp)
+            progress = recorded_progress(self._table, tp.topic, tp.partition)
+            if highwater is not None and highwater > progress.resume_at:
+                self._streams[tp.topic, tp.partition] = self._begin(tp.topic, tp.partition)
+
     def revoked(self, partitions: set[faust.types.TP]) -> None:
         """Forget what is another worker's now."""
         for tp in partitions:

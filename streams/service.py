@@ -58,12 +58,14 @@ class Worker:
         self._agents = CityAgents(self.app, settings, city, *shared)
         self._frames = FrameStreams(self.app, settings, city, self._agents, *shared)
         self._kafka_confirmed_at = 0.0
+        self._recovered = False
         self.app.on_rebalance_complete.connect(self._assigned)
         self.app.on_partitions_revoked.connect(self._revoked)
         for task in (self._tick, self._provisional, self._report, self._seek_left_out):
             self.app.task(task)
 
     async def _assigned(self, _app: faust.App, **_: object) -> None:
+        self._recovered = True
         await self._agents.assigned()
 
     def _fail(self, error: BaseException) -> None:
@@ -71,6 +73,7 @@ class Worker:
         self._crashing = asyncio.ensure_future(self.app.crash(error))
 
     async def _revoked(self, _app: faust.App, revoked: set[faust.types.TP], **_: object) -> None:
+        self._recovered = False
         self._frames.revoked(revoked)
         self._agents.revoked(revoked)
 
@@ -100,6 +103,8 @@ class Worker:
         while not self.app.should_stop:
             await asyncio.sleep(1.0)
             assigned = self.app.consumer.assignment()
+            if self._recovered:
+                self._frames.begin_unheard(assigned)
             for tp, sequence in (*self._frames.sequences(), *self._agents.sequences()):
                 if tp in assigned:
                     watch = watches.setdefault(tp, StallWatch())
