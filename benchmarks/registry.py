@@ -38,7 +38,7 @@ BENCHES = {
         Bench("demand", "forecasts of tasks, containers and car parks against their intervals", 60),
         Bench("allocation", "crews sent by each policy on the same simulated days", 600),
         Bench("feeds", "1,000 live clients at 200 updates/s, beside a naive broadcast", 45),
-        Bench("alerts", "what rules cost a window of 10,000 segments; from result to alert", 20),
+        Bench("alerts", "what rules cost a window of 10,000 segments; from window to webhook", 20),
         Bench("nab", "anomaly scores, judged as the Numenta Anomaly Benchmark does it", 60),
     )
 }

@@ -20,6 +20,7 @@ def test_every_goal_belongs_to_a_bench() -> None:
         "allocation",
         "incidents",
         "feeds",
+        "alerts",
         "nab",
     }
 
