@@ -186,6 +186,8 @@ class _Process:
         for partition in self._placed:  # also of those nobody has read: what comes now is news
             self._next.setdefault(partition, (self._input.position(partition), now_ms()))
         log.info("caught up; %d alerts are active", self._engine.active_count)
+        # Before anything more is taken in: a start without offsets would pass over what came since.
+        self._commit()
 
     def _receive(self, records: list[Received]) -> None:
         """Take records in, and publish what follows from all of them at once."""
