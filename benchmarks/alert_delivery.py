@@ -14,11 +14,11 @@ import numpy as np
 from kafka import TopicPartition
 
 from benchmarks.stage import environment, running
-from civicstream import kafka_clients
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
 from civicstream.events import Alert, TrafficResult, TrafficRow
 from civicstream.health import wait_for_report
+from civicstream.kafka import clients as kafka_clients
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 

@@ -24,7 +24,7 @@ from benchmarks.process_usage import cpu_seconds, peak_mb
 from benchmarks.stage import check_alive, embedded_kafka, environment, running
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
-from civicstream.kafka_clients import producer
+from civicstream.kafka.clients import producer
 from civicstream.service_events import Unit
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name

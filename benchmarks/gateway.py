@@ -27,7 +27,7 @@ from civicstream.embedded.brokers import find_mosquitto, start_mqtt
 from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.frames import FrameHeaders
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.settings import GatewaySettings, KafkaSettings
 from civicstream.topics import topic_name
 

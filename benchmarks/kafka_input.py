@@ -15,7 +15,7 @@ from benchmarks.workload import Load, Readings, frames, rounds
 from civicstream import frames as codec
 from civicstream.errors import ServerUnavailable
 from civicstream.frames import FrameHeaders
-from civicstream.kafka_clients import client_config, producer
+from civicstream.kafka.clients import client_config, producer
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name

@@ -22,7 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from civicstream.city import City, Sensors
 from civicstream.clock import now_ms
 from civicstream.events import TrafficResult
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.kinds import sensor_key
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, MqttSettings

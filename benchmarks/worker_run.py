@@ -23,7 +23,7 @@ from benchmarks.stage import LedgerWatch, check_alive, environment, running
 from civicstream.embedded.processes import Child
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport, TrafficResult
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 

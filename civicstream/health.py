@@ -14,7 +14,7 @@ from kafka import TopicPartition
 from civicstream.clock import now_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
-from civicstream.kafka_clients import consumer, wait_for_kafka
+from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
 

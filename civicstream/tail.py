@@ -18,7 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from civicstream.errors import ConfigurationError, CorruptFrame
 from civicstream.frames import Frame, decode
-from civicstream.kafka_clients import consumer, wait_for_kafka
+from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, frames_topic, topic_name

@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from civicstream.errors import ServerUnavailable
-from civicstream.kafka_clients import producer
+from civicstream.kafka.clients import producer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 

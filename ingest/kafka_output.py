@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka_clients import admin_client, producer
+from civicstream.kafka.clients import admin_client, producer
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, frames_topic, topic_name

@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from civicstream.events import Incident
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.service_events import Allocation, Case, Tour
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name

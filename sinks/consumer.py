@@ -14,7 +14,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka_clients import admin_client, consumer
+from civicstream.kafka.clients import admin_client, consumer
 from civicstream.settings import Settings
 from sinks.records import KafkaRecord, Place
 

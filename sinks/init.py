@@ -14,7 +14,7 @@ from psycopg import errors, sql
 
 from civicstream.errors import ConfigurationError
 from civicstream.geojson import read_city
-from civicstream.kafka_clients import create_topics, wait_for_kafka
+from civicstream.kafka.clients import create_topics, wait_for_kafka
 from civicstream.settings import Settings
 from sinks.database import connect, wait_for_database
 from sinks.migrate import fill_new_rollups, migrate

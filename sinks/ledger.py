@@ -13,7 +13,7 @@ from rich.table import Table
 
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
-from civicstream.kafka_clients import consumer, wait_for_kafka
+from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.balance import Balance, SeenFrames, SinkCounts, balance

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from civicstream.clock import now_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
-from civicstream.kafka_clients import wait_for_kafka
+from civicstream.kafka.clients import wait_for_kafka
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from sinks import offsets

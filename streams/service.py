@@ -16,7 +16,7 @@ from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
-from civicstream.kafka_clients import create_topics, wait_for_kafka
+from civicstream.kafka.clients import create_topics, wait_for_kafka
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from streams.app import make_app

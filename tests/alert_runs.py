@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from civicstream import kafka_clients
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import Alert, TrafficResult, TrafficRow
+from civicstream.kafka import clients as kafka_clients
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
 from tests.worker_runs import read_reports, read_topic

@@ -14,7 +14,7 @@ import msgspec
 from kafka import TopicPartition
 
 from civicstream.embedded.processes import Child, free_port, wait_until
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.service_events import Case, PersonalRecord, Report
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name

@@ -20,7 +20,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import DeadLetter, LedgerReport
 from civicstream.frames import FrameHeaders, decode
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.kinds import KINDS, sensor_key
 from civicstream.settings import ENV_PREFIX, KafkaSettings, MqttSettings
 from civicstream.topics import frames_topic, topic_name

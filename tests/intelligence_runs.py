@@ -9,10 +9,11 @@ import numpy as np
 from kafka.producer.future import FutureRecordMetadata
 from numpy.typing import NDArray
 
-from civicstream import frames, kafka_clients
+from civicstream import frames
 from civicstream.city import City, Sensors
 from civicstream.events import Incident, SensorHealth
 from civicstream.frames import Dictionary, Frame, FrameHeaders
+from civicstream.kafka import clients as kafka_clients
 from civicstream.kinds import KINDS
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings

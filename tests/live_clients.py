@@ -15,7 +15,7 @@ import httpx
 import msgspec
 from kafka import KafkaProducer
 
-from civicstream.kafka_clients import producer
+from civicstream.kafka.clients import producer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 from tests.live_mirror import Mirror

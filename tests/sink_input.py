@@ -9,7 +9,7 @@ from kafka import KafkaProducer
 from numpy.typing import NDArray
 
 from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
-from civicstream.kafka_clients import producer
+from civicstream.kafka.clients import producer
 from civicstream.kinds import KINDS, sensor_key
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings

@@ -14,13 +14,14 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from civicstream import frames, kafka_clients
+from civicstream import frames
 from civicstream.city import Area, City, Segment, Sensors
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import LedgerReport, TrafficResult
 from civicstream.frames import FrameHeaders
 from civicstream.geojson import write_city
+from civicstream.kafka import clients as kafka_clients
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name

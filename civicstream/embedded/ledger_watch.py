@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from civicstream.embedded.figures import LedgerHistory
 from civicstream.events import LedgerReport
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 

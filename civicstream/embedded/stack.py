@@ -24,7 +24,7 @@ from civicstream.embedded.processes import Child, port_answers
 from civicstream.embedded.stack_options import LOOPBACK, Addresses, StackOptions
 from civicstream.embedded.supervisor import Part
 from civicstream.errors import ConfigurationError
-from civicstream.kafka_clients import create_topics
+from civicstream.kafka.clients import create_topics
 from civicstream.settings import Settings
 
 __all__ = ["Stack"]

@@ -12,7 +12,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 from feeds.live.event_items import EVENT_TYPES, decode_event, items_of

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import Alert
-from civicstream.kafka_clients import producer
+from civicstream.kafka.clients import producer
 from civicstream.settings import KafkaSettings
 from sinks.deliveries.outcomes import Refused, TryAgain
 from sinks.deliveries.receivers import KafkaReceiver

@@ -13,7 +13,7 @@ from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
 from civicstream.events import DeadLetter, LedgerReport
-from civicstream.kafka_clients import producer
+from civicstream.kafka.clients import producer
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 

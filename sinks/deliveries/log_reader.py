@@ -13,7 +13,7 @@ from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
 from civicstream.errors import OwnershipLost, ServerUnavailable
-from civicstream.kafka_clients import consumer
+from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 
 __all__ = ["LogReader", "Stopped"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from civicstream.clock import now_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import LedgerReport
-from civicstream.kafka_clients import wait_for_kafka
+from civicstream.kafka.clients import wait_for_kafka
 from civicstream.personal import Privacy
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals

@@ -24,7 +24,7 @@ from kafka.structs import OffsetAndMetadata
 
 from civicstream.clock import now_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka_clients import consumer, wait_for_kafka
+from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.service_events import Action
 from civicstream.settings import Settings
 from civicstream.topics import topic_name

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Alert, LedgerReport
-from civicstream.kafka_clients import consumer, producer
+from civicstream.kafka.clients import consumer, producer
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
 

@@ -28,7 +28,7 @@ from civicstream.clock import now_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.geojson import read_city
-from civicstream.kafka_clients import wait_for_kafka
+from civicstream.kafka.clients import wait_for_kafka
 from civicstream.service_events import Action
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals

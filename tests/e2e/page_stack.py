@@ -23,7 +23,7 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.brokers import start_kafka
 from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.geojson import read_city
-from civicstream.kafka_clients import create_topics, producer
+from civicstream.kafka.clients import create_topics, producer
 from civicstream.settings import ENV_PREFIX, CitySettings, KafkaSettings
 from civicstream.topics import topic_name
 from sinks.init import init_database

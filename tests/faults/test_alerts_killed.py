@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from civicstream import kafka_clients
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Alert, TrafficResult, TrafficRow
+from civicstream.kafka import clients as kafka_clients
 from civicstream.settings import KafkaSettings
 from streams.alerts.engine import AlertEngine
 from streams.alerts.places import Places

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from civicstream import kafka_clients
 from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.processes import Child, wait_until
+from civicstream.kafka import clients as kafka_clients
 from civicstream.service_events import Action, Allocation, Case, Report, Unit
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name

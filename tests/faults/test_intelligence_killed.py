@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from civicstream import kafka_clients
 from civicstream.city import City, Sensors
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
 from civicstream.events import Incident, SensorHealth, TrafficForecast, TrafficResult
+from civicstream.kafka import clients as kafka_clients
 from civicstream.settings import KafkaSettings
 from sensors_sim.city_plan import plan_city
 from tests.intelligence_runs import START_MS, WINDOW_MS, Expected, Recording, expected, publish

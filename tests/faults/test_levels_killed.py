@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from civicstream import frames, kafka_clients
+from civicstream import frames
 from civicstream.city import City, Sensors
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.processes import wait_until
 from civicstream.frames import FrameHeaders
+from civicstream.kafka import clients as kafka_clients
 from civicstream.partitioning import partition_of
 from civicstream.service_events import BinForecast, ParkingForecast, Tour, Unit
 from civicstream.settings import KafkaSettings

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from civicstream import frames, kafka_clients
+from civicstream import frames
 from civicstream.clock import now_ms
+from civicstream.kafka import clients as kafka_clients
 from civicstream.settings import KafkaSettings
 from tests.worker_runs import (
     FrameSource,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from civicstream import kafka_clients
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import Alert
 from civicstream.health import wait_for_report
+from civicstream.kafka import clients as kafka_clients
 from civicstream.service_events import Action
 from civicstream.settings import KafkaSettings
 from tests.alert_runs import RULES, Results, published, start_alerts, wait_at_work

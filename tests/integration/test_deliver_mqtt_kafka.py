@@ -11,7 +11,7 @@ from kafka.admin import NewTopic
 
 from civicstream.embedded.processes import wait_until
 from civicstream.events import Alert
-from civicstream.kafka_clients import admin_client, consumer
+from civicstream.kafka.clients import admin_client, consumer
 from civicstream.settings import KafkaSettings, MqttSettings
 from tests.deliver_runs import delivering, ledger_reports, life_of, send_alerts
 from tests.mqtt_reader import MqttReader

@@ -11,7 +11,7 @@ import pytest
 
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
-from civicstream.kafka_clients import create_topics
+from civicstream.kafka.clients import create_topics
 from civicstream.personal import Privacy
 from civicstream.settings import KafkaSettings, MqttSettings
 from tests.feeds_runs import PRIVACY_KEY, Published

@@ -20,7 +20,7 @@ from georeport import GeoReport
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import free_port
 from civicstream.health import wait_for_report
-from civicstream.kafka_clients import create_topics
+from civicstream.kafka.clients import create_topics
 from civicstream.personal import Privacy
 from civicstream.service_events import Report
 from civicstream.settings import KafkaSettings

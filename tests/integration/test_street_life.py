@@ -14,7 +14,7 @@ import pytest
 from civicstream.clock import now_ms, rfc3339
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import DeadLetter
-from civicstream.kafka_clients import create_topics
+from civicstream.kafka.clients import create_topics
 from civicstream.personal import Privacy
 from civicstream.service_events import Action, Allocation, Case, PersonalRecord, Report, Unit
 from civicstream.settings import KafkaSettings, MqttSettings

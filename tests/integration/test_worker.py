@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from civicstream import frames, kafka_clients
+from civicstream import frames
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.frames import FrameHeaders
+from civicstream.kafka import clients as kafka_clients
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from tests.unit.frame_making import make_frame
