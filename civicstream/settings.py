@@ -89,6 +89,13 @@ class KafkaSettings(Section):
     ca_file: Path | None = None
     session_timeout_ms: int = Field(10_000, ge=1_000, le=300_000)
 
+    def scoped(self, name: str) -> str:
+        """Return ``name`` below the topic prefix: consumer groups and transactional ids.
+
+        Two cities on one Kafka never share a group, and one prefixed ACL covers each city.
+        """
+        return f"{self.topic_prefix}.{name}"
+
 
 class DatabaseSettings(Section):
     """PostgreSQL or TimescaleDB. ``url`` is what the running parts use, ``owner_url`` `init`."""

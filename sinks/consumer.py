@@ -63,7 +63,7 @@ class Intake:
         try:
             self._consumer = consumer(
                 settings.kafka,
-                group_id=settings.sink.group,
+                group_id=settings.kafka.scoped(settings.sink.group),
                 client_id=settings.sink.id,
                 allow_auto_create_topics=False,
                 max_poll_records=_POLL_RECORDS,

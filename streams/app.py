@@ -27,7 +27,7 @@ def make_app(settings: Settings) -> faust.App:
     kafka = settings.kafka
     session_s = kafka.session_timeout_ms / 1000
     return faust.App(
-        settings.worker.app,
+        kafka.scoped(settings.worker.app),
         broker=[URL(f"kafka://{address}") for address in kafka.bootstrap.split(",")],
         broker_credentials=_credentials(kafka),
         broker_client_id=settings.worker.id,

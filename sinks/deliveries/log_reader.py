@@ -59,7 +59,7 @@ class LogReader:
         with _translated():
             self._consumer = consumer(
                 kafka,
-                group_id=group,
+                group_id=kafka.scoped(group),
                 max_poll_records=_POLL_RECORDS,
                 fetch_max_wait_ms=_POLL_MS,
                 metrics_enabled=False,

@@ -111,7 +111,7 @@ class AlertInput:
         try:
             self._consumer: KafkaConsumer = consumer(
                 settings.kafka,
-                group_id=settings.alerts.group,
+                group_id=settings.kafka.scoped(settings.alerts.group),
                 client_id=settings.alerts.id,
                 partition_assignment_strategy=[_AllToOne()],
                 max_poll_records=_POLL_RECORDS,
