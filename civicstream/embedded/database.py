@@ -22,8 +22,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from civicstream.embedded.brokers import check_port_free
-from civicstream.embedded.processes import Child, wait_until
+from civicstream.embedded.processes import Child, check_port_free, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
 
 __all__ = ["EmbeddedDatabase", "postgres_program"]

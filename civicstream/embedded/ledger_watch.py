@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -30,8 +29,8 @@ T = TypeVar("T")
 class LedgerWatch:
     """Keeps a ``LedgerHistory`` up to date from topic ``ledger``; a context manager.
 
-    It reads from the start of the topic after each ``reopen``, until ``pause``: a broker that
-    comes back may come back with another log.
+    It reads from the start of the topic once ``open`` says that the topic exists, and goes on
+    after the broker was away.
     """
 
     def __init__(self, kafka: KafkaSettings, since_ms: int) -> None:
@@ -39,10 +38,7 @@ class LedgerWatch:
         self._history = LedgerHistory(since_ms)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._wanted: int | None = None
-        self._calls = itertools.count()
-        self._closed = threading.Event()
-        self._closed.set()
+        self._exists = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-watch")
 
     def __enter__(self) -> LedgerWatch:
@@ -58,14 +54,9 @@ class LedgerWatch:
         self._stop.set()
         self._thread.join()
 
-    def reopen(self) -> None:
-        """Read the topic from its start; it exists."""
-        self._wanted = next(self._calls)
-
-    def pause(self) -> None:
-        """Let go of the broker; return when no connection is left."""
-        self._wanted = None
-        self._closed.wait(timeout=10)
+    def open(self) -> None:
+        """Begin to read: the topic exists."""
+        self._exists.set()
 
     def ask(self, question: Callable[[LedgerHistory], T]) -> T:
         """Return ``question`` of the history, which no one changes meanwhile."""
@@ -73,25 +64,17 @@ class LedgerWatch:
             return question(self._history)
 
     def _run(self) -> None:
-        opened: int | None = None
         reader: KafkaConsumer | None = None
         while not self._stop.is_set():
+            if not self._exists.wait(0.1):
+                continue
             try:
-                if opened != self._wanted:
-                    _close(reader)
-                    reader, opened = None, self._wanted
-                    if opened is not None:
-                        self._closed.clear()
-                        reader = self._open()
-                if reader is not None:
-                    self._read(reader)
-                else:
-                    self._closed.set()
-                    self._stop.wait(0.1)
+                reader = reader or self._open()
+                self._read(reader)
             except (KafkaError, OSError) as error:
                 log.debug("reading the ledger: %s", error)
                 _close(reader)
-                reader, opened = None, None
+                reader = None
                 self._stop.wait(0.5)
         _close(reader)
 

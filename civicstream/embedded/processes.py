@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from civicstream.errors import ServerUnavailable
+from civicstream.errors import ConfigurationError, ServerUnavailable
 
-__all__ = ["Child", "free_port", "port_answers", "wait_until"]
+__all__ = ["Child", "check_port_free", "free_port", "port_answers", "wait_until"]
 
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: a child of a process with threads must not take the loader's lock.
@@ -35,6 +35,14 @@ def port_answers(port: int, host: str = "127.0.0.1") -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=0.5):
         return True
     return False
+
+
+def check_port_free(port: int, who: str) -> None:
+    """Raise ConfigurationError when something answers on ``port`` of loopback."""
+    if port_answers(port):
+        raise ConfigurationError(
+            f"port {port} is in use, {who} cannot listen there; give another, or 0 for a free one"
+        )
 
 
 def wait_until(
@@ -105,6 +113,15 @@ class Child:
     @property
     def returncode(self) -> int | None:
         return self._process.poll()
+
+    def cpu_s(self) -> float:
+        """Return the processor time [s] it and its children have used; 0 when it has ended."""
+        import psutil  # of the embedded stack only
+
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(self.pid).cpu_times()
+            return float(times.user + times.system + times.children_user + times.children_system)
+        return 0.0
 
     def alive(self) -> bool:
         return self._process.poll() is None

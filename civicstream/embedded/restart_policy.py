@@ -11,7 +11,7 @@ __all__ = ["Backoff", "RestartRecord"]
 class Backoff:
     """Pauses [s] before successive restarts: ``first_s`` doubling up to ``longest_s``.
 
-    A part that stayed up for ``forgive_s`` starts again at the first pause.
+    A part that was ready for ``forgive_s`` starts again at the first pause.
     """
 
     first_s: float = 0.5
@@ -34,9 +34,12 @@ class RestartRecord:
     """Since the start of the stack."""
 
     def after_death(
-        self, *, started: float, now: float, backoff: Backoff
+        self, *, ready_since: float | None, now: float, backoff: Backoff
     ) -> tuple[RestartRecord, float]:
-        """Return the record after a death at ``now`` and when [s] to start the part again."""
-        recovered = now - started >= backoff.forgive_s
+        """Return the record after a death at ``now`` and when [s] to start the part again.
+
+        ``ready_since``: None for one that never got ready, however long it tried.
+        """
+        recovered = ready_since is not None and now - ready_since >= backoff.forgive_s
         failures = 1 if recovered else self.failures + 1
         return RestartRecord(failures, self.restarts + 1), now + backoff.pause_s(failures)

@@ -10,9 +10,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import Progress
+
 from civicstream.clock import now_ms
 from civicstream.embedded.data_folder import DataFolder, write_private
 from civicstream.embedded.database import postgres_program
+from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
 from civicstream.embedded.part_settings import connection_sections
 from civicstream.embedded.stack import Stack
 from civicstream.embedded.stack_options import StackOptions, choose_addresses
@@ -37,6 +41,8 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
         options = replace(options, http_port=settings.feeds.port)
     addresses = choose_addresses(options)
     stop = stop or _stop_on_signals()
+    if not options.kafka:
+        _fetch_kafka()
     with DataFolder(options.data, fresh=options.fresh) as folder, make_view() as view:
         _log_to(view)
         stack = Stack(options, settings, addresses, folder)
@@ -46,13 +52,24 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
             try:
                 _start(supervisor, stack, view, stop)
                 if not stop.is_set():
-                    view.explain(_welcome(options, stack, folder))
+                    view.explain(_welcome(stack, folder))
                 _keep_up(supervisor, stack, view, stop, options.duration_s)
             finally:
                 view.tell("stopping: what is under way is finished first")
                 supervisor.stop()
                 _show(supervisor, stack, view, last=True)
                 view.tell("everything has stopped")
+
+
+def _fetch_kafka() -> None:
+    """Bring Apache Kafka into the user's cache, the first time with a bar that shows how far."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"fetching Apache Kafka {kafka_version()}", visible=False)
+
+        def progress(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of, visible=True)
+
+        fetch_jars(pinned_jars(), jar_cache(), progress=progress)
 
 
 def _stop_on_signals() -> threading.Event:
@@ -103,18 +120,17 @@ def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = Fals
     view.show(rows, last=last)
 
 
-def _welcome(options: StackOptions, stack: Stack, folder: DataFolder) -> list[str]:
+def _welcome(stack: Stack, folder: DataFolder) -> list[str]:
     """Return the one address to open, and where everything else is written."""
     lines = [f"open      {stack.page_url}"]
     if stack.reader_url:
         write_private(folder.reader_url_file, stack.reader_url)
         psql = "psql" if shutil.which("psql") else postgres_program("psql")
         lines.append(f'rows      {psql} "$(cat {_shown(folder.reader_url_file)})"')
-    memory = "" if options.kafka else "; Kafka's records are in memory and end with this run"
     return [
         *lines,
         f"settings  {_shown(folder.connection_file)} (all addresses; for commands, with -c)",
-        f"logs      {_shown(folder.logs)}{memory}",
+        f"logs      {_shown(folder.logs)}",
     ]
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 
-from kafka.errors import KafkaError
-
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import launch_kafka, launch_mqtt
+from civicstream.embedded.brokers import launch_mqtt
 from civicstream.embedded.data_folder import DataFolder
 from civicstream.embedded.database import EmbeddedDatabase
 from civicstream.embedded.figures import LedgerHistory
+from civicstream.embedded.kafka_broker import BrokerOptions, broker_answers, launch_broker
 from civicstream.embedded.ledger_watch import LedgerWatch
 from civicstream.embedded.part_settings import (
     Sections,
@@ -23,8 +21,6 @@ from civicstream.embedded.part_settings import (
 from civicstream.embedded.processes import Child, port_answers
 from civicstream.embedded.stack_options import LOOPBACK, Addresses, StackOptions
 from civicstream.embedded.supervisor import Part
-from civicstream.errors import ConfigurationError
-from civicstream.kafka.clients import create_topics
 from civicstream.settings import Settings
 
 __all__ = ["Stack"]
@@ -80,8 +76,6 @@ class Stack:
             self.sections["deliver"]["receivers_file"] = str(folder.write_receivers(_RECEIVERS))
         self._kafka = kafka_settings(settings, self.sections)
         self.watch = LedgerWatch(self._kafka, since_ms=now_ms())
-        # These end with the embedded broker, because its records end with it.
-        self._bound = () if options.kafka else ("kafka",)
 
     def _role_url(self, role: str) -> str:
         at = f"{LOOPBACK}:{self._addresses.database_port}"
@@ -124,22 +118,11 @@ class Stack:
         if self._options.kafka:
             return []
         port = int(self._addresses.kafka.rpartition(":")[2])
-
-        def launch() -> Child:
-            self.watch.pause()
-            # The worker's tables are only as good as the log they came from.
-            shutil.rmtree(self._folder.path / "worker", ignore_errors=True)
-            return launch_kafka(port, self._folder.logs)
-
-        def ready(_started_ms: int) -> bool:
-            # This broker makes a topic, with 4 partitions, for whoever asks about it first. So
-            # ours are made at once; if somebody's client was quicker, start over with none.
-            try:
-                return port_answers(port) and create_topics(self._kafka) is not None
-            except (ConfigurationError, KafkaError):
-                return False
-
-        return [Part("kafka", launch, ready, ready_within_s=10)]
+        options = BrokerOptions(port, self._folder.path / "kafka")
+        log_file = self._folder.logs / "kafka.log"
+        return [
+            Part("kafka", lambda: launch_broker(options, log_file), lambda _: broker_answers(port))
+        ]
 
     def _mqtt_part(self) -> list[Part]:
         if self._options.mqtt:
@@ -163,7 +146,6 @@ class Stack:
                 "city",
                 lambda: self._command("city", *arguments, "--out", str(self.city)),
                 once=True,
-                ready_within_s=600,  # a million sensors
             )
         ]
 
@@ -172,10 +154,8 @@ class Stack:
             "init",
             lambda: self._command("init", sections=self._owner_sections()),
             after=(*(p.name for p in self._city_part()), *(s for s in servers if s != "mqtt")),
-            bound_to=self._bound,
             once=True,
-            ready_within_s=600,
-            on_ready=self.watch.reopen,
+            on_ready=self.watch.open,
         )
 
     def _owner_sections(self) -> Sections:
@@ -196,7 +176,6 @@ class Stack:
             lambda: self._command(name),
             lambda started_ms: self.watch.ask(lambda h: h.ready(name, started_ms)),
             after=("init", *after),
-            bound_to=self._bound,
             drained=lambda asked_ms: self.watch.ask(lambda h: h.idle(name, asked_ms)),
         )
 

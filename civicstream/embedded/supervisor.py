@@ -19,7 +19,11 @@ from civicstream.errors import ConfigurationError, ServerUnavailable
 
 __all__ = ["Part", "PartState", "Supervised", "Supervisor"]
 
-_GIVE_UP_AFTER = 5  # deaths in a row of a part that was never ready: it will not heal by itself
+_GIVE_UP_AFTER = 5  # deaths in a row: it will not heal by itself
+
+_WORKING_SHARE = 0.02
+"""Of a processor: a start that uses less waits for something that does not come. A machine whose
+processors are shared fifty ways still gives a busy process more; one that polls takes less."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,9 @@ class Part:
     """One process of the stack.
 
     ``launch`` starts it; ``ready(started_ms)`` says whether the one started then (epoch ms) is
-    up. It starts when every part in ``after`` is ready, and is stopped and started again with
-    the parts in ``bound_to``. ``once``: it ends by itself with exit code 0 and is then ready.
+    up. It starts when every part in ``after`` is ready. ``once``: it ends by itself with exit code
+    0 and is then ready. A start may take as long as it works; one that has done nothing for
+    ``stalled_s`` is killed and tried again.
     ``drained(asked_ms)``: asked before it is stopped, for ``drain_s`` at most, whether it has
     nothing left to do since the moment of the question. ``on_ready`` is called each time it
     becomes ready.
@@ -38,9 +43,8 @@ class Part:
     launch: Callable[[], Child]
     ready: Callable[[int], bool] = lambda _started_ms: True
     after: tuple[str, ...] = ()
-    bound_to: tuple[str, ...] = ()
     once: bool = False
-    ready_within_s: float = 60
+    stalled_s: float = 60
     drained: Callable[[int], bool] | None = None
     drain_s: float = 10
     on_ready: Callable[[], None] = lambda: None
@@ -64,7 +68,11 @@ class Supervised:
     started: float = 0.0
     started_ms: int = 0
     due: float = 0.0
+    ready_since: float | None = None
     was_ready: bool = False
+    worked_at: float = 0.0
+    worked_cpu_s: float = 0.0
+    """When the start was last seen to have worked, and the processor time it had used by then."""
 
 
 class Supervisor:
@@ -86,7 +94,7 @@ class Supervisor:
         self._backoff = backoff or Backoff()
         self._clock = clock
         for part in parts:
-            unknown = {*part.after, *part.bound_to} - set(self.parts)
+            unknown = set(part.after) - set(self.parts)
             if unknown:
                 raise ConfigurationError(f"part {part.name} waits for {unknown}, which is no part")
 
@@ -110,13 +118,23 @@ class Supervisor:
                 self._died(s, f"ended with code {s.child.returncode}")
         elif s.state is PartState.STARTING and not s.part.once and s.part.ready(s.started_ms):
             self._becomes_ready(s)
-        elif s.state is PartState.STARTING and self._clock() - s.started > s.part.ready_within_s:
+        elif s.state is PartState.STARTING and self._stalled(s, s.child):
             s.child.kill()
-            self._died(s, f"was not ready within {s.part.ready_within_s:g} s")
+            self._died(s, f"was not ready and did nothing for {s.part.stalled_s:g} s")
+
+    def _stalled(self, s: Supervised, child: Child) -> bool:
+        now = self._clock()
+        if now - s.worked_at <= s.part.stalled_s:
+            return False
+        cpu_s = child.cpu_s()
+        if cpu_s - s.worked_cpu_s < _WORKING_SHARE * (now - s.worked_at):
+            return True
+        s.worked_at, s.worked_cpu_s = now, cpu_s
+        return False
 
     def _becomes_ready(self, s: Supervised) -> None:
         if s.state is not PartState.READY:
-            s.state, s.was_ready = PartState.READY, True
+            s.state, s.was_ready, s.ready_since = PartState.READY, True, self._clock()
             s.part.on_ready()
             again = " again" if s.record.restarts else ""
             self._tell(f"{s.part.name} is ready{again} ({self._clock() - s.started:.1f} s)")
@@ -124,14 +142,19 @@ class Supervisor:
     def _died(self, s: Supervised, how: str) -> None:
         assert s.child is not None  # noqa: S101 it has died
         now = self._clock()
-        s.record, s.due = s.record.after_death(started=s.started, now=now, backoff=self._backoff)
+        s.record, s.due = s.record.after_death(
+            ready_since=s.ready_since, now=now, backoff=self._backoff
+        )
         if not s.was_ready:
             self._give_up_if_hopeless(s, how)
-        s.state = PartState.WAITING
+        s.state, s.ready_since = PartState.WAITING, None
         self._tell(f"{s.part.name} {how}; starting it again in {s.due - now:.1f} s")
-        for other in self.parts.values():
-            if s.part.name in other.part.bound_to:
-                self._restart_with(other, s.part.name)
+        if s.record.failures == _GIVE_UP_AFTER:
+            self._tell(
+                f"{s.part.name} has died {_GIVE_UP_AFTER} times in a row and is tried every "
+                f"{self._backoff.longest_s:g} s from now on; its last lines, more in "
+                f"{s.child.log_file}:\n{s.child.last_words(3)}"
+            )
 
     def _give_up_if_hopeless(self, s: Supervised, how: str) -> None:
         assert s.child is not None  # noqa: S101 it has died
@@ -141,19 +164,12 @@ class Supervisor:
         if s.record.failures >= _GIVE_UP_AFTER:
             raise ServerUnavailable(f"{words}\n({_GIVE_UP_AFTER} times in a row)")
 
-    def _restart_with(self, s: Supervised, cause: str) -> None:
-        if s.child is not None and s.state is not PartState.STOPPED:
-            # Its state belongs to what died, so an orderly end has nothing left to save.
-            if s.child.alive():
-                s.child.kill()
-            s.state, s.due = PartState.WAITING, self._clock()
-            self._tell(f"{s.part.name} starts again with {cause}")
-
     def _maybe_start(self, s: Supervised) -> None:
-        needed = (self.parts[name].state for name in (*s.part.after, *s.part.bound_to))
+        needed = (self.parts[name].state for name in s.part.after)
         if self._clock() < s.due or any(state is not PartState.READY for state in needed):
             return
         s.started, s.started_ms = self._clock(), now_ms()
+        s.worked_at, s.worked_cpu_s = s.started, 0.0
         try:
             s.child = s.part.launch()
         except ConfigurationError:
@@ -161,7 +177,7 @@ class Supervisor:
                 raise
             # E.g. its port was taken by another program while it was down.
             s.record, s.due = s.record.after_death(
-                started=s.started, now=s.started, backoff=self._backoff
+                ready_since=None, now=s.started, backoff=self._backoff
             )
             self._tell(f"{s.part.name} cannot start yet; again in {s.due - s.started:.1f} s")
             return

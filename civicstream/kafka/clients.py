@@ -26,6 +26,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+_DESCRIBED_WITHIN_S = 30
+
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the connection options that every kafka-python client takes."""
@@ -137,11 +139,27 @@ def create_topics(kafka: KafkaSettings) -> list[str]:
                 created.append(name)
             except TopicAlreadyExistsError:
                 log.info("topic %s was created by another process", name)
-        for description in admin.describe_topics(list(wanted)):
+        for description in _described(admin, list(wanted)):
             _check_partitions(description, wanted[description["name"]].partitions, kafka)
         return created
     finally:
         admin.close()
+
+
+def _described(admin: KafkaAdminClient, names: list[str]) -> list[dict[str, Any]]:
+    """Return the topics' descriptions once they are complete: those of new topics are not yet."""
+    deadline = time.monotonic() + _DESCRIBED_WITHIN_S
+    while True:
+        found: list[dict[str, Any]] = admin.describe_topics(names)
+        missing = [topic["name"] for topic in found if not topic["partitions"]]
+        if not missing:
+            return found
+        if time.monotonic() > deadline:
+            raise ServerUnavailable(
+                f"Kafka does not say how many partitions topic {missing[0]} has, "
+                f"{_DESCRIBED_WITHIN_S:g} s after it was asked; look at the broker's log"
+            )
+        time.sleep(0.1)
 
 
 def _check_partitions(

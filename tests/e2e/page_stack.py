@@ -20,7 +20,6 @@ from kafka import KafkaProducer
 from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
-from civicstream.embedded.brokers import start_kafka
 from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import create_topics, producer
@@ -28,6 +27,7 @@ from civicstream.settings import ENV_PREFIX, CitySettings, KafkaSettings
 from civicstream.topics import topic_name
 from sinks.init import init_database
 from tests.feeds_runs import PRIVACY_KEY
+from tests.servers import start_kafka
 from tests.sink_process import ask
 from tests.sink_rows import as_role, settings_for
 
@@ -121,7 +121,7 @@ def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> I
 
     try:
         kafka_port, port = free_port(), free_port()
-        begin(start_kafka(kafka_port, folder / "tansu"))
+        begin(start_kafka(kafka_port, folder / "kafka"))
         kafka = KafkaSettings(
             bootstrap=f"127.0.0.1:{kafka_port}", partitions=4, session_timeout_ms=6000
         )

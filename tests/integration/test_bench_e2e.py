@@ -30,6 +30,6 @@ def test_a_short_run_holds_a_rate_and_measures_delays() -> None:
     assert result["held_readings_per_s"] == (
         hold["published_per_s"] if hold["held"] == "yes" else 0
     )
-    assert {"worker", "gateway", "sink", "mosquitto", "tansu", "postgres"} <= set(
+    assert {"worker", "gateway", "sink", "mosquitto", "kafka", "postgres"} <= set(
         result["cores_used"]
     )

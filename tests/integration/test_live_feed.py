@@ -21,7 +21,6 @@ from websockets.sync.client import connect
 
 from civicstream.city import Area, City, Segment
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import start_kafka
 from civicstream.embedded.processes import free_port
 from civicstream.events import Alert, TrafficResult, TrafficRow
 from civicstream.geojson import write_city
@@ -32,7 +31,7 @@ from tests.citizen_events import case
 from tests.feeds_runs import Front, feeds
 from tests.live_clients import Publisher, following, publishing, raw_request, reading
 from tests.live_mirror import Mirror
-from tests.servers import Cluster
+from tests.servers import Cluster, start_kafka
 from tests.sink_rows import Loader, loader
 
 DOC = Path(__file__).parents[2] / "docs" / "feeds.md"
@@ -101,7 +100,7 @@ def servers(
 ) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("live")
     port = free_port()
-    broker = start_kafka(port, folder / "tansu")
+    broker = start_kafka(port, folder / "kafka")
     kafka = KafkaSettings(bootstrap=f"127.0.0.1:{port}", partitions=4)
     try:
         create_topics(kafka)

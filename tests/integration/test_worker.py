@@ -131,8 +131,8 @@ def test_a_corrupt_record_is_passed_over_and_a_late_reading_goes_to_late(
 def test_a_worker_waits_for_kafka_with_a_clear_message(
     tmp_path: Path, kafka: KafkaSettings
 ) -> None:
-    from civicstream.embedded.brokers import start_kafka
     from civicstream.embedded.processes import free_port
+    from tests.servers import start_kafka
 
     port = free_port()
     absent = kafka.model_copy(update={"bootstrap": f"127.0.0.1:{port}"})

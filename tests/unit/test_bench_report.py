@@ -94,4 +94,4 @@ def test_the_machine_tells_processor_memory_and_versions() -> None:
     assert "cores" in machine["processor"]
     assert machine["memory"].endswith("GiB")
     assert "faust-streaming 0." in machine["libraries"]
-    assert "Tansu" in machine["servers"]
+    assert "Apache Kafka" in machine["servers"]

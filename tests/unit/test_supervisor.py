@@ -92,29 +92,37 @@ def test_a_killed_part_comes_back_and_it_is_said(bench: Bench) -> None:
     supervisor.stop()
 
 
-def test_parts_bound_to_one_that_died_start_again_after_it_and_in_order(bench: Bench) -> None:
-    supervisor = bench.supervisor(
-        bench.part("kafka"),
-        bench.part("init", "pass", once=True, bound_to=("kafka",)),
-        bench.part("sink", after=("init",), bound_to=("kafka",)),
-        bench.part("mqtt"),
-    )
-    _tick_until(supervisor, supervisor.all_ready)
-    bench.launched.clear()
-    kafka, sink = supervisor.parts["kafka"].child, supervisor.parts["sink"].child
-    assert kafka is not None
-    assert sink is not None
-    kafka.kill()
-    _tick_until(supervisor, lambda: len(bench.launched) == 3 and supervisor.all_ready())
-    assert bench.launched == ["kafka", "init", "sink"]
-    assert not sink.alive()
+def test_a_part_that_does_nothing_and_never_gets_ready_is_killed_and_started_again(
+    bench: Bench,
+) -> None:
+    supervisor = bench.supervisor(bench.part("deaf", ready=lambda _: False, stalled_s=0.5))
+    _tick_until(supervisor, lambda: len(bench.launched) == 3)
+    assert any("was not ready and did nothing for 0.5 s" in t for t in bench.told)
     supervisor.stop()
 
 
-def test_a_part_that_never_gets_ready_is_killed_and_started_again(bench: Bench) -> None:
-    supervisor = bench.supervisor(bench.part("slow", ready=lambda _: False, ready_within_s=0.05))
-    _tick_until(supervisor, lambda: len(bench.launched) == 3)
-    assert any("was not ready within 0.05 s" in t for t in bench.told)
+def test_a_slow_start_that_works_is_left_alone(bench: Bench) -> None:
+    gate = bench.folder / "open"
+    busy = (
+        "import time, pathlib; end = time.monotonic() + 2\n"
+        f"while time.monotonic() < end: pass\npathlib.Path({str(gate)!r}).touch(); time.sleep(600)"
+    )
+    supervisor = bench.supervisor(
+        bench.part("slow", busy, ready=lambda _: gate.exists(), stalled_s=0.4)
+    )
+    _tick_until(supervisor, supervisor.all_ready)
+    assert bench.launched == ["slow"]
+    supervisor.stop()
+
+
+def test_a_part_that_dies_again_and_again_after_it_was_ready_is_named_with_its_last_lines(
+    bench: Bench,
+) -> None:
+    supervisor = bench.supervisor(bench.part("sink", "print('disk is full'); raise SystemExit(1)"))
+    _tick_until(supervisor, lambda: len(bench.launched) == 7)
+    said = [t for t in bench.told if "5 times in a row" in t]
+    assert len(said) == 1
+    assert "disk is full" in said[0]
     supervisor.stop()
 
 
