@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +13,7 @@ from psycopg import errors
 from pydantic import SecretStr
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.retry import wait_until_available
 
 __all__ = ["BAD_DATA", "Connection", "connect", "translated", "wait_for_database"]
 
@@ -111,18 +112,14 @@ def _sentence(error: psycopg.Error) -> str:
     return " ".join((error.diag.message_primary or str(error) or repr(error)).split())
 
 
-def wait_for_database(url: SecretStr, timeout_s: float | None = None) -> None:
-    """Return when the database answers; log what is waited for; raise ServerUnavailable if late."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    pause_s = 0.25
-    while True:
-        try:
-            connect(url, "civicstream-wait").close()
-        except ServerUnavailable as error:
-            if deadline is not None and time.monotonic() > deadline:
-                raise
-            log.warning("waiting for the database (%s)", error)
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5.0)
-        else:
-            return
+def wait_for_database(
+    url: SecretStr, timeout_s: float | None = None, stop: threading.Event | None = None
+) -> None:
+    """Return when the database answers or ``stop`` is set; raise ServerUnavailable if late."""
+    wait_until_available(
+        lambda: connect(url, "civicstream-wait").close(),
+        "the database",
+        log=log,
+        stop=stop,
+        timeout_s=timeout_s,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.net.compat import KafkaNetClient
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.retry import wait_until_available
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
 
@@ -95,27 +97,21 @@ def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     return _make(KafkaConsumer, client_config(kafka) | defaults | options)
 
 
-def wait_for_kafka(kafka: KafkaSettings, timeout_s: float | None = None) -> None:
-    """Return when Kafka answers; log what is waited for; raise ServerUnavailable after timeout."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    pause_s = 0.25
-    while True:
+def wait_for_kafka(
+    kafka: KafkaSettings, timeout_s: float | None = None, stop: threading.Event | None = None
+) -> None:
+    """Return when Kafka answers or ``stop`` is set; raise ServerUnavailable after ``timeout_s``."""
+    server = f"Kafka at {kafka.bootstrap}"
+
+    def ask() -> None:
         try:
             admin_client(kafka, bootstrap_timeout_ms=3_000).close()
         except (KafkaError, OSError) as error:
-            if deadline is not None and time.monotonic() > deadline:
-                raise ServerUnavailable(
-                    f"Kafka at {kafka.bootstrap} did not answer in {timeout_s:g} s: {error}"
-                ) from error
-            log.warning(
-                "waiting for Kafka at %s (%s); start it or set CIVICSTREAM_KAFKA__BOOTSTRAP",
-                kafka.bootstrap,
-                error,
-            )
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5.0)
-        else:
-            return
+            raise ServerUnavailable(
+                f"{error}; start it or set CIVICSTREAM_KAFKA__BOOTSTRAP"
+            ) from error
+
+    wait_until_available(ask, server, log=log, stop=stop, timeout_s=timeout_s)
 
 
 def create_topics(kafka: KafkaSettings) -> list[str]:
