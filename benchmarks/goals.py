@@ -52,6 +52,8 @@ GOALS = (
     Goal("gateway", "ratio_to_naive_bridge", ">=", 2, "times a naive bridge"),
     Goal("e2e", "held_readings_per_s", ">=", 5_000, "readings/s held without growing lag"),
     Goal("e2e", "p99_row_s", "<", 2, "s from publish to database row, 99th percentile"),
+    Goal("start", "ready_s", "<=", 20, "s from `up` to every part ready"),
+    Goal("start", "worker_ready_s", "<=", 5, "s from kill -9 of the worker to its next report"),
     Goal("feeds", "p99_s", "<", 1, "s from Kafka to a live client, 99th percentile"),
     Goal("feeds", "told_everything", ">=", 0.95, "of the live clients told everything"),
     Goal("alerts", "webhook_p99_s", "<", 1, "s from a window's closing to a webhook, 99th perc."),

@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-__all__ = ["busy_cores", "cpu_seconds", "cpu_seconds_by_part", "peak_mb", "reset_peak"]
+__all__ = [
+    "busy_cores",
+    "cpu_seconds",
+    "cpu_seconds_by_part",
+    "memory_mb_by_part",
+    "peak_mb",
+    "reset_peak",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -27,15 +35,28 @@ def cpu_seconds_by_part(pid: int) -> dict[str, float]:
     A part of ours goes by its sub-command, a server by its program.
     """
     used: dict[str, float] = {}
-    for child in psutil.Process(pid).children():
-        words = child.cmdline()
-        ours = "civicstream.cli" in words
-        name = words[words.index("civicstream.cli") + 1] if ours else child.name().split("-")[0]
-        family = [child, *child.children(recursive=True)]
+    for name, family in _families(pid):
         # Of those that have ended, the parent keeps the sum.
         ended = sum(t.children_user + t.children_system for t in (p.cpu_times() for p in family))
         used[name] = sum(cpu_seconds(p.pid) for p in family) + ended
     return used
+
+
+def memory_mb_by_part(pid: int) -> dict[str, float]:
+    """Return name -> proportional set size [MB of 10^6 bytes] of a process's children."""
+    return {
+        name: sum(p.memory_full_info().pss for p in family) / 1e6 for name, family in _families(pid)
+    }
+
+
+def _families(pid: int) -> Iterator[tuple[str, list[psutil.Process]]]:
+    for child in psutil.Process(pid).children():
+        words = child.cmdline()
+        if "civicstream.cli" in words:
+            name = words[words.index("civicstream.cli") + 1]
+        else:
+            name = "kafka" if "kafka.Kafka" in words else child.name().split("-")[0]
+        yield name, [child, *child.children(recursive=True)]
 
 
 def busy_cores(during_s: float = 1.0) -> float:

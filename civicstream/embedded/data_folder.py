@@ -114,6 +114,24 @@ class DataFolder:
             self.logs.rename(previous)
         self.logs.mkdir()
 
+    def keep_city(self, asked: Path | None) -> Path | None:
+        """Return the city that this folder's readings belong to: the first one asked for.
+
+        Raise ConfigurationError when another is asked for now.
+        """
+        record = self.path / "city.json"
+        kept = Path(json.loads(record.read_text("utf-8"))) if record.exists() else None
+        if kept is None and asked is not None:
+            record.write_text(json.dumps(str(asked)), "utf-8")
+        if kept and asked and kept != asked:
+            raise ConfigurationError(
+                f"the readings in {self.path}, on Kafka and in the database, belong to the city "
+                f"{kept.name}, and {asked.name} is asked for, "
+                "whose sensors and segments are others; give the same options as before, --fresh "
+                "to begin anew, or another --data"
+            )
+        return kept or asked
+
     def secret(self, name: str) -> str:
         """Return the stack's own secret of that name, made at random the first time."""
         folder = self.path / "secrets"

@@ -61,6 +61,8 @@ class Stack:
         if self._makes_city:
             name = f"city-{options.sensors}-sensors-seed-{options.seed}.geojson"
             self.city = folder.path / name
+        if not (options.kafka and options.database):
+            self.city = folder.keep_city(self.city)
         self.sections: Sections = stack_sections(
             settings, options, addresses, url, folder.path, self.city
         )

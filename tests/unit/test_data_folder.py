@@ -63,3 +63,18 @@ def test_the_connection_file_is_private_and_ends_with_the_run(tmp_path: Path) ->
         assert tomllib.loads(file.read_text()) == sections
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not file.exists()
+
+
+def test_a_folder_keeps_the_city_of_its_readings_until_it_is_made_afresh(tmp_path: Path) -> None:
+    first, other = tmp_path / "bologna.geojson", tmp_path / "aarhus.geojson"
+    data = tmp_path / "data"
+    with DataFolder(data) as folder:
+        assert folder.keep_city(None) is None
+        assert folder.keep_city(first) == first
+    with DataFolder(data) as folder:
+        assert folder.keep_city(None) == first  # e.g. with --no-simulator this time
+        assert folder.keep_city(first) == first
+        with pytest.raises(ConfigurationError, match=r"bologna.*aarhus.*--fresh"):
+            folder.keep_city(other)
+    with DataFolder(data, fresh=True) as folder:
+        assert folder.keep_city(other) == other
