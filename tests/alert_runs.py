@@ -36,6 +36,7 @@ def start_alerts(kafka: KafkaSettings, folder: Path, name: str = "alerts-0") -> 
         rules.write_text(RULES, encoding="utf-8")
     chosen = {
         "KAFKA__BOOTSTRAP": kafka.bootstrap,
+        "KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
         "KAFKA__PARTITIONS": str(kafka.partitions),
         "KAFKA__SESSION_TIMEOUT_MS": str(kafka.session_timeout_ms),
         "ALERTS__ID": name,

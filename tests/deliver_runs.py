@@ -139,6 +139,7 @@ def start_deliver(
     file.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in declared.items()))
     chosen = {
         "kafka__bootstrap": kafka.bootstrap,
+        "kafka__topic_prefix": kafka.topic_prefix,
         "kafka__partitions": kafka.partitions,
         "kafka__session_timeout_ms": 2_000,
         "deliver__id": "d1",

@@ -57,6 +57,7 @@ def feeds(
     reader_url = as_role(database_url, "civicstream_reader").get_secret_value()
     chosen = {
         "kafka__bootstrap": kafka.bootstrap,
+        "kafka__topic_prefix": kafka.topic_prefix,
         "kafka__partitions": kafka.partitions,
         "feeds__port": port,
         "feeds__id": "f1",

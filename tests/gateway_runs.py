@@ -45,6 +45,7 @@ def start_gateway(mqtt: MqttSettings, kafka: KafkaSettings, folder: Path, **sett
     chosen = {
         "mqtt__port": mqtt.port,
         "kafka__bootstrap": kafka.bootstrap,
+        "kafka__topic_prefix": kafka.topic_prefix,
         "kafka__partitions": kafka.partitions,
         "gateway__id": "g1",
     } | settings

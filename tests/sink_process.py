@@ -52,6 +52,7 @@ def start_sink(settings: Settings, folder: Path, name: str = "sink-1", **more: s
     """Start `civicstream sink` as the writer role."""
     variables = {
         "CIVICSTREAM_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "CIVICSTREAM_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
         "CIVICSTREAM_KAFKA__PARTITIONS": str(settings.kafka.partitions),
         "CIVICSTREAM_KAFKA__SESSION_TIMEOUT_MS": str(settings.kafka.session_timeout_ms),
         "CIVICSTREAM_DATABASE__URL": settings.database.url.get_secret_value(),

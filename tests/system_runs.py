@@ -44,6 +44,7 @@ class System:
         settings = {
             "mqtt__port": mqtt.port,
             "kafka__bootstrap": kafka.bootstrap,
+            "kafka__topic_prefix": kafka.topic_prefix,
             "kafka__partitions": kafka.partitions,
             "kafka__session_timeout_ms": 6000,
             "database__url": url,

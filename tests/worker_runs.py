@@ -56,6 +56,7 @@ def worker_environment(kafka: KafkaSettings, folder: Path, city: City) -> dict[s
     write_city(city, city_file)
     return os.environ | {
         "CIVICSTREAM_KAFKA__BOOTSTRAP": kafka.bootstrap,
+        "CIVICSTREAM_KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
         "CIVICSTREAM_KAFKA__PARTITIONS": str(kafka.partitions),
         "CIVICSTREAM_KAFKA__SESSION_TIMEOUT_MS": "6000",
         "CIVICSTREAM_WINDOWS__SIZE_S": str(WINDOW_MS // 1000),

@@ -170,6 +170,7 @@ def _environment(
 ) -> dict[str, str]:
     chosen = {
         "kafka__bootstrap": kafka.bootstrap,
+        "kafka__topic_prefix": kafka.topic_prefix,
         "kafka__partitions": kafka.partitions,
         "kafka__session_timeout_ms": kafka.session_timeout_ms,
         "city__file": city_file,

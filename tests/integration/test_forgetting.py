@@ -210,6 +210,7 @@ def command(settings: Settings, folder: Path) -> Child:
     assert private is not None
     variables = {
         "CIVICSTREAM_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "CIVICSTREAM_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
         "CIVICSTREAM_DATABASE__PRIVATE_URL": private.get_secret_value(),
     }
     arguments = [sys.executable, "-m", "civicstream.cli", "forget", SOMEONE, "--by", "clerk 4"]

@@ -85,6 +85,7 @@ def command(settings: Settings, folder: Path, number: int, **more: str) -> Child
     secrets = settings.database
     variables = {
         "CIVICSTREAM_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "CIVICSTREAM_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
         "CIVICSTREAM_KAFKA__PARTITIONS": str(settings.kafka.partitions),
         "CIVICSTREAM_DATABASE__URL": (secrets.owner_url or secrets.url).get_secret_value(),
         "CIVICSTREAM_DATABASE__WRITER_PASSWORD": "civicstream_writer",

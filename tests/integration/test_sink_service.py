@@ -39,6 +39,7 @@ def ledger(settings: Settings, *options: str) -> tuple[int, str]:
     """Run `civicstream ledger`; return its exit code and output."""
     variables = {
         "CIVICSTREAM_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "CIVICSTREAM_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
         "CIVICSTREAM_KAFKA__PARTITIONS": str(settings.kafka.partitions),
         "CIVICSTREAM_DATABASE__URL": settings.database.url.get_secret_value(),
     }
