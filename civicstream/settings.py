@@ -191,7 +191,7 @@ class SinkSettings(Section):
     max_batch_age_ms: int = Field(250, ge=1)
     static_member: bool = False
     """Keep the partitions over a restart (Kafka's static membership, by ``id``), so that it costs
-    no rebalance. Not on the embedded broker, which never gives up a dead static member."""
+    no rebalance."""
     maintenance_every_s: float = Field(3600, gt=0)
     """How often rows past their retention are removed."""
 

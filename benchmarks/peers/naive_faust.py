@@ -25,7 +25,6 @@ def build(arguments: Arguments, stopwatch: Stopwatch) -> faust.App:
         "bench-naive-faust",
         broker=f"kafka://{arguments.kafka}",
         datadir=Path(arguments.folder),
-        # The embedded broker answers a join after half the session timeout.
         broker_session_timeout=6,
         broker_heartbeat_interval=2,
         topic_partitions=arguments.partitions,

@@ -25,7 +25,7 @@ Sections = dict[str, dict[str, Value]]
 """Settings by section, as the TOML file has them."""
 
 _SESSION_TIMEOUT_MS = 6_000
-"""The embedded broker answers a joining consumer after half of this: 3 s instead of 5."""
+"""On one machine a process that does not answer for so long is dead, and soon started again."""
 
 EMBEDDED_PARTITIONS = 4
 """Enough for the few workers of one machine; every further one is more and smaller frames,

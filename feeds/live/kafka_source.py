@@ -142,11 +142,8 @@ class KafkaSource:
         since = time.time_ns() // 1_000_000 - self._lookback_ms
         found = reader.offsets_for_times(dict.fromkeys(partitions, since))
         ends = reader.end_offsets(partitions)
-        # Without a record since then Kafka answers nothing, the embedded broker a time of -1.
-        return {
-            p: at.offset if (at := found.get(p)) is not None and at.timestamp >= 0 else ends[p]
-            for p in partitions
-        }
+        # Without a record since then Kafka answers nothing.
+        return {p: at.offset if (at := found.get(p)) else ends[p] for p in partitions}
 
     def _go_back(self, reader: KafkaConsumer) -> None:
         with self._lock:
