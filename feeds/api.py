@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from civicstream import __version__
 from feeds.problems import Problem, problem_response
 
-__all__ = ["API_PATH", "make_api"]
+__all__ = ["API_PATH", "make_api", "with_slashes"]
 
 API_PATH = "/api/v1"
 
@@ -35,6 +36,16 @@ def make_api(routers: Sequence[APIRouter]) -> FastAPI:
     api.add_exception_handler(HTTPException, _refused)
     api.add_exception_handler(RequestValidationError, _invalid)
     return api
+
+
+def with_slashes(path: str) -> str:
+    """Return the route's path with parameters that take ids with slashes, such as
+    ``case/c-17/crew-5/1795948524322``.
+
+    The client percent-encodes them, but they are decoded before a route is chosen. So of two
+    routes that begin alike the longer is added first.
+    """
+    return re.sub(r"\{(\w+)\}", r"{\1:path}", path)
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

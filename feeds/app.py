@@ -45,7 +45,8 @@ def make_app(
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
     app.router.redirect_slashes = False
-    return _SecurityHeaders(guard(app) if guard else app)
+    answering = _HeadAsGet(app)
+    return _SecurityHeaders(guard(answering) if guard else answering)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -68,6 +69,31 @@ def _error(
     form: Format = "xml" if request.url.path.endswith(".xml") else "json"
     body = render([{"code": status, "description": description}], "errors", form)
     return Response(body, status, headers, media_type=MEDIA_TYPES[form])
+
+
+class _HeadAsGet:
+    """Answers HEAD on every route of GET: the same headers, and no body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def only_the_head(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not begun:
+                begun = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        # uvicorn reports the disconnection as soon as the answer is complete, so a live stream
+        # ends here too.
+        await self._app({**scope, "method": "GET"}, receive, only_the_head)
 
 
 class _SecurityHeaders:

@@ -18,6 +18,7 @@ from civicstream.cap_places import CapPlaces
 from civicstream.city import City
 from civicstream.events import Alert
 from civicstream.settings import Settings
+from feeds.api import with_slashes
 from feeds.history.answers import answer
 from feeds.history.history_store import HistoryStore
 from feeds.problems import Problem
@@ -25,6 +26,7 @@ from feeds.problems import Problem
 __all__ = ["CAP_PATH", "Cap"]
 
 CAP_PATH = "/cap"
+_MESSAGE_PATH = CAP_PATH + "/alerts/{identifier}.xml"
 _FIELDS = Alert.__struct_fields__
 _MOST = 300
 """Alerts in the feed, the newest; a city that has more at once has grouped them."""
@@ -65,7 +67,9 @@ class Cap:
     def routes(self) -> list[BaseRoute]:
         return [
             Route(f"{CAP_PATH}/alerts.atom", self._feed, methods=["GET"]),
-            Route(CAP_PATH + "/alerts/{identifier}.xml", self._message, methods=["GET"]),
+            Route(
+                with_slashes(CAP_PATH + "/alerts/{identifier}.xml"), self._message, methods=["GET"]
+            ),
         ]
 
     async def _feed(self, request: Request) -> Response:

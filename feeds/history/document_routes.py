@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from feeds.api import with_slashes
 from feeds.history.answers import answer, cache_control
 from feeds.history.city_document import CityDocument
 from feeds.history.documentation import (
@@ -53,8 +54,8 @@ class DocumentRoutes:
     def add_all(self) -> None:
         self._add_city()
         self._add_state()
-        self._add_segment()
         self._add_usual()
+        self._add_segment()  # after all that is below it: its id takes what follows
         self._add_ledger()
         for listing, what in ((INCIDENTS, "incident"), (CASES, "case"), (ALERTS, "alert")):
             self._add_versions(listing, what)
@@ -188,7 +189,7 @@ class DocumentRoutes:
         media: str = _JSON,
     ) -> None:
         self.router.add_api_route(
-            f"/{path}",
+            with_slashes(f"/{path}"),
             read,
             methods=["GET"],
             operation_id=f"read_{path.replace('/{id}', '_one').replace('/', '_')}",

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from feeds.api import with_slashes
 from feeds.history.accounts import ACCURACY
 from feeds.history.documentation import (
     listing_parameters,
@@ -149,7 +150,7 @@ class ListRoutes:
 
     def _add(self, listing: Listing, read: Any, more: Sequence[dict[str, Any]] = ()) -> None:
         self.router.add_api_route(
-            f"/{listing.path}",
+            with_slashes(f"/{listing.path}"),
             read,
             methods=["GET"],
             operation_id=f"list_{_identifier(listing.path)}",

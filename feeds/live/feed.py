@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Mapping
 
+import msgspec
+
 from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.settings import FeedsSettings, Settings
+from feeds.history.history_store import HistoryStore
+from feeds.live.data_status import QUIET_MS, DataStatus, StatusWatch
 from feeds.live.event_items import items_of
 from feeds.live.hub import Hub, Limits
 from feeds.live.item import Item
 from feeds.live.kafka_source import KafkaSource
 from feeds.live.places import Places
 from feeds.live.state import LiveState, Retention
+from feeds.live.stored_events import OFFSETS_QUERY
 from feeds.live.warm_start import WarmStart, load
+from feeds.problems import Problem
 
 __all__ = ["LiveFeed"]
 
@@ -27,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _LOAD_AGAIN_S = 5.0
 _SAY_AGAIN_S = 60.0
+_FOLLOW_SINK_S = 5.0
+_JUDGE_EVERY_S = 1.0
 # The stages report to the ledger every second; so long without a record, Kafka is away.
 _SILENT_S = 10.0
 # Batches on their way from the source's thread to the loop; then the source waits.
@@ -44,7 +53,13 @@ class LiveFeed:
         retention = Retention(closed_ms=round(feeds.live_linger_s * 1000))
         self.hub = Hub(LiveState(retention), _limits(feeds), now_ms)
         lookback_ms = round(feeds.live_lookback_s * 1000)
-        self._source = KafkaSource(settings.kafka, self._places, self._deliver, lookback_ms)
+        self._watch = StatusWatch(now_ms(), _results_within_ms(settings))
+        self._source = KafkaSource(
+            settings.kafka, self._places, self._deliver, lookback_ms, self._watch
+        )
+        self._store = HistoryStore(self._url)
+        self._statuses = itertools.count()
+        self._status: DataStatus | None = None
         self._room = threading.Semaphore(_BATCHES)
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -56,10 +71,13 @@ class LiveFeed:
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
+        await self._store.open()
         self._source.start()
         self._tasks = [
             asyncio.create_task(self._load(), name="live-load"),
             asyncio.create_task(self._flush(), name="live-flush"),
+            asyncio.create_task(self._follow_sink(), name="live-sink"),
+            asyncio.create_task(self._publish_status(), name="live-status"),
         ]
 
     def end(self) -> None:
@@ -72,6 +90,11 @@ class LiveFeed:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._source.close)
+        await self._store.close()
+
+    def status(self) -> DataStatus:
+        """Return whether the city's data is of now."""
+        return self._watch.judge(now_ms())
 
     def gauges(self) -> Mapping[str, float]:
         """Return the figures for the ledger; lag: from Kafka's time stamp to sending [ms]."""
@@ -110,6 +133,27 @@ class LiveFeed:
                 self._oldest_ms = None
             self.hub.flush()
 
+    async def _follow_sink(self) -> None:
+        """Look every few seconds how far the sink has come."""
+        while True:
+            with contextlib.suppress(Problem):  # not known: that is a state of its own
+                rows = await self._store.fetch(OFFSETS_QUERY, {})
+                stored = {(topic, number): offset for topic, number, offset in rows}
+                self._watch.stored(stored, now_ms())
+            await asyncio.sleep(_FOLLOW_SINK_S)
+
+    async def _publish_status(self) -> None:
+        """Put the status among the live items, as often as it changes."""
+        while True:
+            found = self.status()
+            last = self._status
+            if last is None or (last.state, last.detail) != (found.state, found.detail):
+                self._status = found
+                data = msgspec.json.encode({"id": "city", **msgspec.structs.asdict(found)})
+                item = Item("status", "city", data, (next(self._statuses),))
+                self.hub.state.apply([item], now_ms())
+            await asyncio.sleep(_JUDGE_EVERY_S)
+
     async def _load(self) -> None:
         """Take what the database knows, as soon as it answers."""
         said_at = -_SAY_AGAIN_S
@@ -131,6 +175,12 @@ class LiveFeed:
         self._source.rewind(warm.offsets)
         self.hub.complete = True
         log.info("live: %d items from the database", len(self.hub.state))
+
+
+def _results_within_ms(settings: Settings) -> int:
+    """Return how long after a reading the result of its window must be there [ms]."""
+    windows = settings.windows
+    return round((windows.size_s + windows.lateness_s) * 1000) + QUIET_MS
 
 
 def _limits(feeds: FeedsSettings) -> Limits:

@@ -23,6 +23,7 @@ LIVE_TOPICS = (
     "health",
     "demand",
     "ledger",
+    "status",
 )
 
 Key = tuple[str, str]

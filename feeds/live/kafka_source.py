@@ -12,9 +12,12 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from civicstream.clock import now_ms
+from civicstream.events import LedgerReport
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
-from civicstream.topics import topic_name
+from civicstream.topics import TOPICS, topic_name
+from feeds.live.data_status import QUIET_MS, StatusWatch
 from feeds.live.event_items import EVENT_TYPES, decode_event, items_of
 from feeds.live.item import Item
 from feeds.live.places import Places
@@ -29,6 +32,7 @@ source's thread; it returns when there is room for more."""
 
 _POLL_MS = 200
 _LOOK_AGAIN_S = 5.0
+_LOOK_WITHIN_MS = 2_000
 _SAY_AGAIN_S = 10.0
 _PAUSE_S = 1.0
 _SAY_UNREADABLE = 20  # the gauge live_unreadable counts them all
@@ -42,13 +46,20 @@ class KafkaSource:
     """Reads from ``lookback_ms`` ago on, without a group; ``rewind`` takes it further back."""
 
     def __init__(
-        self, kafka: KafkaSettings, places: Places, deliver: Deliver, lookback_ms: int
+        self,
+        kafka: KafkaSettings,
+        places: Places,
+        deliver: Deliver,
+        lookback_ms: int,
+        status: StatusWatch,
     ) -> None:
         self._kafka = kafka
+        self._status = status
         self._places = places
         self._deliver = deliver
         self._lookback_ms = lookback_ms
         self._topics = {topic_name(kafka.topic_prefix, name): name for name in EVENT_TYPES}
+        self._frames = {topic_name(kafka.topic_prefix, name) for name in TOPICS if _frames(name)}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-kafka", daemon=True)
         self._lock = threading.Lock()
@@ -98,6 +109,7 @@ class KafkaSource:
             bootstrap_timeout_ms=5_000,
             max_poll_records=2_000,
             fetch_max_wait_ms=100,
+            isolation_level="read_committed",
             metrics_enabled=False,
         )
         try:
@@ -105,6 +117,7 @@ class KafkaSource:
             while not self._stop.is_set():
                 if time.monotonic() - looked_at > _LOOK_AGAIN_S:
                     self._assign(reader)
+                    self._look_at_frames(reader)
                     looked_at = time.monotonic()
                 self._go_back(reader)
                 if reader.assignment():
@@ -145,6 +158,27 @@ class KafkaSource:
         # Without a record since then Kafka answers nothing.
         return {p: at.offset if (at := found.get(p)) else ends[p] for p in partitions}
 
+    def _look_at_frames(self, reader: KafkaConsumer) -> None:
+        """Find where on the frames topics, which are not read here, the last 30 s begin."""
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in sorted(self._frames & reader.topics())
+            for number in reader.partitions_for_topic(topic) or ()
+        ]
+        if not partitions:
+            return
+        since = dict.fromkeys(partitions, now_ms() - QUIET_MS)
+        try:
+            starts = reader.beginning_offsets(partitions, timeout_ms=_LOOK_WITHIN_MS)
+            ends = reader.end_offsets(partitions, timeout_ms=_LOOK_WITHIN_MS)
+            found = reader.offsets_for_times(since, timeout_ms=_LOOK_WITHIN_MS)
+        except KafkaError as error:  # e.g. no right to: the sink's own report is left
+            log.debug("live: the ends of the frames topics are not known: %s", error)
+            return
+        due = {p: at.offset if (at := found.get(p)) is not None else ends[p] for p in partitions}
+        # What was deleted before anybody stored it is for the ledger to tell.
+        self._status.due({(p.topic, p.partition): o for p, o in due.items() if o > starts[p]})
+
     def _go_back(self, reader: KafkaConsumer) -> None:
         with self._lock:
             wanted = {p: o for p, o in self._wanted.items() if o < self._began.get(p, -1)}
@@ -165,6 +199,12 @@ class KafkaSource:
             name = self._topics[partition.topic]
             for record in records:
                 items += self._items(name, record)
+            self._status.read(
+                (partition.topic, partition.partition),
+                records[-1].offset,
+                now_ms(),
+                result=name.startswith("results."),
+            )
             self._next[partition] = records[-1].offset + 1
         self.heard_at = time.monotonic()
         self._deliver(items, oldest)
@@ -173,7 +213,10 @@ class KafkaSource:
         if record.value is None:
             return []
         try:
-            return list(items_of(decode_event(name, record.value), self._places))
+            event = decode_event(name, record.value)
+            if isinstance(event, LedgerReport):
+                self._status.report(event, now_ms())
+            return list(items_of(event, self._places))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self.unreadable += 1
             if self.unreadable <= _SAY_UNREADABLE:
@@ -182,3 +225,7 @@ class KafkaSource:
                     *(record.topic, record.partition, record.offset, error),
                 )
             return []
+
+
+def _frames(name: str) -> bool:
+    return name.startswith("frames.")

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from feeds.live.data_status import FlowState
 from feeds.live.feed import LiveFeed
 from feeds.live.filters import SEVERITIES, BadFilter, parse_filter
 from feeds.live.hub import Client, Overfull
@@ -62,6 +65,19 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Status(BaseModel):
+    """The state of the way that the data takes, as the live topic ``status`` has it."""
+
+    state: FlowState
+    since: int = Field(description="When this state began [epoch ms].")
+    detail: str = Field(description="All that is wrong, in sentences.")
+    figures: dict[str, float] = Field(
+        description="`unstored_records`: older than 30 s and not in the database; of gateway, "
+        "worker and sink `*_silent_s` since the last ledger report and `*_lag_records` not read "
+        "yet; `last_result_s` since a window was published, `last_stored_s` since the sink wrote."
+    )
+
+
 def live_router(feed: LiveFeed) -> APIRouter:
     """Return the routes of the live feed, to be mounted at ``/api/v1``."""
     router = APIRouter(tags=["live"])
@@ -84,6 +100,11 @@ def live_router(feed: LiveFeed) -> APIRouter:
             gzip=accepts_gzip(request.headers.get("accept-encoding", "")),
             leave=lambda: feed.hub.leave(client),
         )
+
+    @router.get("/status", responses={200: {"description": "Worst first; all is in `detail`."}})
+    async def status() -> Status:
+        """Whether what is shown is of now, and if not, which stage has stopped since when."""
+        return Status(**msgspec.structs.asdict(feed.status()))
 
     async def live_socket(socket: WebSocket) -> None:
         await _serve_socket(feed, socket)

@@ -57,11 +57,11 @@ class Open311:
             for verb, path, method in (
                 ("GET", "discovery.{form}", self._discovery),
                 ("GET", "services.{form}", self._services),
-                ("GET", "services/{name}.{form}", self._definition),
+                ("GET", "services/{name:path}.{form}", self._definition),
                 ("POST", "requests.{form}", self._post),
                 ("GET", "requests.{form}", self._requests),
-                ("GET", "requests/{name}.{form}", self._request),
-                ("GET", "tokens/{name}.{form}", self._token),
+                ("GET", "requests/{name:path}.{form}", self._request),
+                ("GET", "tokens/{name:path}.{form}", self._token),
             )
         ]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from civicstream.clock import now_ms
 from civicstream.errors import ServerUnavailable
 from feeds.access.callers import Caller
+from feeds.api import with_slashes
 from feeds.operations.decisions import Asked, Kind
 from feeds.operations.desk import OperationsDesk
 from feeds.operations.forgetting import Forgetting, Forgotten
@@ -108,7 +109,7 @@ def operations_router(desk: OperationsDesk, forgetting: Forgetting) -> APIRouter
     _add_sending(router, desk, "allocation", "override")
     _add_sending(router, desk, "case", "assign")
 
-    @router.post("/alerts/{id}/silence", **_described("alert", "silence"))
+    @router.post(with_slashes("/alerts/{id}/silence"), **_described("alert", "silence"))
     async def silence(id: Id, body: Silence, request: Request, key: Key = None) -> Decided:  # noqa: A002
         asked = Asked("alert", id, "silence", body.note, str(body.minutes))
         return await _decide(desk, asked, request, key)
@@ -124,13 +125,13 @@ def operations_router(desk: OperationsDesk, forgetting: Forgetting) -> APIRouter
 
 
 def _add(router: APIRouter, desk: OperationsDesk, kind: Kind, action: str) -> None:
-    @router.post(f"/{kind}s/{{id}}/{action}", **_described(kind, action))
+    @router.post(with_slashes(f"/{kind}s/{{id}}/{action}"), **_described(kind, action))
     async def decide(id: Id, body: Remark, request: Request, key: Key = None) -> Decided:  # noqa: A002
         return await _decide(desk, Asked(kind, id, action, body.note), request, key)
 
 
 def _add_sending(router: APIRouter, desk: OperationsDesk, kind: Kind, action: str) -> None:
-    @router.post(f"/{kind}s/{{id}}/{action}", **_described(kind, action))
+    @router.post(with_slashes(f"/{kind}s/{{id}}/{action}"), **_described(kind, action))
     async def send(id: Id, body: Send, request: Request, key: Key = None) -> Decided:  # noqa: A002
         return await _decide(desk, Asked(kind, id, action, body.note, body.unit), request, key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -22,6 +23,9 @@ from tests.sink_events import alert
 from tests.sink_process import ask, sink_running
 from tests.sink_rows import Loader, as_role, loader, settings_for
 
+WORKERS_ID = "case/c-51/crew-5/1795948524322"
+"""An allocation's id as the worker makes it: task, crew, time."""
+
 STORED = {
     "city.alerts": [alert(id="al1", key="k1"), alert(id="gone", key="k2", state="cleared")],
     "city.cases": [
@@ -34,6 +38,7 @@ STORED = {
         allocation(id="advice"),
         allocation(id="sent", state="accepted"),
         allocation(id="ended", state="completed"),
+        allocation(id=WORKERS_ID),
     ],
     "city.units": [
         unit(id="free", state="available"),
@@ -113,6 +118,27 @@ def test_each_decision_is_on_kafka_when_it_is_answered(desk: Desk, published: Pu
     assert on_kafka(published, 1)[0].note == "seen"
 
 
+def test_ids_with_slashes_are_taken_percent_encoded_or_not(
+    desk: Desk, published: Published
+) -> None:
+    encoded = quote(WORKERS_ID, safe="")
+    paths = [
+        (f"allocations/{encoded}/accept", {}),
+        (f"allocations/{WORKERS_ID}/accept", {}),
+        (f"allocations/{encoded}/reject", {"note": "flat tyre"}),
+        (f"allocations/{WORKERS_ID}/reject", {"note": "flat tyre"}),
+        (f"allocations/{encoded}/override", {"unit": "free"}),
+        (f"allocations/{WORKERS_ID}/override", {"unit": "free"}),
+    ]
+    for number, (path, body) in enumerate(paths, 1):
+        answer = desk.decide(path, **body)
+        assert answer.status_code == 202, (path, answer.text)
+        assert on_kafka(published, number)[-1].subject == f"allocation/{WORKERS_ID}"
+    unknown = desk.decide("allocations/case/c-51/crew-9/1/accept")
+    assert unknown.status_code == 404
+    assert "no allocation 'case/c-51/crew-9/1'" in unknown.json()["detail"]
+
+
 def test_what_is_unknown_too_late_or_incomplete_is_refused_with_the_reason(
     desk: Desk, published: Published
 ) -> None:
@@ -130,7 +156,7 @@ def test_what_is_unknown_too_late_or_incomplete_is_refused_with_the_reason(
         (400, "alerts/al1/silence", {}, "minutes"),
         (400, "alerts/al1/silence", {"minutes": 0}, "minutes"),
         (400, "cases/new/acknowledge", {"nte": "x"}, "nte"),
-        (404, "cases/new/explode", {}, "Not Found"),
+        (405, "cases/new/explode", {}, "Method Not Allowed"),
         (400, "admin/forget", {"pseudonym": "Jane"}, "32 hexadecimal"),
     ):
         answer = desk.decide(path, **body)

@@ -73,7 +73,8 @@ def test_every_event_is_of_a_kafka_topic_and_together_they_fill_all_live_topics(
         *(incident(), anomaly(), case(), unit(), allocation(), demand()),
     ]
     assert {type(event) for event in events} == set(EVENT_TYPES.values())
-    assert {item.topic for event in events for item in made(event)} == set(LIVE_TOPICS)
+    made_of_events = {item.topic for event in events for item in made(event)}
+    assert made_of_events == set(LIVE_TOPICS) - {"status"}  # which the feed itself judges
     for event in events:
         for item in made(event):
             data(item)

@@ -226,3 +226,29 @@ def test_what_came_over_the_network_is_text_and_never_html(page: Page) -> None:
         text,
     )
     assert found == [0, text]
+
+
+def test_the_header_says_which_stage_has_stopped_and_for_how_long(page: Page) -> None:
+    found = run(
+        page,
+        "data_status",
+        """
+        const status = (state) => ({id: "city", state, since: 1_000_000, detail: "why"});
+        const shown = (connection, state, now) => {
+          const {state: name, text, since} = m.shownStatus(connection, state && status(state), now);
+          return [name, text, since];
+        };
+        return [
+          shown("live", "live", 1_060_000), shown("live", undefined, 0),
+          shown("live", "sink not writing", 1_042_000), shown("live", "no results", 1_600_000),
+          shown("delayed", "sink not writing", 1_042_000),
+        ];
+        """,
+    )
+    assert found == [
+        ["live", "live", None],
+        ["live", "live", None],
+        ["sink-not-writing", "sink not writing for 42 s", 1_000_000],
+        ["no-results", "no results for 10 min", 1_000_000],
+        ["delayed", "delayed, reconnecting", None],
+    ]

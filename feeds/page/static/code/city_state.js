@@ -3,7 +3,7 @@
 /** Topics as the live feed names them. */
 export const TOPICS = [
   "segments", "environment", "incidents", "anomalies", "alerts", "cases", "units", "allocations",
-  "health", "demand", "ledger",
+  "health", "demand", "ledger", "status",
 ];
 
 export class CityState extends EventTarget {

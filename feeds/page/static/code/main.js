@@ -8,12 +8,13 @@ import { CityMap } from "./city_map.js";
 import { CityModel } from "./city_model.js";
 import { CityState, TOPICS } from "./city_state.js";
 import { Desk } from "./desk.js";
-import { byId, setText } from "./dom.js";
+import { shownStatus, statusOf } from "./data_status.js";
+import { byId, setAttribute, setText } from "./dom.js";
 import { IncidentsPanel } from "./incidents_panel.js";
 import { drawLegend } from "./legend.js";
 import { LiveFeed } from "./live_feed.js";
 import { takeInput } from "./map_input.js";
-import { AlertAnnouncer, complain } from "./notices.js";
+import { AlertAnnouncer, announce, complain } from "./notices.js";
 import { Replay } from "./replay.js";
 import { RoadsPanel } from "./roads_panel.js";
 import { SegmentDetail } from "./segment_detail.js";
@@ -45,6 +46,8 @@ const detail = new SegmentDetail(desk);
 const announcer = new AlertAnnouncer();
 let panels = new Map();
 let tabs = null;
+let mapped = false;
+let shown = null; // the state in the header
 const waiting = new Set(); // topics whose lists are out of date
 let linked = new URLSearchParams(location.search).get("alert"); // from a mail or another system
 
@@ -74,15 +77,21 @@ function showAll(instantly) {
 }
 
 function showConnection() {
+  const status = shownStatus(feed.status, statusOf(live), Date.now());
+  const { state, text, detail } = replay.active ? { ...status, state: "replay", text: "replay" } : status;
   const chip = byId("connection");
-  const state = replay.active ? "replay" : feed.status;
-  const texts = {
-    live: "live", delayed: "delayed, reconnecting", replay: "replay", connecting: "connecting",
-    refused: "sign-in needed",
-  };
   chip.dataset.state = state;
-  setText(byId("connection-text"), texts[state]);
+  setAttribute(chip, "title", detail || null);
+  setText(byId("connection-text"), text);
+  const fault = replay.active || !status.since ? "" : status.detail;
+  setText(byId("flow-fault"), fault);
+  byId("flow-fault").hidden = !fault;
+  const old = !replay.active && (status.since !== null || status.state === "delayed");
+  setAttribute(byId("summary"), "data-old", old);
   document.documentElement.dataset.mode = replay.active ? "replay" : "live";
+  if (state === shown) return;
+  if (shown !== null && shown !== "connecting") announce(`${text}. ${detail}`);
+  shown = state;
 }
 
 function showClock() {
@@ -100,6 +109,7 @@ function recolour() {
 
 function connectParts() {
   live.addEventListener("change", ({ detail: topics }) => {
+    if (topics.has("status")) showConnection();
     if (topics.has("ledger")) panels.get("system")?.note(live);
     if (topics.has("alerts")) {
       announcer.look(live.list("alerts"));
@@ -156,18 +166,33 @@ function signedIn() {
 }
 
 async function loadCity() {
-  if (desk.model) return;
+  if (mapped) return;
   try {
-    desk.model = new CityModel(await get("city"));
+    useModel(new CityModel(await get("city")));
+    mapped = true;
+    byId("map-missing").hidden = true;
   } catch (error) {
     if (error.status === 401) return; // the sign-in form is open
-    complain(`The city’s map cannot be loaded: ${error.message}`);
-    setTimeout(loadCity, 5_000);
-    return;
+    if (error.status === 404) showWithoutMap(error.message);
+    else complain(`The city’s map cannot be loaded: ${error.message}`);
+    setTimeout(loadCity, error.status === 404 ? 30_000 : 5_000);
   }
-  map.setModel(desk.model);
-  panels = new Map(Object.entries(PANELS).map(([name, Panel]) => [name, new Panel(byId(`panel-${name}`), desk)]));
-  tabs = new Tabs([...panels.keys()], () => desk.refresh());
+}
+
+/** Where no city model was ever loaded there is all but the map. */
+function showWithoutMap(reason) {
+  if (!desk.model) useModel(new CityModel({ features: [] }));
+  setText(byId("map-missing"), `No map: ${reason}. The lists show what comes in.`);
+  byId("map-missing").hidden = false;
+}
+
+function useModel(model) {
+  desk.model = model;
+  map.setModel(model);
+  if (!tabs) {
+    panels = new Map(Object.entries(PANELS).map(([name, Panel]) => [name, new Panel(byId(`panel-${name}`), desk)]));
+    tabs = new Tabs([...panels.keys()], () => desk.refresh());
+  }
   showAll(true);
   followLink();
 }
@@ -179,6 +204,7 @@ feed.start();
 loadCity();
 setInterval(showLists, LISTS_EVERY_MS);
 setInterval(showClock, 1_000);
+setInterval(showConnection, 1_000); // how long a fault lasts
 // Ages ("12 min") grow without news.
 setInterval(() => listsSoon(EVERYTHING), 15_000);
 showClock();

@@ -25,7 +25,7 @@ export class SensorsPanel {
   show(city, now) {
     const bad = city.list("health").filter(isUnhealthy).sort((a, b) => b.since - a.since);
     const all = this.desk.model.sensors.length;
-    setText(this.summary, `${(all - bad.length).toLocaleString()} of ${count(all, "sensor")} healthy; the others are left out of the results`);
+    setText(this.summary, !all ? "" : `${(all - bad.length).toLocaleString()} of ${count(all, "sensor")} healthy; the others are left out of the results`);
     this.list.show(this.frame.cut(bad).map((item) => ({ ...item, now })));
     const open = city.list("anomalies").filter((item) => item.state === "open");
     open.sort((a, b) => b.score - a.score);
