@@ -213,11 +213,14 @@ def replay(
 
 
 def _settings(part: str, config: Path | None, verbose: bool) -> Settings:
+    from civicstream.clock import declare
     from civicstream.logs import set_up_logging
     from civicstream.settings import load_settings
 
     set_up_logging(part, verbose=verbose)
-    return load_settings(config)
+    settings = load_settings(config)
+    declare(settings.clock.clock())
+    return settings
 
 
 def _shift(text: str) -> Shift:

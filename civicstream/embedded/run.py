@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.embedded.data_folder import DataFolder, write_private
 from civicstream.embedded.database import postgres_program
 from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
@@ -116,7 +116,7 @@ def _keep_up(
 
 
 def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = False) -> None:
-    rows = stack.watch.ask(lambda history: status_rows(supervisor.parts, history, now_ms()))
+    rows = stack.watch.ask(lambda history: status_rows(supervisor.parts, history, wall_ms()))
     view.show(rows, last=last)
 
 

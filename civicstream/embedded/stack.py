@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.embedded.brokers import launch_mqtt
 from civicstream.embedded.data_folder import DataFolder
 from civicstream.embedded.database import EmbeddedDatabase
@@ -75,7 +75,7 @@ class Stack:
         if settings.deliver.receivers_file is None:
             self.sections["deliver"]["receivers_file"] = str(folder.write_receivers(_RECEIVERS))
         self._kafka = kafka_settings(settings, self.sections)
-        self.watch = LedgerWatch(self._kafka, since_ms=now_ms())
+        self.watch = LedgerWatch(self._kafka, since_ms=wall_ms())
 
     def _role_url(self, role: str) -> str:
         at = f"{LOOPBACK}:{self._addresses.database_port}"
@@ -187,7 +187,7 @@ class Stack:
         )
 
         def readings_arrive(history: LedgerHistory) -> bool:
-            return history.figures("gateway", now_ms()).rate > 0
+            return history.figures("gateway", wall_ms()).rate > 0
 
         return Part(
             "simulator",

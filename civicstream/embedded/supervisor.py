@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.embedded.restart_policy import Backoff, RestartRecord
 from civicstream.errors import ConfigurationError, ServerUnavailable
@@ -168,7 +168,7 @@ class Supervisor:
         needed = (self.parts[name].state for name in s.part.after)
         if self._clock() < s.due or any(state is not PartState.READY for state in needed):
             return
-        s.started, s.started_ms = self._clock(), now_ms()
+        s.started, s.started_ms = self._clock(), wall_ms()
         s.worked_at, s.worked_cpu_s = s.started, 0.0
         try:
             s.child = s.part.launch()
@@ -197,7 +197,7 @@ class Supervisor:
                 self._tell(f"{s.part.name} did not end when asked and was killed")
 
     def _drain(self, part: Part, drained: Callable[[int], bool]) -> None:
-        asked_ms = now_ms()
+        asked_ms = wall_ms()
         try:
             wait_until(lambda: drained(asked_ms), "", timeout_s=part.drain_s, every_s=0.1)
         except ServerUnavailable:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 
 from civicstream.city import City
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.settings import FeedsSettings, Settings
 from feeds.live.event_items import items_of
@@ -42,7 +42,7 @@ class LiveFeed:
         self._flush_s = feeds.live_flush_ms / 1000
         self._places = Places(city)
         retention = Retention(closed_ms=round(feeds.live_linger_s * 1000))
-        self.hub = Hub(LiveState(retention), _limits(feeds), now_ms)
+        self.hub = Hub(LiveState(retention), _limits(feeds), wall_ms)
         lookback_ms = round(feeds.live_lookback_s * 1000)
         self._source = KafkaSource(settings.kafka, self._places, self._deliver, lookback_ms)
         self._room = threading.Semaphore(_BATCHES)
@@ -96,7 +96,7 @@ class LiveFeed:
 
     def _apply(self, items: list[Item], oldest_ms: int) -> None:
         self._room.release()
-        if self.hub.state.apply(items, now_ms()) and self._oldest_ms is None:
+        if self.hub.state.apply(items, wall_ms()) and self._oldest_ms is None:
             self._oldest_ms = oldest_ms
 
     async def _flush(self) -> None:
@@ -106,7 +106,7 @@ class LiveFeed:
             silent_s = 0.0 if heard_at is None else time.monotonic() - heard_at
             self.hub.silent_ms = round(silent_s * 1000) if silent_s > _SILENT_S else 0
             if self._oldest_ms is not None:
-                self._lag_ms = float(max(0, now_ms() - self._oldest_ms))
+                self._lag_ms = float(max(0, wall_ms() - self._oldest_ms))
                 self._oldest_ms = None
             self.hub.flush()
 
@@ -125,7 +125,7 @@ class LiveFeed:
         self.tried.set()
 
     def _take(self, warm: WarmStart) -> None:
-        now = now_ms()
+        now = wall_ms()
         for event in warm.events:
             self.hub.state.apply(items_of(event, self._places), now)
         self._source.rewind(warm.offsets)

@@ -12,6 +12,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from civicstream.clock import wall_ms
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
@@ -139,7 +140,7 @@ class KafkaSource:
     ) -> dict[TopicPartition, int]:
         if not partitions:
             return {}
-        since = time.time_ns() // 1_000_000 - self._lookback_ms
+        since = wall_ms() - self._lookback_ms
         found = reader.offsets_for_times(dict.fromkeys(partitions, since))
         ends = reader.end_offsets(partitions)
         # Without a record since then Kafka answers nothing, the embedded broker a time of -1.
