@@ -141,6 +141,7 @@ def bench(
 app.command()(simulation.city)
 app.command()(simulation.simulate)
 app.command()(simulation.replay)
+app.command()(simulation.replay_city)
 app.command()(forecasting.backtest)
 app.add_typer(alert_rules.app)
 

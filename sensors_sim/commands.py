@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from civicstream.settings import Settings
     from sensors_sim.replay import Shift
 
-__all__ = ["city", "replay", "simulate"]
+__all__ = ["city", "replay", "replay_city", "simulate"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML settings; the environment wins.")
@@ -48,6 +48,41 @@ def city(
         f"{out}: {len(plan.areas)} areas, {len(plan.segments)} road segments, "
         f"{len(plan.sensors)} sensors, seed {seed} ({time.monotonic() - started:.1f} s)\n"
     )
+
+
+def replay_city(
+    folder: Annotated[Path, typer.Argument(help="Folder of the recording; see docs/replay.md.")],
+    begin: Annotated[
+        str | None, typer.Option("--from", help="First time, by the city's own clocks then.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--until", help="Last time.")] = None,
+    shift_ms: Annotated[int, typer.Option(help="Move all times by so much.")] = 0,
+    connections: Connections = 1,
+    truth: Truth = None,
+    truth_readings: Annotated[
+        bool, typer.Option(help="Have every reading in the truth, not only the counts.")
+    ] = True,
+    city_out: Annotated[
+        Path | None, typer.Option(help="Write the city model (GeoJSON) and publish nothing.")
+    ] = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Publish a recorded city over MQTT by the city's clock; print the counts as JSON."""
+    from civicstream.geojson import write_city
+    from sensors_sim.city_recording import read_city_recording, recorded_part
+    from sensors_sim.city_replay import replay_city as publish
+    from sensors_sim.recorded_city import recorded_city
+    from sensors_sim.service import Run
+
+    settings = _settings("replay", config, verbose)
+    part = recorded_part(folder, begin, end)
+    if city_out:
+        write_city(recorded_city(read_city_recording(folder, *part)), city_out)
+        return
+    run = Run(connections, None, truth, truth_readings)
+    counts = publish(settings, folder, part, shift_ms, run)
+    sys.stdout.write(json.dumps(counts) + "\n")
 
 
 def simulate(
