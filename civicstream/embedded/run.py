@@ -17,6 +17,7 @@ from civicstream.clock import wall_ms
 from civicstream.embedded.data_folder import DataFolder, write_private
 from civicstream.embedded.database import postgres_program
 from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
+from civicstream.embedded.outcome import replay_outcome
 from civicstream.embedded.part_settings import connection_sections
 from civicstream.embedded.stack import Stack
 from civicstream.embedded.stack_options import StackOptions, choose_addresses
@@ -54,6 +55,9 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
                 if not stop.is_set():
                     view.explain(_welcome(stack, folder))
                 _keep_up(supervisor, stack, view, stop, options.duration_s)
+                if options.replay and not stop.is_set():
+                    supervisor.end("replay")
+                    view.explain(replay_outcome(folder))
             finally:
                 view.tell("stopping: what is under way is finished first")
                 supervisor.stop()
@@ -113,6 +117,8 @@ def _keep_up(
     while not stop.wait(_TICK_S) and (ends is None or time.monotonic() < ends):
         supervisor.tick()
         _show(supervisor, stack, view)
+        if supervisor.over():
+            return
 
 
 def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = False) -> None:
