@@ -106,6 +106,13 @@ def simulate(
     batch: Annotated[int, typer.Option(min=1, max=1_000, help="Readings per message.")] = 1,
     connections: Connections = 2,
     incidents: Annotated[float, typer.Option(min=0, help="Road incidents per hour.")] = 4.0,
+    history: Annotated[
+        float, typer.Option(min=0, help="Seconds of traffic before the start, sent at once.")
+    ] = 0.0,
+    staged_incident: Annotated[
+        float | None,
+        typer.Option(min=0, help="One more, so many seconds after the start, on a full road."),
+    ] = None,
     citizens: Annotated[int, typer.Option(min=0, help="People who report problems.")] = 0,
     crews: Annotated[
         int, typer.Option(min=0, help="Crews; they get allocations where Kafka is reachable.")
@@ -168,6 +175,8 @@ def simulate(
         kinds=tuple(KINDS) if kinds == "all" else tuple(kinds.split(",")),
         batch=batch,
         incidents_per_hour=incidents,
+        staged_after_s=staged_incident,
+        history_s=history,
         collected=trucks > 0,
         faults=FaultRates(duplicates, late, out_of_order, clock_skew, dropouts, malformed, late_by),
         sensor_faults=SensorFaultPlan(

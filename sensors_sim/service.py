@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sensors_sim.pacing import Pace, start_of_events
 from sensors_sim.progress import show_progress
 from sensors_sim.publisher import Publisher
 from sensors_sim.sensor_faults import BrokenSensor
-from sensors_sim.simulation import Simulation, SimulationPlan, choose_sensors
+from sensors_sim.simulation import Simulation, SimulationPlan, choose_sensors, history_blocks
 from sensors_sim.street_life import People, StreetLife
 from sensors_sim.truth import Truth
 
@@ -88,7 +89,7 @@ def simulate(
                 city,
                 run,
                 publisher,
-                _observed(simulation, streets),
+                chain(history_blocks(city, plan, event_ms), _observed(simulation, streets)),
                 pace,
                 stop,
                 incidents=lambda: simulation.incidents,

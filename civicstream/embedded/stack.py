@@ -36,6 +36,10 @@ _PEOPLE = ("--citizens", "200", "--crews", "12", "--trucks", "2")
 
 _TRUTH_EVERY_S = 60
 
+_STAGED_AFTER_S, _HISTORY_S = 20, 480
+"""Whoever tries the stack should not have to wait: the first incident comes at once, on roads of
+which eight minutes are known."""
+
 _RECEIVERS = """\
 # Who gets the alerts of this stack; deploy/receivers.toml shows what else there is.
 [[receiver]]
@@ -212,6 +216,7 @@ class Stack:
             *("--seed", str(self._options.seed), "--rate", f"{self._options.rate:g}"),
             *("--truth", str(self._folder.truth), "--no-truth-readings", *_BROKEN_SENSORS),
             *("--incidents", f"{self._options.incidents:g}"),
+            *("--staged-incident", str(_STAGED_AFTER_S), "--history", str(_HISTORY_S)),
             *_PEOPLE,
         )
         return Part(
