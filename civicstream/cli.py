@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from civicstream import __version__
+from civicstream.clock import declare
 from civicstream.embedded.command import up
 from civicstream.errors import CivicStreamError, ConfigurationError
 from civicstream.logs import set_up_logging
@@ -48,7 +49,9 @@ def main() -> None:
 
 def _start(part: str, config: Path | None, verbose: bool) -> Settings:
     set_up_logging(part, verbose=verbose)
-    return load_settings(config)
+    settings = load_settings(config)
+    declare(settings.clock.clock())
+    return settings
 
 
 @app.command()
@@ -138,6 +141,7 @@ def bench(
 app.command()(simulation.city)
 app.command()(simulation.simulate)
 app.command()(simulation.replay)
+app.command()(simulation.replay_city)
 app.command()(forecasting.backtest)
 app.add_typer(alert_rules.app)
 

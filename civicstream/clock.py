@@ -1,14 +1,64 @@
-"""Wall-clock time as the contract counts it: integer milliseconds since 1970, UTC."""
+"""Time as the contract counts it: integer milliseconds since 1970, UTC.
+
+Two clocks: ``now_ms`` is the city's time, by which events are dated and by which retention,
+silence, lateness and the future are judged; ``wall_ms`` is this machine's, for what the processes
+report about themselves and for Kafka's record time stamps. They are the same unless the settings
+declare a clock (``[clock]``): for a recording that is played faster than it was, or a simulated
+city at another time of day. Waits, timeouts and pauses use neither but ``time.monotonic``.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-__all__ = ["now_ms", "rfc3339"]
+__all__ = ["REAL", "Clock", "city_clock", "declare", "now_ms", "rfc3339", "wall_ms"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """City time: ``city_ms`` at the machine's ``wall_ms``, then ``speed`` times as fast.
+
+    It is never ahead of the machine's clock: having caught up, it goes on in real time.
+    """
+
+    wall_ms: int = 0
+    city_ms: int = 0
+    speed: float = 1.0
+
+    def at(self, wall_ms: float) -> int:
+        """Return the city's time when the machine's is ``wall_ms``."""
+        return int(min(self.city_ms + (wall_ms - self.wall_ms) * self.speed, wall_ms))
+
+    def elapsed_ms(self, monotonic_s: float) -> float:
+        """Return how much city time passes in so many seconds, before it has caught up [ms]."""
+        return monotonic_s * 1000 * self.speed
+
+
+REAL = Clock()
+
+_clock = REAL
+
+
+def declare(clock: Clock) -> None:
+    """Make ``clock`` the city's clock of this process; to be called before anything reads it."""
+    global _clock  # noqa: PLW0603 one clock for each process, like time.time
+    _clock = clock
+
+
+def city_clock() -> Clock:
+    """Return the clock of this process."""
+    return _clock
 
 
 def now_ms() -> int:
+    """Return the city's time."""
+    return _clock.at(wall_ms())
+
+
+def wall_ms() -> int:
+    """Return this machine's time."""
     return time.time_ns() // 1_000_000
 
 

@@ -11,7 +11,7 @@ import time
 import msgspec
 from kafka import TopicPartition
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import consumer, wait_for_kafka
@@ -38,7 +38,7 @@ def wait_for_report(
     kafka: KafkaSettings, stage: str, instance: str, *, timeout_s: float
 ) -> LedgerReport:
     """Return the next report of the process; raise ServerUnavailable when none comes in time."""
-    asked_ms, deadline = now_ms(), time.monotonic() + timeout_s
+    asked_ms, deadline = wall_ms(), time.monotonic() + timeout_s
     wait_for_kafka(kafka, timeout_s)
     partition = TopicPartition(topic_name(kafka.topic_prefix, "ledger"), 0)
     reader = consumer(kafka, group_id=None)

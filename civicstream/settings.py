@@ -21,8 +21,10 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
+from civicstream.clock import REAL, Clock
 from civicstream.errors import ConfigurationError
 from civicstream.settings_front import (
     AccessSettings,
@@ -39,6 +41,7 @@ __all__ = [
     "AlertsSettings",
     "AllocationSettings",
     "CitySettings",
+    "ClockSettings",
     "DatabaseSettings",
     "DeliverSettings",
     "FeedsSettings",
@@ -217,6 +220,32 @@ class CitySettings(Section):
         return value
 
 
+class ClockSettings(Section):
+    """The city's clock where it is not the machine's: a replay, a simulated hour; docs/replay.md.
+
+    The same for all parts of one city; `civicstream up` sets it.
+    """
+
+    wall_ms: int = Field(REAL.wall_ms, ge=0)
+    """At this time of the machine [epoch ms] ..."""
+    city_ms: int = Field(REAL.city_ms, ge=0)
+    """... it is this time in the city, no later ..."""
+    speed: float = Field(REAL.speed, gt=0, le=100_000)
+    """... and from there it runs so many times as fast, until it has caught up."""
+
+    @model_validator(mode="after")
+    def _behind(self) -> ClockSettings:
+        if self.city_ms > self.wall_ms:
+            raise ValueError(
+                f"city_ms {self.city_ms} is after wall_ms {self.wall_ms}: the city's clock is "
+                "never ahead of the machine's"
+            )
+        return self
+
+    def clock(self) -> Clock:
+        return Clock(self.wall_ms, self.city_ms, self.speed)
+
+
 class Settings(Section):
     """Everything; a section a part."""
 
@@ -236,6 +265,7 @@ class Settings(Section):
     deliver: DeliverSettings = Field(default_factory=DeliverSettings)
     access: AccessSettings = AccessSettings()
     city: CitySettings = CitySettings()
+    clock: ClockSettings = ClockSettings()
 
 
 def environment_names() -> set[str]:

@@ -18,7 +18,7 @@ import uvicorn
 import uvloop
 
 from civicstream.city import City
-from civicstream.clock import now_ms
+from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
 from civicstream.report_making import ReportMaker
@@ -152,7 +152,7 @@ def _assemble(settings: Settings) -> _Parts:
     keys = load_api_keys(feeds)
     store = ReportStore(feeds.database_url or settings.database.url)
     output = ReportOutput(settings.kafka, feeds.confirm_timeout_s)
-    ledger = FeedsLedger(feeds.id, now_ms())
+    ledger = FeedsLedger(feeds.id, wall_ms())
     city = read_city(settings.city.file) if settings.city.file else None
     live = LiveFeed(settings, city)
     ledger.gauges.append(live.gauges)
@@ -241,7 +241,7 @@ async def _report(parts: _Parts) -> None:
 async def _away(parts: _Parts) -> list[str]:
     found = []
     try:
-        await parts.output.publish([parts.ledger.record(now_ms())])
+        await parts.output.publish([parts.ledger.record(wall_ms())])
     except ServerUnavailable as error:
         found.append(str(error))
     if not await parts.store.answers():

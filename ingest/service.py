@@ -10,7 +10,7 @@ import time
 
 import msgspec
 
-from civicstream.clock import now_ms
+from civicstream.clock import now_ms, wall_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
@@ -73,7 +73,7 @@ def _hush_kafka() -> None:
 class _Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._epoch = now_ms()
+        self._epoch = wall_ms()
         self._bell = Bell()
         self._intake = Intake(settings, self._epoch, _known_keys(settings))
         self._kafka: KafkaOutput[Item] = KafkaOutput(settings.kafka, self._bell.ring)
@@ -309,7 +309,7 @@ class _Gateway:
             return
         self._report_out = True
         report = self._intake.ledger.report(
-            now_ms(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
+            wall_ms(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
         )
         self._kafka.send(
             "ledger",

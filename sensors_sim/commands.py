@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from civicstream.settings import Settings
     from sensors_sim.replay import Shift
 
-__all__ = ["city", "replay", "simulate"]
+__all__ = ["city", "replay", "replay_city", "simulate"]
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML settings; the environment wins.")
@@ -50,6 +50,41 @@ def city(
     )
 
 
+def replay_city(
+    folder: Annotated[Path, typer.Argument(help="Folder of the recording; see docs/replay.md.")],
+    begin: Annotated[
+        str | None, typer.Option("--from", help="First time, by the city's own clocks then.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--until", help="Last time.")] = None,
+    shift_ms: Annotated[int, typer.Option(help="Move all times by so much.")] = 0,
+    connections: Connections = 1,
+    truth: Truth = None,
+    truth_readings: Annotated[
+        bool, typer.Option(help="Have every reading in the truth, not only the counts.")
+    ] = True,
+    city_out: Annotated[
+        Path | None, typer.Option(help="Write the city model (GeoJSON) and publish nothing.")
+    ] = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Publish a recorded city over MQTT by the city's clock; print the counts as JSON."""
+    from civicstream.geojson import write_city
+    from sensors_sim.city_recording import read_city_recording, recorded_part
+    from sensors_sim.city_replay import replay_city as publish
+    from sensors_sim.recorded_city import recorded_city
+    from sensors_sim.service import Run
+
+    settings = _settings("replay", config, verbose)
+    part = recorded_part(folder, begin, end)
+    if city_out:
+        write_city(recorded_city(read_city_recording(folder, *part)), city_out)
+        return
+    run = Run(connections, None, truth, truth_readings)
+    counts = publish(settings, folder, part, shift_ms, run)
+    sys.stdout.write(json.dumps(counts) + "\n")
+
+
 def simulate(
     sensors: Annotated[int, typer.Option(min=1, help="Size of the city.")] = 1_000,
     seed: Seed = 1,
@@ -71,6 +106,13 @@ def simulate(
     batch: Annotated[int, typer.Option(min=1, max=1_000, help="Readings per message.")] = 1,
     connections: Connections = 2,
     incidents: Annotated[float, typer.Option(min=0, help="Road incidents per hour.")] = 4.0,
+    history: Annotated[
+        float, typer.Option(min=0, help="Seconds of traffic before the start, sent at once.")
+    ] = 0.0,
+    staged_incident: Annotated[
+        float | None,
+        typer.Option(min=0, help="One more, so many seconds after the start, on a full road."),
+    ] = None,
     citizens: Annotated[int, typer.Option(min=0, help="People who report problems.")] = 0,
     crews: Annotated[
         int, typer.Option(min=0, help="Crews; they get allocations where Kafka is reachable.")
@@ -133,6 +175,8 @@ def simulate(
         kinds=tuple(KINDS) if kinds == "all" else tuple(kinds.split(",")),
         batch=batch,
         incidents_per_hour=incidents,
+        staged_after_s=staged_incident,
+        history_s=history,
         collected=trucks > 0,
         faults=FaultRates(duplicates, late, out_of_order, clock_skew, dropouts, malformed, late_by),
         sensor_faults=SensorFaultPlan(
@@ -213,11 +257,14 @@ def replay(
 
 
 def _settings(part: str, config: Path | None, verbose: bool) -> Settings:
+    from civicstream.clock import declare
     from civicstream.logs import set_up_logging
     from civicstream.settings import load_settings
 
     set_up_logging(part, verbose=verbose)
-    return load_settings(config)
+    settings = load_settings(config)
+    declare(settings.clock.clock())
+    return settings
 
 
 def _shift(text: str) -> Shift:

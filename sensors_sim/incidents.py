@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Incident", "IncidentPlan", "Incidents"]
+__all__ = ["Incident", "IncidentPlan", "Incidents", "WithIncident"]
 
 HOUR_MS = 3_600_000
 
@@ -75,3 +75,18 @@ class IncidentPlan:
         hours = range(start_ms // HOUR_MS, (end_ms - 1) // HOUR_MS + 1)
         found = [i for hour in hours for i in self.starting_in_hour(hour)]
         return [i for i in found if start_ms <= i.start_ms < end_ms]
+
+
+@dataclass(frozen=True)
+class WithIncident:
+    """A plan with one incident more."""
+
+    plan: Incidents
+    incident: Incident
+
+    def starting_between(self, start_ms: int, end_ms: int) -> list[Incident]:
+        """Return the incidents with ``start_ms`` <= start < ``end_ms``, in order of start."""
+        found = self.plan.starting_between(start_ms, end_ms)
+        if start_ms <= self.incident.start_ms < end_ms:
+            found = sorted([*found, self.incident], key=lambda i: i.start_ms)
+        return found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import City
-from civicstream.clock import now_ms, rfc3339
+from civicstream.clock import rfc3339, wall_ms
 from civicstream.errors import ConfigurationError
 from civicstream.kinds import KINDS, Measure
 from civicstream.settings import Settings
@@ -113,8 +113,8 @@ def replay(
     """
     stop = stop or stop_on_signals()
     with connected(settings, run, stop) as publisher:
-        wall_ms = now_ms()
-        recording = shift_to(series.recording, shift, speed, wall_ms)
+        started = wall_ms()
+        recording = shift_to(series.recording, shift, speed, started)
         moved = replace(series, recording=recording)
         _warn_of_outliers(moved)
         log.info(
@@ -130,7 +130,7 @@ def replay(
             run,
             publisher,
             series_blocks(moved),
-            Pace(wall_ms, int(recording.ts[0]), speed),
+            Pace(started, int(recording.ts[0]), speed),
             stop,
             incidents=list,
             about=dict,

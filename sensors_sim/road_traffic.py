@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from civicstream.city import City
 from sensors_sim.cell_transmission import Cells, CellTransmission, wave_speed_kmh
 from sensors_sim.demand import travel_demand, wander
 from sensors_sim.disturbances import DisturbancePlan
-from sensors_sim.incidents import Incident, IncidentPlan, Incidents
+from sensors_sim.incidents import Incident, IncidentPlan, Incidents, WithIncident
 
 __all__ = ["RoadTraffic", "SegmentState"]
 
@@ -43,6 +44,13 @@ _QUEUE_DISCHARGE, _QUEUED = 0.93, 1.3
 """A queue discharges into free road at less than the capacity of flowing traffic (HCM 2010 and
 Yeon et al. 2009: 5 to 10 % less), once the density exceeds the critical one by so much."""
 
+_STAGED_SEVERITY, _STAGED_MS, _STAGED_AMONG = 0.85, 30 * 60_000, 5
+"""The incident that is staged for people who watch: a carriageway all but blocked for half an
+hour, on one of the five fullest stretches of freeway."""
+
+_STAGED_INSIDE = 3
+"""So many segments from either end of its road: the queue behind it stays in the city."""
+
 _RAMP_EVERY = 4
 _BUSY_JUNCTION = 5
 
@@ -71,8 +79,12 @@ class RoadTraffic:
         start_ms: int,
         incidents_per_hour: float,
         incidents: Incidents | None = None,
+        staged_ms: int | None = None,
     ) -> None:
-        """``incidents`` takes the place of random ones of the rate ``incidents_per_hour``."""
+        """``incidents`` takes the place of random ones of the rate ``incidents_per_hour``.
+
+        ``staged_ms``: at that time there is one more, on a road so full that it is seen at once.
+        """
         self._segment, self._cells = build_cells(city)
         rng = np.random.default_rng([seed, 0xC7])
         self._entry, self._morning = _plan_demand(city, self._segment, self._cells, rng)
@@ -91,6 +103,22 @@ class RoadTraffic:
         self._queued_vehicles: Floats = _QUEUED * critical
         self._begin = start_ms
         self.advance_to(start_ms)
+        if staged_ms is not None and len(city.segments):
+            self._plan = WithIncident(self._plan, self._staged(city, staged_ms, rng))
+
+    def _staged(self, city: City, start_ms: int, rng: np.random.Generator) -> Incident:
+        length = Counter(s.corridor for s in city.segments)
+        inside = np.array(
+            [
+                s.road_class == "freeway"
+                and _STAGED_INSIDE <= s.position < length[s.corridor] - _STAGED_INSIDE
+                for s in city.segments
+            ]
+        )
+        filled = self._per_segment(self._model.flow_veh_h / self._cells.capacity_veh_h)
+        fullest = np.argsort(np.where(inside, filled, filled - 1), kind="stable")[-_STAGED_AMONG:]
+        end_ms = start_ms + _STAGED_MS
+        return Incident("staged", int(rng.choice(fullest)), start_ms, end_ms, _STAGED_SEVERITY)
 
     def advance_to(self, ts_ms: int) -> None:
         """Step until the model's time is at or past ``ts_ms`` (less than one step past)."""

@@ -7,14 +7,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from civicstream.city import City
-from civicstream.clock import now_ms, rfc3339
+from civicstream.clock import REAL, city_clock, rfc3339, wall_ms
+from civicstream.errors import ConfigurationError
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from sensors_sim.broadcast import Broadcast
@@ -24,7 +26,7 @@ from sensors_sim.pacing import Pace, start_of_events
 from sensors_sim.progress import show_progress
 from sensors_sim.publisher import Publisher
 from sensors_sim.sensor_faults import BrokenSensor
-from sensors_sim.simulation import Simulation, SimulationPlan, choose_sensors
+from sensors_sim.simulation import Simulation, SimulationPlan, choose_sensors, history_blocks
 from sensors_sim.street_life import People, StreetLife
 from sensors_sim.truth import Truth
 
@@ -58,16 +60,18 @@ def simulate(
 ) -> dict[str, Any]:
     """Publish the city of ``plan`` until ``run.duration_s`` is over or ``stop`` is set.
 
-    ``start_ms``: event time at the start, by default so that it ends at the present. Returns the
-    counts that the truth folder's counts.json holds.
+    ``start_ms``: event time at the start, by default so that it ends at the present. Where the
+    settings declare a clock, it is that clock which says so, and how fast event time goes.
+    Returns the counts that the truth folder's counts.json holds.
     """
+    plan = _by_city_clock(plan, start_ms)
     choose_sensors(city, plan)  # what cannot work should say so before it waits for a broker
     stop = stop or stop_on_signals()
     with connected(settings, run, stop) as publisher:
-        wall_ms = now_ms()
-        event_ms = start_ms
-        if event_ms is None:
-            event_ms = start_of_events(wall_ms, plan.speed, run.duration_s)
+        started, clock = wall_ms(), city_clock()
+        event_ms = clock.at(started) if start_ms is None else start_ms
+        if start_ms is None and clock == REAL:
+            event_ms = start_of_events(started, plan.speed, run.duration_s)
         simulation = Simulation(city, plan, event_ms)
         log.info(
             "%d sensors, %d segments, event time from %s at %g x, %.0f readings/s, seed %d",
@@ -78,14 +82,14 @@ def simulate(
             simulation.readings_per_event_s * plan.speed,
             plan.seed,
         )
-        pace = Pace(wall_ms, event_ms, plan.speed)
+        pace = Pace(started, event_ms, plan.speed)
         with _streets(settings, city, run.people, pace, plan.seed, simulation) as streets:
             return publish_blocks(
                 settings,
                 city,
                 run,
                 publisher,
-                _observed(simulation, streets),
+                chain(history_blocks(city, plan, event_ms), _observed(simulation, streets)),
                 pace,
                 stop,
                 incidents=lambda: simulation.incidents,
@@ -93,6 +97,19 @@ def simulate(
                 batch=plan.batch,
                 broken=simulation.broken_sensors,
             )
+
+
+def _by_city_clock(plan: SimulationPlan, start_ms: int | None) -> SimulationPlan:
+    """Return the plan at the speed of the city's clock; raise where it wants another one."""
+    clock = city_clock()
+    if clock == REAL:
+        return plan
+    if plan.speed != 1 or start_ms is not None:
+        raise ConfigurationError(
+            "--speed, --start: the settings declare the city's clock (section clock), which says "
+            "when and how fast; leave them out"
+        )
+    return replace(plan, speed=clock.speed)
 
 
 @contextlib.contextmanager
@@ -105,11 +122,11 @@ def _streets(
         return
     since = time.monotonic()
 
-    def wall_ms() -> float:
+    def clock_ms() -> float:
         return pace.wall_ms + (time.monotonic() - since) * 1000
 
     empty = simulation.empty_container
-    with StreetLife(settings, city, people, pace, seed, wall_ms, empty) as streets:
+    with StreetLife(settings, city, people, pace, seed, clock_ms, empty) as streets:
         yield streets
 
 
@@ -158,9 +175,9 @@ def publish_blocks(
     """
     truth = Truth(city, run.truth, readings=run.truth_readings)
     truth.breaks(broken)
-    started, since = now_ms(), time.monotonic()
+    started, since = wall_ms(), time.monotonic()
 
-    def wall_ms() -> float:
+    def clock_ms() -> float:
         # Steps of the system clock must not burst or stall the publication.
         return started + (time.monotonic() - since) * 1000
 
@@ -174,14 +191,14 @@ def publish_blocks(
 
     with show_progress(counts) as progress:
         broadcast = Broadcast(
-            city, settings.mqtt.root, publisher, truth, wall_ms, stop, progress.tick
+            city, settings.mqtt.root, publisher, truth, clock_ms, stop, progress.tick
         )
         until = np.inf if run.duration_s is None else pace.wall_ms + run.duration_s * 1000
         try:
             broadcast.run(noted(), pace, until)
             missing = publisher.drain(_DRAIN_S)
         finally:
-            span = {"started_at": started, "ended_at": int(wall_ms())}
+            span = {"started_at": started, "ended_at": int(clock_ms())}
             totals = truth.close(about() | span)
     if missing:
         log.warning("%d messages were not acked within %g s of the end", missing, _DRAIN_S)

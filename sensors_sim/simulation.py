@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from sensors_sim.road_traffic import RoadTraffic
 from sensors_sim.schedule import Schedule, interval_scale
 from sensors_sim.sensor_faults import BrokenSensor, SensorFaultPlan, SensorFaults
 
-__all__ = ["Simulation", "SimulationPlan", "choose_sensors"]
+__all__ = ["Simulation", "SimulationPlan", "choose_sensors", "history_blocks"]
 
 _BUSY = 2_000
 """Above so many readings per second of event time a block is 1 s long, else 5 s: long enough
@@ -38,8 +39,12 @@ class SimulationPlan:
     kinds: tuple[str, ...] = tuple(KINDS)
     batch: int = 1
     incidents_per_hour: float = 4.0
+    staged_after_s: float | None = None
+    """So long after the start there is one more incident, where it is seen at once."""
     faults: FaultRates = field(default_factory=FaultRates)
     sensor_faults: SensorFaultPlan = field(default_factory=SensorFaultPlan)
+    history_s: float = 0.0
+    """So much of what was before the start is published first, see ``history_blocks``."""
     collected: bool = False
     """Waste containers are emptied by trucks; else each by itself when it is full."""
 
@@ -70,7 +75,13 @@ class Simulation:
         )
         self._detectors = Detectors(city) if "traffic" in plan.kinds else None
         self._roads = (
-            RoadTraffic(city, plan.seed, start_ms, plan.incidents_per_hour)
+            RoadTraffic(
+                city,
+                plan.seed,
+                start_ms,
+                plan.incidents_per_hour,
+                staged_ms=_staged(plan, start_ms),
+            )
             if "traffic" in plan.kinds
             else None
         )
@@ -161,6 +172,34 @@ def choose_sensors(city: City, plan: SimulationPlan) -> tuple[NDArray[np.intp], 
     if not len(chosen):
         raise ConfigurationError(f"the city has no sensors of the kinds {', '.join(plan.kinds)}")
     return chosen, interval_scale(sensors.interval_s[chosen], plan.rate, plan.speed)
+
+
+def history_blocks(city: City, plan: SimulationPlan, until_ms: int) -> Iterator[Block]:
+    """Yield what the traffic detectors reported in the ``plan.history_s`` before ``until_ms``.
+
+    At their own intervals and without incidents: some thousands of readings, from which what is
+    usual on each road is known when the simulation begins.
+    """
+    before = replace(
+        plan,
+        rate=None,
+        kinds=("traffic",),
+        incidents_per_hour=0.0,
+        staged_after_s=None,
+        faults=FaultRates(),
+        sensor_faults=SensorFaultPlan(),
+    )
+    if not plan.history_s or "traffic" not in plan.kinds:
+        return
+    length_ms = 5_000
+    first = until_ms - round(plan.history_s * 1000) // length_ms * length_ms
+    blocks = Simulation(city, before, first).blocks(length_ms)
+    yield from islice(blocks, (until_ms - first) // length_ms)
+
+
+def _staged(plan: SimulationPlan, start_ms: int) -> int | None:
+    after_s = plan.staged_after_s
+    return None if after_s is None else start_ms + round(after_s * 1000)
 
 
 def _schedules(

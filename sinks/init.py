@@ -6,12 +6,13 @@ Safe to run again and from several processes at once: they queue on an advisory 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
+from civicstream.clock import REAL, Clock
 from civicstream.errors import ConfigurationError
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import create_topics, wait_for_kafka
@@ -79,6 +80,10 @@ def init_database(
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         schema = _current_schema(connection)
         timescale = _timescale(connection)
+        clock = settings.clock.clock()
+        if timescale and clock != REAL:
+            # Its own jobs know the machine's clock only: retention and roll-ups go without them.
+            timescale = replace(timescale, license="apache")
         ensure_roles(connection, settings.database, timescale)
         grant_schema(connection, schema)
         with connection.transaction():
@@ -94,11 +99,23 @@ def init_database(
                     f"role {OWNER} may not bring up the schema ({error.diag.message_primary}); "
                     f"what is there must belong to it: REASSIGN OWNED BY <its owner> TO {OWNER}"
                 ) from error
+            _declare_clock(connection, clock)
             sensors = load_city(connection, city) if city else 0
         if timescale and timescale.full:
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
             fill_new_rollups(connection)
     return applied, timescale, sensors
+
+
+def _declare_clock(connection: Connection, clock: Clock) -> None:
+    """Let ``city_now()`` go by ``clock``."""
+    connection.execute("DELETE FROM city_clock")
+    if clock != REAL:
+        connection.execute(
+            "INSERT INTO city_clock (wall, city, speed) "
+            "VALUES (to_timestamp(%s / 1000.0), to_timestamp(%s / 1000.0), %s)",
+            (clock.wall_ms, clock.city_ms, clock.speed),
+        )
 
 
 def _current_schema(connection: Connection) -> str:

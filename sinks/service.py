@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar
 
-from civicstream.clock import now_ms
+from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.settings import Settings
@@ -135,7 +135,7 @@ class _Sink:
         """Counts how often we started over: work begun under another count is void."""
         self._batch = self._new_batch()
         self._batch_since = 0.0
-        self._book = Book(settings.sink.id, now_ms())
+        self._book = Book(settings.sink.id, wall_ms())
         self._next_report = 0.0
         self._next_reminder = time.monotonic() + _REMIND_S
 
@@ -336,7 +336,7 @@ class _Sink:
             kind: sum(len(raw.frame) for raw in raws) for kind, raws in self._batch.frames.items()
         }
         lag = self._intake.lag(following)
-        self._outbox.report(self._book.report(now_ms(), pending=pending, lag=lag))
+        self._outbox.report(self._book.report(wall_ms(), pending=pending, lag=lag))
 
     def close(self) -> None:
         """Send a last report and close the connection, which may be a later one than we got."""

@@ -12,7 +12,7 @@ import faust
 import msgspec
 
 from civicstream.city import City
-from civicstream.clock import now_ms
+from civicstream.clock import city_clock, wall_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
@@ -50,7 +50,7 @@ class Worker:
 
     def __init__(self, settings: Settings, city: City) -> None:
         self.settings = settings
-        self.epoch = now_ms()
+        self.epoch = wall_ms()
         self.app = make_app(settings)
         self._publication = Publication(self.app, settings.kafka)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="results")
@@ -83,7 +83,7 @@ class Worker:
         Silence counts only while it is observed: not while Kafka does not answer, nor when this
         process itself was held up, for then frames may be waiting unread.
         """
-        before = time.monotonic()
+        before, clock = time.monotonic(), city_clock()
         while not self.app.should_stop:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
@@ -92,7 +92,7 @@ class Worker:
             assigned = self.app.consumer.assignment()
             for state in self._frames.all():
                 if observed and self._frames.lag(state, assigned) == 0:
-                    state.windows.silent_for(round(elapsed_s * 1000))
+                    state.windows.silent_for(round(clock.elapsed_ms(elapsed_s)))
                 else:
                     state.windows.not_silent()
                 state.advance()
@@ -165,7 +165,7 @@ class Worker:
         gauges = {name: float(value) for name, value in figures.items()}
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
         gauges["unhealthy_sensors"] = float(unhealthy)
-        return LedgerReport("worker", self.settings.worker.id, self.epoch, now_ms(), kinds, gauges)
+        return LedgerReport("worker", self.settings.worker.id, self.epoch, wall_ms(), kinds, gauges)
 
     async def main(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set; raise what made the app crash."""

@@ -37,6 +37,26 @@ def up(
     simulator: Annotated[
         bool, typer.Option(help="--no-simulator: wait for readings of your own.")
     ] = True,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="The simulated city's clock starts at HH:MM, or is the real one: now.",
+            show_default="07:45",
+        ),
+    ] = None,
+    incidents: Annotated[
+        float, typer.Option(min=0, help="Road incidents per hour of the simulated city.")
+    ] = 4.0,
+    replay: Annotated[
+        Path | None, typer.Option(help="Play a recorded city instead: its folder; docs/replay.md.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=1_000, help="Of the replay, times real time.")
+    ] = 60.0,
+    begin: Annotated[
+        str | None, typer.Option("--from", help="Where the replay begins: 2014-08-04T06:00.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--until", help="Where it ends.")] = None,
     duration: Annotated[
         float | None, typer.Option(help="Stop by itself so many seconds after all is ready.")
     ] = None,
@@ -65,6 +85,12 @@ def up(
             rate=rate,
             seed=seed,
             simulator=simulator,
+            time=time,
+            incidents=incidents,
+            replay=replay,
+            speed=speed,
+            begin=begin,
+            end=end,
             duration_s=duration,
             config=config,
         )

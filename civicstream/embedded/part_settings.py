@@ -8,15 +8,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 
+from civicstream.clock import Clock
 from civicstream.embedded.stack_options import Addresses, StackOptions
 from civicstream.settings import KafkaSettings, Settings
 
 __all__ = [
     "EMBEDDED_PARTITIONS",
     "Sections",
+    "clock_section",
     "connection_sections",
     "kafka_settings",
     "part_environment",
+    "replay_sections",
     "stack_sections",
 ]
 
@@ -59,6 +62,34 @@ def stack_sections(
     if city:
         sections["city"] = {"file": str(city)}
     return sections
+
+
+def clock_section(clock: Clock) -> dict[str, Value]:
+    """Return the section ``clock`` that declares the city's clock."""
+    return {"wall_ms": clock.wall_ms, "city_ms": clock.city_ms, "speed": clock.speed}
+
+
+def replay_sections(settings: Settings, speed: float, timezone: str, period_s: int) -> Sections:
+    """Return what suits readings of ``period_s`` that come ``speed`` times too fast.
+
+    Windows are as long as the period. All readings of a time come at once, so the next time
+    closes a window; silence does so only after two periods, and never while this machine holds
+    them up for less than 5 s. What the user has set stays.
+    """
+    wanted: Sections = {
+        "windows": {"size_s": period_s, "idle_s": max(2 * period_s, 5 * speed)},
+        # A second of the machine's is so long in the city.
+        "gateway": {"max_future_skew_s": max(settings.gateway.max_future_skew_s, speed)},
+        "city": {"timezone": timezone},
+    }
+    return {
+        section: {
+            name: value
+            for name, value in values.items()
+            if name not in getattr(settings, section).model_fields_set
+        }
+        for section, values in wanted.items()
+    }
 
 
 def part_environment(

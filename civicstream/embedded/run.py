@@ -13,10 +13,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.embedded.data_folder import DataFolder, write_private
 from civicstream.embedded.database import postgres_program
 from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
+from civicstream.embedded.outcome import replay_outcome
 from civicstream.embedded.part_settings import connection_sections
 from civicstream.embedded.stack import Stack
 from civicstream.embedded.stack_options import StackOptions, choose_addresses
@@ -54,6 +55,9 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
                 if not stop.is_set():
                     view.explain(_welcome(stack, folder))
                 _keep_up(supervisor, stack, view, stop, options.duration_s)
+                if options.replay and not stop.is_set():
+                    supervisor.end("replay")
+                    view.explain(replay_outcome(folder))
             finally:
                 view.tell("stopping: what is under way is finished first")
                 supervisor.stop()
@@ -113,10 +117,12 @@ def _keep_up(
     while not stop.wait(_TICK_S) and (ends is None or time.monotonic() < ends):
         supervisor.tick()
         _show(supervisor, stack, view)
+        if supervisor.over():
+            return
 
 
 def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = False) -> None:
-    rows = stack.watch.ask(lambda history: status_rows(supervisor.parts, history, now_ms()))
+    rows = stack.watch.ask(lambda history: status_rows(supervisor.parts, history, wall_ms()))
     view.show(rows, last=last)
 
 

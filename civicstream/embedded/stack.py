@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
-from civicstream.clock import now_ms
+from civicstream.clock import REAL, wall_ms
 from civicstream.embedded.brokers import launch_mqtt
+from civicstream.embedded.city_time import choose_city_time
 from civicstream.embedded.data_folder import DataFolder
 from civicstream.embedded.database import EmbeddedDatabase
 from civicstream.embedded.figures import LedgerHistory
@@ -14,8 +16,10 @@ from civicstream.embedded.kafka_broker import BrokerOptions, broker_answers, lau
 from civicstream.embedded.ledger_watch import LedgerWatch
 from civicstream.embedded.part_settings import (
     Sections,
+    clock_section,
     kafka_settings,
     part_environment,
+    replay_sections,
     stack_sections,
 )
 from civicstream.embedded.processes import Child, port_answers
@@ -32,12 +36,29 @@ _PEOPLE = ("--citizens", "200", "--crews", "12", "--trucks", "2")
 
 _TRUTH_EVERY_S = 60
 
+_STAGED_AFTER_S, _HISTORY_S = 20, 480
+"""Whoever tries the stack should not have to wait: the first incident comes at once, on roads of
+which eight minutes are known."""
+
 _RECEIVERS = """\
 # Who gets the alerts of this stack; deploy/receivers.toml shows what else there is.
 [[receiver]]
 name = "broker"
 type = "mqtt"
 """
+
+
+def _choose_city(options: StackOptions, settings: Settings, folder: DataFolder) -> Path | None:
+    """Return the file of the city's model, which for a city of our making is still to be made.
+
+    Raise ConfigurationError where the folder holds the readings of another city.
+    """
+    city = settings.city.file and settings.city.file.resolve()
+    if options.replay:
+        city = folder.path / "recorded-city.geojson"
+    elif city is None and options.simulator:
+        city = folder.path / f"city-{options.sensors}-sensors-seed-{options.seed}.geojson"
+    return city if options.kafka and options.database else folder.keep_city(city)
 
 
 class Stack:
@@ -56,13 +77,10 @@ class Stack:
             self._database = EmbeddedDatabase(folder.path / "database", port, log_file)
             url = self._role_url("writer")
         # A city of our invention goes with the simulator only; readings of your own have yours.
-        self._makes_city = settings.city.file is None and options.simulator
-        self.city = settings.city.file and settings.city.file.resolve()
-        if self._makes_city:
-            name = f"city-{options.sensors}-sensors-seed-{options.seed}.geojson"
-            self.city = folder.path / name
-        if not (options.kafka and options.database):
-            self.city = folder.keep_city(self.city)
+        self._makes_city = options.replay is not None or (
+            settings.city.file is None and options.simulator
+        )
+        self.city = _choose_city(options, settings, folder)
         self.sections: Sections = stack_sections(
             settings, options, addresses, url, folder.path, self.city
         )
@@ -76,8 +94,20 @@ class Stack:
         self.sections["deliver"] = {"public_url": self.page_url.rstrip("/")}
         if settings.deliver.receivers_file is None:
             self.sections["deliver"]["receivers_file"] = str(folder.write_receivers(_RECEIVERS))
+        self.city_time = choose_city_time(options, settings, folder, wall_ms())
+        if self.city_time.clock != REAL:
+            self.sections["clock"] = clock_section(self.city_time.clock)
+        if options.replay:
+            self._suit_replay(settings, options.speed)
         self._kafka = kafka_settings(settings, self.sections)
-        self.watch = LedgerWatch(self._kafka, since_ms=now_ms())
+        self.watch = LedgerWatch(self._kafka, since_ms=wall_ms())
+
+    def _suit_replay(self, settings: Settings, speed: float) -> None:
+        from sensors_sim.city_recording import PERIOD_MS, TIMEZONE
+
+        period_s = PERIOD_MS // 1000
+        for section, values in replay_sections(settings, speed, TIMEZONE, period_s).items():
+            self.sections[section] = values | self.sections.get(section, {})
 
     def _role_url(self, role: str) -> str:
         at = f"{LOOPBACK}:{self._addresses.database_port}"
@@ -97,7 +127,10 @@ class Stack:
     def parts(self) -> list[Part]:
         servers = [*self._database_part(), *self._kafka_part(), *self._mqtt_part()]
         preparation = [*self._city_part(), self._init_part([p.name for p in servers])]
-        simulated = [self._truth_part(), self._simulator_part()] if self._options.simulator else []
+        if self._options.replay:
+            simulated = [self._replay_part(self._options.replay)]
+        else:
+            simulated = [self._truth_part(), self._simulator_part()] * self._options.simulator
         return [
             *servers,
             *preparation,
@@ -142,11 +175,16 @@ class Stack:
     def _city_part(self) -> list[Part]:
         if not self._makes_city:
             return []
-        arguments = ("--sensors", str(self._options.sensors), "--seed", str(self._options.seed))
+        options, city = self._options, str(self.city)
+        if options.replay:
+            arguments = ("replay-city", *self._recording(options.replay), "--city-out", city)
+        else:
+            wanted = ("--sensors", str(options.sensors), "--seed", str(options.seed))
+            arguments = ("city", *wanted, "--out", city)
         return [
             Part(
                 "city",
-                lambda: self._command("city", *arguments, "--out", str(self.city)),
+                lambda: self._command(*arguments, name="city"),
                 once=True,
             )
         ]
@@ -185,17 +223,40 @@ class Stack:
         arguments = (
             *("--seed", str(self._options.seed), "--rate", f"{self._options.rate:g}"),
             *("--truth", str(self._folder.truth), "--no-truth-readings", *_BROKEN_SENSORS),
+            *("--incidents", f"{self._options.incidents:g}"),
+            *("--staged-incident", str(_STAGED_AFTER_S), "--history", str(_HISTORY_S)),
             *_PEOPLE,
         )
-
-        def readings_arrive(history: LedgerHistory) -> bool:
-            return history.figures("gateway", now_ms()).rate > 0
-
         return Part(
             "simulator",
-            lambda: self._command("simulate", "--city", str(self.city), *arguments),
-            lambda _: self.watch.ask(readings_arrive),
+            lambda: self._command(
+                "simulate", "--city", str(self.city), *arguments, name="simulator"
+            ),
+            lambda _: self.watch.ask(_readings_arrive),
             after=("gateway", "worker", "sink"),
+        )
+
+    def _recording(self, folder: Path) -> tuple[str, ...]:
+        """Return the arguments that name the recording and the part of it."""
+        begin, end = self._options.begin, self._options.end
+        return (
+            str(folder),
+            *(("--from", begin) if begin else ()),
+            *(("--until", end) if end else ()),
+        )
+
+    def _replay_part(self, folder: Path) -> Part:
+        arguments = (
+            *self._recording(folder),
+            *("--shift-ms", str(self.city_time.shift_ms)),
+            *("--truth", str(self._folder.truth), "--no-truth-readings"),
+        )
+        return Part(
+            "replay",
+            lambda: self._command("replay-city", *arguments, name="replay"),
+            lambda _: self.watch.ask(_readings_arrive),
+            after=("gateway", "worker", "sink"),
+            ends=True,
         )
 
     def _truth_part(self) -> Part:
@@ -209,7 +270,9 @@ class Stack:
             after=("init",),
         )
 
-    def _command(self, *arguments: str, sections: Sections | None = None) -> Child:
+    def _command(
+        self, *arguments: str, sections: Sections | None = None, name: str | None = None
+    ) -> Child:
         """Start one of our own commands.
 
         Left alone by a dead supervisor, it is killed: that loses nothing (offsets and acks are
@@ -217,7 +280,7 @@ class Stack:
         """
         environment = part_environment(self.sections, self._options.config)
         environment = part_environment(sections or {}, None, environment)
-        name = "simulator" if arguments[0] == "simulate" else arguments[0]
+        name = name or arguments[0]
         return Child(
             name,
             [sys.executable, "-m", "civicstream.cli", *arguments],
@@ -225,3 +288,7 @@ class Stack:
             environment,
             orphan_signal=signal.SIGKILL,
         )
+
+
+def _readings_arrive(history: LedgerHistory) -> bool:
+    return history.figures("gateway", wall_ms()).rate > 0

@@ -37,6 +37,18 @@ class StackOptions:
     """Readings per second that the simulated city sends."""
     seed: int = 1
     simulator: bool = True
+    time: str | None = None
+    """HH:MM at which the simulated city's clock starts, ``now`` for the machine's clock; None: a
+    busy hour."""
+    incidents: float = 4.0
+    """Of the simulated roads, per hour."""
+    replay: Path | None = None
+    """Folder of a recorded city, which takes the place of the simulated one."""
+    speed: float = 60.0
+    """Of the replay, times real time."""
+    begin: str | None = None
+    end: str | None = None
+    """Part of the recording that is replayed, by the city's own clocks then."""
     duration_s: float | None = None
     """End by itself so long after every part was ready."""
     config: Path | None = None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.embedded.restart_policy import Backoff, RestartRecord
 from civicstream.errors import ConfigurationError, ServerUnavailable
@@ -32,8 +32,8 @@ class Part:
 
     ``launch`` starts it; ``ready(started_ms)`` says whether the one started then (epoch ms) is
     up. It starts when every part in ``after`` is ready. ``once``: it ends by itself with exit code
-    0 and is then ready. A start may take as long as it works; one that has done nothing for
-    ``stalled_s`` is killed and tried again.
+    0 and is then ready; ``ends``: it does so some time after it was ready. A start may take as
+    long as it works; one that has done nothing for ``stalled_s`` is killed and tried again.
     ``drained(asked_ms)``: asked before it is stopped, for ``drain_s`` at most, whether it has
     nothing left to do since the moment of the question. ``on_ready`` is called each time it
     becomes ready.
@@ -44,6 +44,7 @@ class Part:
     ready: Callable[[int], bool] = lambda _started_ms: True
     after: tuple[str, ...] = ()
     once: bool = False
+    ends: bool = False
     stalled_s: float = 60
     drained: Callable[[int], bool] | None = None
     drain_s: float = 10
@@ -101,6 +102,16 @@ class Supervisor:
     def all_ready(self) -> bool:
         return all(s.state is PartState.READY for s in self.parts.values())
 
+    def over(self) -> bool:
+        """Return whether a part that ends has done all it was to do."""
+        return any(
+            s.part.ends
+            and s.state is PartState.READY
+            and s.child is not None
+            and not s.child.alive()
+            for s in self.parts.values()
+        )
+
     def tick(self) -> None:
         """Look at every part once; raise what makes the whole stack hopeless."""
         for supervised in self.parts.values():
@@ -112,7 +123,7 @@ class Supervisor:
     def _look_at(self, s: Supervised) -> None:
         assert s.child is not None  # noqa: S101 both states have a child
         if not s.child.alive():
-            if s.part.once and s.child.returncode == 0:
+            if (s.part.once or s.part.ends) and s.child.returncode == 0:
                 self._becomes_ready(s)
             else:
                 self._died(s, f"ended with code {s.child.returncode}")
@@ -168,7 +179,7 @@ class Supervisor:
         needed = (self.parts[name].state for name in s.part.after)
         if self._clock() < s.due or any(state is not PartState.READY for state in needed):
             return
-        s.started, s.started_ms = self._clock(), now_ms()
+        s.started, s.started_ms = self._clock(), wall_ms()
         s.worked_at, s.worked_cpu_s = s.started, 0.0
         try:
             s.child = s.part.launch()
@@ -182,6 +193,13 @@ class Supervisor:
             self._tell(f"{s.part.name} cannot start yet; again in {s.due - s.started:.1f} s")
             return
         s.state = PartState.STARTING
+
+    def end(self, name: str) -> None:
+        """Stop one part for good; the others go on."""
+        s = self.parts[name]
+        if s.child is not None:
+            s.child.stop()
+        s.state = PartState.STOPPED
 
     def stop(self) -> None:
         """Stop every part, the last started first, each after it is drained; never raise."""
@@ -197,7 +215,7 @@ class Supervisor:
                 self._tell(f"{s.part.name} did not end when asked and was killed")
 
     def _drain(self, part: Part, drained: Callable[[int], bool]) -> None:
-        asked_ms = now_ms()
+        asked_ms = wall_ms()
         try:
             wait_until(lambda: drained(asked_ms), "", timeout_s=part.drain_s, every_s=0.1)
         except ServerUnavailable:

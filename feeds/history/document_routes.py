@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from civicstream.clock import REAL, city_clock, wall_ms
 from feeds.api import with_slashes
 from feeds.history.answers import answer, cache_control
 from feeds.history.city_document import CityDocument
@@ -53,6 +54,7 @@ class DocumentRoutes:
 
     def add_all(self) -> None:
         self._add_city()
+        self._add_clock()
         self._add_state()
         self._add_usual()
         self._add_segment()  # after all that is below it: its id takes what follows
@@ -69,6 +71,32 @@ class DocumentRoutes:
 
         schema = {"type": "object", "description": "FeatureCollection; docs/city.md."}
         self._add("city", "The city model as GeoJSON.", read, schema, "city", media=_GEOJSON)
+
+    def _add_clock(self) -> None:
+        async def read(request: Request) -> Response:
+            refuse_unknown(request.query_params, ())
+            clock, server = city_clock(), wall_ms()
+            found = {
+                "city_now_ms": clock.at(server),
+                "declared": clock != REAL,
+                "wall_ms": clock.wall_ms,
+                "city_ms": clock.city_ms,
+                "speed": clock.speed,
+                "server_ms": server,
+            }
+            return _answered(request, found, {"cache-control": "no-store"})
+
+        number = {"type": "number"}
+        properties = {
+            "city_now_ms": number | {"description": "The city's time now [epoch ms]."},
+            "declared": {"type": "boolean", "description": "Whether it is not the server's time."},
+            "wall_ms": number | {"description": "When the server's clock said this ..."},
+            "city_ms": number | {"description": "... the city's said this,"},
+            "speed": number | {"description": "and goes so many times as fast until both agree."},
+            "server_ms": number | {"description": "The server's time now [epoch ms]."},
+        }
+        schema = {"type": "object", "required": list(properties), "properties": properties}
+        self._add("clock", "The city's clock, which may be that of a replay.", read, schema, "city")
 
     def _add_state(self) -> None:
         async def read(request: Request) -> Response:

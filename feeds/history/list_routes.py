@@ -50,7 +50,7 @@ _NEWEST_FORECAST = Listing(
     "The newest forecast of one segment, a row per horizon.",
     "(SELECT * FROM forecasts f WHERE f.segment = %(segment)s AND f.made_at = (SELECT "
     "max(made_at) FROM forecasts WHERE segment = %(segment)s "
-    "AND made_at > now() - INTERVAL '1 day')) h",
+    "AND made_at > (SELECT city_now()) - INTERVAL '1 day')) h",
     FORECASTS.columns,
     ("horizon_min",),
     arrow=True,

@@ -23,7 +23,7 @@ OPEN_SEGMENTS = replace(
     relation=(
         f"(SELECT s.*, {_NEWEST} FROM segments s LEFT JOIN LATERAL ("  # noqa: S608 names from above
         "SELECT * FROM results_traffic t WHERE t.segment = s.id "
-        "AND t.window_start > now() - INTERVAL '15 minutes' "
+        "AND t.window_start > (SELECT city_now()) - INTERVAL '15 minutes' "
         "ORDER BY t.window_start DESC LIMIT 1) r ON true) h"
     ),
     columns=(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from civicstream.city import City
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.settings import FeedsSettings, Settings
 from feeds.history.history_store import HistoryStore
@@ -51,9 +51,9 @@ class LiveFeed:
         self._flush_s = feeds.live_flush_ms / 1000
         self._places = Places(city)
         retention = Retention(closed_ms=round(feeds.live_linger_s * 1000))
-        self.hub = Hub(LiveState(retention), _limits(feeds), now_ms)
+        self.hub = Hub(LiveState(retention), _limits(feeds), wall_ms)
         lookback_ms = round(feeds.live_lookback_s * 1000)
-        self._watch = StatusWatch(now_ms(), _results_within_ms(settings))
+        self._watch = StatusWatch(wall_ms(), _results_within_ms(settings))
         self._source = KafkaSource(
             settings.kafka, self._places, self._deliver, lookback_ms, self._watch
         )
@@ -94,7 +94,7 @@ class LiveFeed:
 
     def status(self) -> DataStatus:
         """Return whether the city's data is of now."""
-        return self._watch.judge(now_ms())
+        return self._watch.judge(wall_ms())
 
     def gauges(self) -> Mapping[str, float]:
         """Return the figures for the ledger; lag: from Kafka's time stamp to sending [ms]."""
@@ -119,7 +119,7 @@ class LiveFeed:
 
     def _apply(self, items: list[Item], oldest_ms: int) -> None:
         self._room.release()
-        if self.hub.state.apply(items, now_ms()) and self._oldest_ms is None:
+        if self.hub.state.apply(items, wall_ms()) and self._oldest_ms is None:
             self._oldest_ms = oldest_ms
 
     async def _flush(self) -> None:
@@ -129,7 +129,7 @@ class LiveFeed:
             silent_s = 0.0 if heard_at is None else time.monotonic() - heard_at
             self.hub.silent_ms = round(silent_s * 1000) if silent_s > _SILENT_S else 0
             if self._oldest_ms is not None:
-                self._lag_ms = float(max(0, now_ms() - self._oldest_ms))
+                self._lag_ms = float(max(0, wall_ms() - self._oldest_ms))
                 self._oldest_ms = None
             self.hub.flush()
 
@@ -139,7 +139,7 @@ class LiveFeed:
             with contextlib.suppress(Problem):  # not known: that is a state of its own
                 rows = await self._store.fetch(OFFSETS_QUERY, {})
                 stored = {(topic, number): offset for topic, number, offset in rows}
-                self._watch.stored(stored, now_ms())
+                self._watch.stored(stored, wall_ms())
             await asyncio.sleep(_FOLLOW_SINK_S)
 
     async def _publish_status(self) -> None:
@@ -151,7 +151,7 @@ class LiveFeed:
                 self._status = found
                 data = msgspec.json.encode({"id": "city", **msgspec.structs.asdict(found)})
                 item = Item("status", "city", data, (next(self._statuses),))
-                self.hub.state.apply([item], now_ms())
+                self.hub.state.apply([item], wall_ms())
             await asyncio.sleep(_JUDGE_EVERY_S)
 
     async def _load(self) -> None:
@@ -169,7 +169,7 @@ class LiveFeed:
         self.tried.set()
 
     def _take(self, warm: WarmStart) -> None:
-        now = now_ms()
+        now = wall_ms()
         for event in warm.events:
             self.hub.state.apply(items_of(event, self._places), now)
         self._source.rewind(warm.offsets)

@@ -12,7 +12,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
@@ -152,7 +152,7 @@ class KafkaSource:
     ) -> dict[TopicPartition, int]:
         if not partitions:
             return {}
-        since = time.time_ns() // 1_000_000 - self._lookback_ms
+        since = wall_ms() - self._lookback_ms
         found = reader.offsets_for_times(dict.fromkeys(partitions, since))
         ends = reader.end_offsets(partitions)
         # Without a record since then Kafka answers nothing.
@@ -167,7 +167,7 @@ class KafkaSource:
         ]
         if not partitions:
             return
-        since = dict.fromkeys(partitions, now_ms() - QUIET_MS)
+        since = dict.fromkeys(partitions, wall_ms() - QUIET_MS)
         try:
             starts = reader.beginning_offsets(partitions, timeout_ms=_LOOK_WITHIN_MS)
             ends = reader.end_offsets(partitions, timeout_ms=_LOOK_WITHIN_MS)
@@ -202,7 +202,7 @@ class KafkaSource:
             self._status.read(
                 (partition.topic, partition.partition),
                 records[-1].offset,
-                now_ms(),
+                wall_ms(),
                 result=name.startswith("results."),
             )
             self._next[partition] = records[-1].offset + 1
@@ -215,7 +215,7 @@ class KafkaSource:
         try:
             event = decode_event(name, record.value)
             if isinstance(event, LedgerReport):
-                self._status.report(event, now_ms())
+                self._status.report(event, wall_ms())
             return list(items_of(event, self._places))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self.unreadable += 1

@@ -85,7 +85,7 @@ def _versions(topic: str, held: type[Event], relation: str, condition: str = "TR
 _TRAFFIC = """
 SELECT r.* FROM segments s CROSS JOIN LATERAL (
     SELECT * FROM results_traffic r
-    WHERE r.segment = s.id AND r.window_start > now() - INTERVAL '1 day'
+    WHERE r.segment = s.id AND r.window_start > (SELECT city_now()) - INTERVAL '1 day'
     ORDER BY r.window_start DESC LIMIT 1) r
 ORDER BY r.area, r.window_start, r.computed_at"""
 
@@ -95,14 +95,14 @@ CROSS JOIN (VALUES {", ".join(f"('{k.name}', '{m.name}')" for k in KINDS.values(
 CROSS JOIN LATERAL (
     SELECT * FROM results_environment r
     WHERE r.area = a.id AND r.kind = wanted.kind AND r.measure = wanted.measure
-        AND r.window_start > now() - INTERVAL '1 day'
+        AND r.window_start > (SELECT city_now()) - INTERVAL '1 day'
     ORDER BY r.window_start DESC LIMIT 1) r
 ORDER BY r.area, r.kind, r.window_start"""  # noqa: E501, S608 names from the declarations
 
 _FORECASTS = """
 SELECT f.* FROM segments s CROSS JOIN LATERAL (
     SELECT max(made_at) AS made_at FROM forecasts f
-    WHERE f.segment = s.id AND f.made_at > now() - INTERVAL '1 day') newest
+    WHERE f.segment = s.id AND f.made_at > (SELECT city_now()) - INTERVAL '1 day') newest
 JOIN forecasts f ON f.segment = s.id AND f.made_at = newest.made_at
 ORDER BY f.area, f.made_at, f.segment, f.horizon_min"""
 
@@ -163,6 +163,6 @@ STORED = (
         "allocations", Allocation, "allocations_current", "state IN ('proposed', 'accepted')"
     ),
     _versions("health", SensorHealth, "sensor_health_current"),
-    _versions("units", Unit, "units_current", "at > now() - INTERVAL '12 hours'"),
+    _versions("units", Unit, "units_current", "at > (SELECT city_now()) - INTERVAL '12 hours'"),
     _versions("demand", Demand, "demand_current"),
 )

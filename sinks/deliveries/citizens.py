@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import (
     ConfigurationError,
     DataError,
@@ -135,7 +135,7 @@ class CitizenNews(threading.Thread):
         else:
             reader.idle(0.2)
         self._land()
-        now = now_ms()
+        now = wall_ms()
         for item in [i for i in self._waiting.values() if i.due_ms <= now]:
             if self._waiting.get(item.key) is not item:
                 continue  # a newer one has just taken its place
@@ -165,7 +165,7 @@ class CitizenNews(threading.Thread):
         except (msgspec.DecodeError, UnicodeDecodeError):
             return  # the sink has made a dead letter of it
         if case.version > 1:  # who made the first version knows of it
-            patience = Patience(record.timestamp, now_ms(), self._patience_s)
+            patience = Patience(record.timestamp, wall_ms(), self._patience_s)
             item = _Item(case, record, None, patience)
             self._waiting[item.key] = item
 
@@ -216,7 +216,7 @@ class CitizenNews(threading.Thread):
             del self._flying[key]
 
     def _later(self, item: _Item, why: str, after_s: float) -> None:
-        now = now_ms()
+        now = wall_ms()
         if item.patience.over(now):
             self._waiting.pop(item.key, None)
             self._lose(item, "delivery_timed_out", why)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.events import Alert
 from sinks.deliveries.backoff import Patience, pause_s
@@ -120,7 +120,7 @@ class Delivery(threading.Thread):
 
     def _take(self, reader: LogReader, records: Iterable[Any]) -> None:
         """Deliver the records; note how far we are now and then, and at the end of them."""
-        done, noted_ms = None, now_ms()
+        done, noted_ms = None, wall_ms()
         for record in records:
             self.figures.lag_records = reader.lag(record.offset)
             alert = _decoded(record)
@@ -129,16 +129,16 @@ class Delivery(threading.Thread):
             elif self._told.take(alert):
                 self._deliver(reader, alert, record)
             done = record.offset + 1
-            if now_ms() - noted_ms >= _COMMIT_MS:
+            if wall_ms() - noted_ms >= _COMMIT_MS:
                 reader.commit(done)
-                noted_ms = now_ms()
+                noted_ms = wall_ms()
         if done is not None:
             reader.commit(done)
         self.figures.lag_records = reader.lag(done) if done is not None else 0
 
     def _deliver(self, reader: LogReader, alert: Alert, record: Any) -> None:
         """Try until it is delivered, refused, or too late; then it is a dead letter."""
-        patience = Patience(record.timestamp, now_ms(), self._receiver.give_up_after_s)
+        patience = Patience(record.timestamp, wall_ms(), self._receiver.give_up_after_s)
         attempt = 0
         while True:
             try:
@@ -148,7 +148,7 @@ class Delivery(threading.Thread):
                 self._lose("delivery_refused", f"{error}", alert, record)
                 break
             except TryAgain as error:
-                if patience.over(now_ms()):
+                if patience.over(wall_ms()):
                     self._lose("delivery_timed_out", f"last of all: {error}", alert, record)
                     break
                 self.figures.waiting_since_ms = patience.first_tried_ms
@@ -174,8 +174,8 @@ class Delivery(threading.Thread):
 
     def _say(self, sentence: str) -> None:
         """Log at once, and then now and then while it goes on."""
-        if now_ms() - self._said_at_ms >= 1000 * _SAY_AGAIN_S:
-            self._said_at_ms = now_ms()
+        if wall_ms() - self._said_at_ms >= 1000 * _SAY_AGAIN_S:
+            self._said_at_ms = wall_ms()
             log.warning("receiver %s: %s", self._receiver.name, sentence)
 
 

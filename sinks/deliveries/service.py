@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import wait_for_kafka
@@ -67,7 +67,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     for delivery in deliveries:
         delivery.start()
     log.info("receivers: %s", ", ".join(r.name for r in plan.receivers) or "none")
-    epoch = now_ms()
+    epoch = wall_ms()
     try:
         while not until.wait(_REPORT_S):
             out.report(_report(settings, epoch, (d.figures for d in deliveries)))
@@ -101,11 +101,11 @@ def _sender(receiver: Receiver, plan: Plan, settings: Settings) -> Sender:
                 name = f"{settings.deliver.id}-{receiver.name}"
                 return MqttTopics(receiver, settings.mqtt, name)
             case WebhookReceiver():
-                return Webhook(receiver, link, now_ms)
+                return Webhook(receiver, link, wall_ms)
             case AlertmanagerReceiver():
-                return Alertmanager(receiver, link, now_ms)
+                return Alertmanager(receiver, link, wall_ms)
             case EmailReceiver():
-                return Mail(receiver, _office(plan.mail, receiver.timeout_s), link, now_ms)
+                return Mail(receiver, _office(plan.mail, receiver.timeout_s), link, wall_ms)
     except ConfigurationError as error:
         raise ConfigurationError(f"receiver {receiver.name!r}: {error}") from error
     raise NotImplementedError(type(receiver).__name__)
@@ -149,7 +149,7 @@ def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
     try:
         Privacy.from_settings(settings.privacy)
         office = PostOffice(plan.mail, plan.citizens.timeout_s) if plan.mail else None
-        return CitizenSenders(plan.citizens, office, settings.deliver.public_url, now_ms)
+        return CitizenSenders(plan.citizens, office, settings.deliver.public_url, wall_ms)
     except ConfigurationError as error:
         raise ConfigurationError(f"[citizens]: {error}") from error
 
@@ -175,7 +175,7 @@ def _citizen_news(
 
 
 def _report(settings: Settings, epoch: int, figures: Iterable[Figures]) -> LedgerReport:
-    at = now_ms()
+    at = wall_ms()
     gauges: dict[str, float] = {}
     for one in figures:
         gauges |= one.gauges(at)

@@ -22,7 +22,7 @@ from kafka.protocol.consumer.metadata import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.service_events import Action
@@ -237,7 +237,7 @@ def read_last(settings: Settings, span: str) -> Iterator[tuple[str, Any]]:
     Raise ConfigurationError for what is no span, ServerUnavailable when Kafka does not answer.
     """
     try:
-        since_ms = now_ms() - duration_ms("last", span)
+        since_ms = wall_ms() - duration_ms("last", span)
     except WrongValue as error:
         raise ConfigurationError(f"--last: {error.problem}") from error
     wait_for_kafka(settings.kafka, timeout_s=5)

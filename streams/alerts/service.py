@@ -24,7 +24,7 @@ import numpy as np
 from kafka import TopicPartition
 
 from civicstream.city import City
-from civicstream.clock import now_ms
+from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.geojson import read_city
@@ -122,7 +122,7 @@ class _Process:
         self._at_end: dict[TopicPartition, float] = {}
         self._heard_at = 0.0
         self._turn_at = 0.0
-        self._epoch = now_ms()
+        self._epoch = wall_ms()
         self._latency_ms: deque[int] = deque(maxlen=_LATENCIES)
         self._counts = {"versions": 0.0, "unreadable_events": 0.0}
 
@@ -169,7 +169,7 @@ class _Process:
         engine = AlertEngine(rules, self._places)
         causes = [cause for _, cause in versions if cause is not None]
         owed = engine.restore([alert for alert, _ in versions], causes, now_ms())
-        self._placed = self._input.place(now_ms(), topic_memory(self._settings, rules.memory_ms))
+        self._placed = self._input.place(wall_ms(), topic_memory(self._settings, rules.memory_ms))
         self._next.clear()
         self._engine, self._catching_up = engine, True
         log.info("%d rules, %d active alerts read back", len(rules), engine.active_count)
@@ -184,7 +184,7 @@ class _Process:
         if not self._publish([(alert, None) for alert in self._engine.settle(now_ms())]):
             return
         for partition in self._placed:  # also of those nobody has read: what comes now is news
-            self._next.setdefault(partition, (self._input.position(partition), now_ms()))
+            self._next.setdefault(partition, (self._input.position(partition), wall_ms()))
         log.info("caught up; %d alerts are active", self._engine.active_count)
         # Before anything more is taken in: a start without offsets would pass over what came since.
         self._commit()
@@ -203,7 +203,7 @@ class _Process:
         if not self._publish(made):
             return
         if oldest is not None:
-            self._latency_ms.append(now_ms() - oldest)
+            self._latency_ms.append(wall_ms() - oldest)
         for record in records:
             self._next[record.partition] = (record.offset + 1, record.timestamp)
 
@@ -269,7 +269,7 @@ class _Process:
             if waiting == 0 or partition not in self._at_end:
                 self._at_end[partition] = now
         behind = any(now - self._at_end[p] > _BEHIND_S for p in lag)
-        return not behind and time.time() - self._heard_at < _BEHIND_S
+        return not behind and wall_ms() / 1000 - self._heard_at < _BEHIND_S
 
     def _commit(self) -> None:
         if self._engine is not None and self._next:
@@ -290,4 +290,4 @@ class _Process:
         }
         if self._latency_ms:
             gauges["latency_p99_ms"] = float(np.percentile(self._latency_ms, 99))
-        return LedgerReport("alerts", self._settings.alerts.id, self._epoch, now_ms(), {}, gauges)
+        return LedgerReport("alerts", self._settings.alerts.id, self._epoch, wall_ms(), {}, gauges)

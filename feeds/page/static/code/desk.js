@@ -1,5 +1,7 @@
 // What the parts of the page share: which city is shown, what is selected, who is told.
 
+import { cityNow } from "./city_time.js";
+
 const SUBJECTS = { segment: "segment", incident: "incident", case: "case", sensor: "sensor", area: "area" };
 
 /** Events: "select" (detail: whether to bring it into the map's view), "refresh". */
@@ -20,7 +22,7 @@ export class Desk extends EventTarget {
 
   /** The time that is shown [epoch ms]. */
   now() {
-    return this.replay.active ? this.replay.at : Date.now();
+    return this.replay.active ? this.replay.at : cityNow();
   }
 
   /** The past cannot be decided on. */

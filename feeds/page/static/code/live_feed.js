@@ -1,5 +1,6 @@
 // Follows the live feed: snapshot, then deltas without a hole; says whether it is up to date.
 
+import { cityTimeAt } from "./city_time.js";
 import { TOPICS } from "./city_state.js";
 
 // Heartbeats come every 15 s: when two are missing, something between us and the city is slow.
@@ -63,7 +64,7 @@ export class LiveFeed extends EventTarget {
 
   #start(data) {
     this.sequence = data.seq;
-    this.city.replace(data.state, data.at);
+    this.city.replace(data.state, cityTimeAt(data.at));
   }
 
   #follow(data, from) {
@@ -76,7 +77,7 @@ export class LiveFeed extends EventTarget {
       return;
     }
     this.sequence = data.seq;
-    this.city.merge(data.changes, data.at);
+    this.city.merge(data.changes, cityTimeAt(data.at));
   }
 
   #failed(source) {

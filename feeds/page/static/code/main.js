@@ -7,6 +7,7 @@ import { CasesPanel } from "./cases_panel.js";
 import { CityMap } from "./city_map.js";
 import { CityModel } from "./city_model.js";
 import { CityState, TOPICS } from "./city_state.js";
+import { clockMode, setClock } from "./city_time.js";
 import { Desk } from "./desk.js";
 import { shownStatus, statusOf } from "./data_status.js";
 import { byId, setAttribute, setText } from "./dom.js";
@@ -25,7 +26,7 @@ import { Tabs } from "./tabs.js";
 import { followTheme } from "./theme.js";
 import { showTooltip } from "./tooltip.js";
 import { UnitsPanel } from "./units_panel.js";
-import { time, timeWithSeconds } from "./wording.js";
+import { dateAndTime, time, timeWithSeconds } from "./wording.js";
 
 const LISTS_EVERY_MS = 400; // people read no faster, and screen readers neither
 const PANELS = {
@@ -96,7 +97,10 @@ function showConnection() {
 
 function showClock() {
   const now = desk.now();
-  setText(byId("clock"), timeWithSeconds(now));
+  const mode = replay.active ? "" : clockMode();
+  setText(byId("clock"), mode ? dateAndTime(now) : timeWithSeconds(now));
+  setText(byId("clock-mode"), mode);
+  byId("clock-mode").hidden = !mode;
   byId("clock").dateTime = new Date(now).toISOString();
   byId("clock").title = `Data as of ${desk.city.at ? time(desk.city.at) : "–"}`;
 }
@@ -168,6 +172,7 @@ function signedIn() {
 async function loadCity() {
   if (mapped) return;
   try {
+    setClock(await get("clock"));
     useModel(new CityModel(await get("city")));
     mapped = true;
     byId("map-missing").hidden = true;

@@ -1,6 +1,7 @@
 // The time slider: the last hours out of the database, at rest or running.
 
 import { get } from "./api.js";
+import { cityNow } from "./city_time.js";
 import { byId, setText } from "./dom.js";
 import { complain } from "./notices.js";
 import { span, time } from "./wording.js";
@@ -38,7 +39,7 @@ export class Replay extends EventTarget {
   }
 
   play() {
-    if (this.at === null) this.at = Date.now() - 30 * MINUTE;
+    if (this.at === null) this.at = cityNow() - 30 * MINUTE;
     this.timer = setInterval(() => this.#advance(), FRAME_MS);
     this.#button(true);
     this.#load();
@@ -56,14 +57,14 @@ export class Replay extends EventTarget {
       this.live();
       return;
     }
-    this.at = Date.now() + minutes * MINUTE;
+    this.at = cityNow() + minutes * MINUTE;
     this.#load();
   }
 
   #advance() {
     if (this.loading) return; // the database sets the pace when it is slower
     this.at += FRAME_MS * Number(byId("replay-speed").value);
-    if (this.at >= Date.now()) this.live();
+    if (this.at >= cityNow()) this.live();
     else this.#load();
   }
 
@@ -99,9 +100,9 @@ export class Replay extends EventTarget {
   }
 
   #label() {
-    const back = this.at === null ? 0 : (this.at - Date.now()) / MINUTE;
+    const back = this.at === null ? 0 : (this.at - cityNow()) / MINUTE;
     this.slider.value = back;
-    const text = this.at === null ? "now" : `${time(this.at)}, ${span(Date.now() - this.at)} ago`;
+    const text = this.at === null ? "now" : `${time(this.at)}, ${span(cityNow() - this.at)} ago`;
     setText(byId("replay-time"), text);
     this.slider.setAttribute("aria-valuetext", text);
     byId("replay-live").setAttribute("aria-pressed", String(this.at === null));

@@ -1,18 +1,24 @@
 // How numbers, times and names are written for people.
 
+import { cityNow } from "./city_time.js";
+
 const CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const timeFormat = new Intl.DateTimeFormat(undefined, CLOCK);
 const secondsFormat = new Intl.DateTimeFormat(undefined, { ...CLOCK, second: "2-digit" });
 const dayFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...CLOCK });
+const dateFormat = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", ...CLOCK });
 const MINUTE = 60_000;
 
 /** Time of day in the browser's zone, with the date where it is not today. */
-export function time(ms, now = Date.now()) {
+export function time(ms, now = cityNow()) {
   const sameDay = new Date(ms).toDateString() === new Date(now).toDateString();
   return (sameDay ? timeFormat : dayFormat).format(ms);
 }
 
 export const timeWithSeconds = (ms) => secondsFormat.format(ms);
+
+/** "Mon 23 Nov 08:03": of a clock that is not of today. */
+export const dateAndTime = (ms) => dateFormat.format(ms).replace(",", "");
 
 /** "4 min", "2 h 5 min", "3 days": a span of `ms`. */
 export function span(ms) {
