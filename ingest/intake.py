@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from civicstream.errors import RejectedReading
-from civicstream.events import DeadLetter
+from civicstream.events import DeadLetter, WrittenSequence
 from civicstream.kafka.dead_letter import Origin, dead_letter
 from civicstream.kinds import KINDS
 from civicstream.settings import Settings
+from civicstream.topics import frames_topic, topic_name
 from ingest.acks import AckWindow
 from ingest.channels import Channel, Channels, kind_of
 from ingest.city_messages import CityMessages, Event, MessageKind, Refusal
@@ -302,6 +303,16 @@ class Intake:
             self.ledger.accepted[pending.kind] += 1
             self.ledger.gauges["events"] += 1
         return self.acks.confirm((pending.receipt,))
+
+    def frames_written(self, prefix: str) -> list[WrittenSequence]:
+        """Return which frames Kafka has confirmed; ``prefix`` is that of the topics."""
+        return [
+            WrittenSequence(
+                *(self._gateway, self._epoch, topic_name(prefix, frames_topic(kind)), partition),
+                next=lane.confirmed,
+            )
+            for (kind, partition), lane in sorted(self._lanes.items())
+        ]
 
     def waiting_frames(self) -> Iterator[SealedFrame]:
         """Yield the frame of each lane that is on its way to Kafka."""

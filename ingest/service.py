@@ -300,7 +300,10 @@ class _Gateway:
             return
         self._report_out = True
         report = self._intake.ledger.report(
-            now_ms(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
+            now_ms(),
+            self._intake.frames_written(self._settings.kafka.topic_prefix),
+            in_flight_messages=len(self._intake.acks),
+            connected=self._mqtt.ready,
         )
         made = report_record(self._settings.kafka, report)
         self._kafka.send("ledger", made.value, _Report(), key=made.key, headers=made.headers)

@@ -38,7 +38,8 @@ class ReportRecord:
 
 def report_record(kafka: KafkaSettings, report: LedgerReport) -> ReportRecord:
     """Return the record of a report, with what this process has written; ``topic`` unprefixed."""
-    whole = msgspec.structs.replace(report, written=written_by_this_process(kafka))
+    written = [*report.written, *written_by_this_process(kafka)]
+    whole = msgspec.structs.replace(report, written=written)
     headers = cloud_headers(
         "ledger",
         source=f"{report.stage}/{report.instance}",
