@@ -24,11 +24,13 @@ __all__ = [
     "Incident",
     "IncidentState",
     "LedgerReport",
+    "ReadSequence",
     "SensorHealth",
     "Status",
     "TrafficForecast",
     "TrafficResult",
     "TrafficRow",
+    "WrittenSequence",
 ]
 
 Status = Literal["provisional", "final"]
@@ -290,7 +292,11 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Counts(msgspec.Struct):
-    """Cumulative counts of readings: received = the sum of the others, always."""
+    """Cumulative counts of readings: received = the sum of the others, always.
+
+    ``duplicate``: the same reading again; ``corrected``: the same sensor and time with other
+    values, of which the one ingested later stays.
+    """
 
     received: int = 0
     accepted: int = 0
@@ -298,20 +304,64 @@ class Counts(msgspec.Struct):
     duplicate: int = 0
     late: int = 0
     in_flight: int = 0
+    corrected: int = 0
 
     @property
     def imbalance(self) -> int:
         """Readings that are unaccounted for; zero unless there is a defect."""
-        return self.received - (
-            self.accepted + self.rejected + self.duplicate + self.late + self.in_flight
-        )
+        settled = self.accepted + self.rejected + self.duplicate + self.corrected + self.late
+        return self.received - (settled + self.in_flight)
+
+
+class WrittenSequence(msgspec.Struct, frozen=True, array_like=True):
+    """What a writer has put on one partition since ``epoch``.
+
+    Kafka has confirmed every number below ``next`` but those in ``void`` (first, last), which
+    were given up and sent again under other numbers.
+    """
+
+    writer: str
+    epoch: int
+    topic: str
+    partition: int
+    next: int
+    void: list[tuple[int, int]] = []
+
+
+class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
+    """What a reader has had of one writer's records on one partition, from number ``first`` on.
+
+    ``next`` is the number expected next; ``missing`` are ranges (first, last) below it that never
+    came; ``events`` are the readings in frames, else the records. Records that came again are
+    ``repeated`` and not counted otherwise; those that filled a gap later are ``reordered``.
+    """
+
+    writer: str
+    epoch: int
+    topic: str
+    partition: int
+    first: int = 0
+    next: int = 0
+    records: int = 0
+    events: int = 0
+    missing: list[tuple[int, int]] = []
+    repeated: int = 0
+    reordered: int = 0
+    corrupt: int = 0
+    """Records whose number could be read and whose content could not."""
+
+    @property
+    def gaps(self) -> int:
+        """Records that never came."""
+        return sum(last - first + 1 for first, last in self.missing)
 
 
 class LedgerReport(msgspec.Struct, frozen=True):
-    """What one process has done since ``epoch`` (its start, ms); sent about every second.
+    """What one process has done since ``epoch`` (its start, ms); key: stage/instance/epoch.
 
     ``kinds`` counts readings per kind; ``gauges`` are other figures for people, e.g.
-    ``windows_closed``, ``rows_written``, ``lag_records``. Key: stage/instance/epoch.
+    ``windows_closed``, ``rows_written``, ``lag_records``. ``written`` is what it has put on Kafka
+    and ``read`` what a worker has had of it, per writer and partition. Sent about every second.
     """
 
     stage: Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"]
@@ -320,6 +370,8 @@ class LedgerReport(msgspec.Struct, frozen=True):
     at: int
     kinds: dict[str, Counts]
     gauges: dict[str, float] = {}
+    written: list[WrittenSequence] = []
+    read: list[ReadSequence] = []
 
     @property
     def key(self) -> str:

@@ -47,6 +47,8 @@ def wait_for_report(
         reader.seek_to_end(partition)
         while time.monotonic() < deadline:
             for record in reader.poll(timeout_ms=200).get(partition, ()):
+                if record.value is None:
+                    continue  # of a process that ended long ago
                 report = msgspec.json.decode(record.value, type=LedgerReport)
                 if (report.stage, report.instance) == (stage, instance) and report.at >= asked_ms:
                     return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-__all__ = ["partition_of"]
+__all__ = ["partition_of", "partition_of_key"]
 
 _MASK = 0xFFFFFFFF
 
@@ -33,4 +33,9 @@ def _murmur2(data: bytes) -> int:
 @lru_cache(maxsize=1 << 16)
 def partition_of(area: str, partitions: int) -> int:
     """Return the partition of ``area``: murmur2 as Kafka's default partitioner for that key."""
-    return (_murmur2(area.encode()) & 0x7FFFFFFF) % partitions
+    return partition_of_key(area.encode(), partitions)
+
+
+def partition_of_key(key: bytes, partitions: int) -> int:
+    """Return the partition that Kafka's default partitioner gives a key."""
+    return (_murmur2(key) & 0x7FFFFFFF) % partitions

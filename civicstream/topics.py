@@ -8,7 +8,8 @@ from civicstream.kinds import KINDS
 
 __all__ = ["TOPICS", "MqttTopic", "Topic", "frames_topic", "parse_mqtt_topic", "topic_name"]
 
-_HOUR_MS = 3_600_000
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
 _DAY_MS = 24 * _HOUR_MS
 
 
@@ -28,7 +29,15 @@ class Topic:
     def config(self) -> dict[str, str]:
         """Kafka topic settings that `init` sets when it makes the topic."""
         if self.compacted:
-            return {"cleanup.policy": "compact"}
+            # Only whole segments are compacted: by default one is open for a week, and whoever
+            # reads the topic from its start would read every record of that week.
+            return {
+                "cleanup.policy": "compact",
+                "segment.ms": str(5 * _MINUTE_MS),
+                "min.cleanable.dirty.ratio": "0.01",
+                "max.compaction.lag.ms": str(10 * _MINUTE_MS),
+                "delete.retention.ms": str(_DAY_MS),
+            }
         kept = {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
         if self.erasable_after_ms is None:
             return kept

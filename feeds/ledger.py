@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
-from civicstream.cloudevents import cloud_headers
 from civicstream.events import Counts, LedgerReport
+from civicstream.kafka.ledger_report import report_record
+from civicstream.settings import KafkaSettings
 from feeds.report_output import KafkaRecord
 
 __all__ = ["FeedsLedger"]
@@ -18,6 +17,7 @@ __all__ = ["FeedsLedger"]
 class FeedsLedger:
     """Reports since ``epoch`` [ms]: received = accepted + rejected + in flight."""
 
+    kafka: KafkaSettings
     instance: str
     epoch: int
     received: int = 0
@@ -40,13 +40,8 @@ class FeedsLedger:
             {"report": counts},
             self._figures(),
         )
-        headers = cloud_headers(
-            "ledger",
-            source=f"feeds/{self.instance}",
-            event_id=f"{report.key}/{at}",
-            time_ms=at,
-        )
-        return KafkaRecord("ledger", report.key.encode(), msgspec.json.encode(report), headers)
+        made = report_record(self.kafka, report)
+        return KafkaRecord(made.topic, made.key, made.value, made.headers)
 
     def _figures(self) -> dict[str, float]:
         figures = {"rate_limited": float(self.rate_limited)}

@@ -37,8 +37,9 @@ class KafkaRecord:
 class ReportOutput:
     """An idempotent producer, made when it is first needed and anew after a failure."""
 
-    def __init__(self, kafka: KafkaSettings, confirm_timeout_s: float) -> None:
+    def __init__(self, kafka: KafkaSettings, writer: str, confirm_timeout_s: float) -> None:
         self._kafka = kafka
+        self._writer = writer
         self._timeout_s = confirm_timeout_s
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
@@ -85,6 +86,7 @@ class ReportOutput:
             try:
                 self._producer = producer(
                     self._kafka,
+                    writer=self._writer,
                     delivery_timeout_ms=timeout_ms,
                     request_timeout_ms=max(500, timeout_ms // 2),
                     max_block_ms=max(500, timeout_ms // 2),

@@ -151,8 +151,8 @@ def _assemble(settings: Settings) -> _Parts:
     services = load_services(settings.reports.services_file)
     keys = load_api_keys(feeds)
     store = ReportStore(feeds.database_url or settings.database.url)
-    output = ReportOutput(settings.kafka, feeds.confirm_timeout_s)
-    ledger = FeedsLedger(feeds.id, wall_ms())
+    output = ReportOutput(settings.kafka, f"feeds/{feeds.id}", feeds.confirm_timeout_s)
+    ledger = FeedsLedger(settings.kafka, feeds.id, wall_ms())
     city = read_city(settings.city.file) if settings.city.file else None
     live = LiveFeed(settings, city)
     ledger.gauges.append(live.gauges)

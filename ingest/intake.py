@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from civicstream.errors import RejectedReading
-from civicstream.events import DeadLetter
+from civicstream.events import DeadLetter, WrittenSequence
+from civicstream.kafka.dead_letter import Origin, dead_letter
 from civicstream.kinds import KINDS
 from civicstream.settings import Settings
+from civicstream.topics import frames_topic, topic_name
 from ingest.acks import AckWindow
 from ingest.channels import Channel, Channels, kind_of
 from ingest.city_messages import CityMessages, Event, MessageKind, Refusal
@@ -25,8 +27,6 @@ from ingest.validation import Row
 
 __all__ = ["Intake", "PendingEvent", "PendingLetter"]
 
-# A dead letter keeps this much of an oversized payload: enough to recognise the device.
-_KEPT_OF_OVERSIZED = 4096
 # base64 makes four bytes of three, and Kafka refuses records over 1 MB by default.
 _MAX_KEPT = 512 * 1024
 _MEMBERS_LISTED = 20
@@ -162,16 +162,16 @@ class Intake:
     ) -> None:
         if refusal.reason == "rate_limited":
             self.ledger.gauges["rate_limited"] += 1
-        letter = DeadLetter(
-            stage="gateway",
-            reason=refusal.reason,
-            detail=refusal.detail,
-            topic=refusal.topic,
-            received_at=now_ms,
-            payload=refusal.payload,
-            payload_bytes=size,
+        letter = dead_letter(
+            "gateway",
+            self._gateway,
+            Origin(refusal.topic),
+            refusal.payload,
+            refusal.reason,
+            refusal.detail,
+            at_ms=now_ms,
             kind=kind,
-            instance=self._gateway,
+            size=size,
         )
         self.in_flight_bytes += len(refusal.payload)
         receipt = self.acks.receive(packet_id)
@@ -226,26 +226,24 @@ class Intake:
     ) -> None:
         bad = decoded.bad
         total = len(bad) + len(decoded.rows)
-        whole = len(payload) <= min(self._max_payload, _MAX_KEPT)
-        kept = bytes(payload if whole else payload[:_KEPT_OF_OVERSIZED])
         detail = bad[0].detail
         if total > 1:
             detail = f"{len(bad)} of {total} readings rejected; [{bad[0].index}] {detail}"
-        letter = DeadLetter(
-            stage="gateway",
-            reason=bad[0].reason,
-            detail=detail,
-            topic=topic,
-            received_at=now_ms,
-            payload=kept,
-            payload_bytes=len(payload),
+        letter = dead_letter(
+            "gateway",
+            self._gateway,
+            Origin(topic),
+            payload,
+            bad[0].reason,
+            detail,
+            at_ms=now_ms,
             kind=kind if kind in KINDS else None,
-            instance=self._gateway,
+            whole_up_to=min(self._max_payload, _MAX_KEPT),
             count=len(bad),
             members=[(b.index, b.detail) for b in bad[:_MEMBERS_LISTED]] if total > 1 else [],
         )
         # A wholly rejected message is in memory once; of a mixed one the frame counts the bytes.
-        weight = len(kept) if not decoded.rows else 0
+        weight = len(letter.payload) if not decoded.rows else 0
         self.in_flight_bytes += weight
         self.letters.append(PendingLetter(letter, kind, receipt, weight))
 
@@ -305,6 +303,16 @@ class Intake:
             self.ledger.accepted[pending.kind] += 1
             self.ledger.gauges["events"] += 1
         return self.acks.confirm((pending.receipt,))
+
+    def frames_written(self, prefix: str) -> list[WrittenSequence]:
+        """Return which frames Kafka has confirmed; ``prefix`` is that of the topics."""
+        return [
+            WrittenSequence(
+                *(self._gateway, self._epoch, topic_name(prefix, frames_topic(kind)), partition),
+                next=lane.confirmed,
+            )
+            for (kind, partition), lane in sorted(self._lanes.items())
+        ]
 
     def waiting_frames(self) -> Iterator[SealedFrame]:
         """Yield the frame of each lane that is on its way to Kafka."""

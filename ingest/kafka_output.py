@@ -46,8 +46,11 @@ _OPTIONS = {
 class KafkaOutput(Generic[Item]):
     """Sends records; what became of them comes back in ``outcomes``, with the item given."""
 
-    def __init__(self, kafka: KafkaSettings, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, wake: Callable[[], None], writer: str = "gateway"
+    ) -> None:
         self._kafka = kafka
+        self._writer = writer
         self._wake = wake
         self._producer: KafkaProducer | None = None
         self._generation = 0
@@ -66,7 +69,7 @@ class KafkaOutput(Generic[Item]):
         try:
             self._check_reachable()
             self._check_topics()
-            self._producer = producer(self._kafka, **_OPTIONS)
+            self._producer = producer(self._kafka, writer=self._writer, **_OPTIONS)
             self._generation += 1
         except (KafkaError, OSError, ValueError) as error:
             raise ServerUnavailable(

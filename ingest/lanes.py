@@ -72,6 +72,11 @@ class Lane:
         """The first of these is on its way to Kafka."""
         self._next_seq = 0
 
+    @property
+    def confirmed(self) -> int:
+        """How many frames Kafka has confirmed, numbered from 0."""
+        return self._next_seq - len(self.sealed)
+
     def seal(self, gateway: str, epoch: int, now_ms: int) -> SealedFrame:
         """Close the open frame, queue and return it; it must hold something."""
         frame, self.open = self.open, None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from civicstream.events import Counts, LedgerReport
+from civicstream.events import Counts, LedgerReport, WrittenSequence
 
 __all__ = ["Ledger"]
 
@@ -27,8 +28,10 @@ class Ledger:
             {"frames": 0, "bytes": 0, "dead_letters": 0, "events": 0, "rate_limited": 0}
         )
 
-    def report(self, at: int, **gauges: float) -> LedgerReport:
-        """Return the counts at ``at`` [ms], with further gauges."""
+    def report(
+        self, at: int, written: Sequence[WrittenSequence] = (), **gauges: float
+    ) -> LedgerReport:
+        """Return the counts at ``at`` [ms], with the frames written and further gauges."""
         kinds = {
             kind: Counts(
                 received=received,
@@ -39,4 +42,6 @@ class Ledger:
             for kind, received in self.received.items()
         }
         merged = {name: float(value) for name, value in (self.gauges | gauges).items()}
-        return LedgerReport("gateway", self._gateway, self._epoch, at, kinds, merged)
+        return LedgerReport(
+            "gateway", self._gateway, self._epoch, at, kinds, merged, written=list(written)
+        )

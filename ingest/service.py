@@ -8,12 +8,11 @@ import select
 import threading
 import time
 
-import msgspec
-
 from civicstream.clock import now_ms, wall_ms
-from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
+from civicstream.kafka.dead_letter import letter_record
+from civicstream.kafka.ledger_report import report_record
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import frames_topic
@@ -76,7 +75,9 @@ class _Gateway:
         self._epoch = wall_ms()
         self._bell = Bell()
         self._intake = Intake(settings, self._epoch, _known_keys(settings))
-        self._kafka: KafkaOutput[Item] = KafkaOutput(settings.kafka, self._bell.ring)
+        self._kafka: KafkaOutput[Item] = KafkaOutput(
+            settings.kafka, self._bell.ring, f"gateway/{settings.gateway.id}"
+        )
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
         self._records_out: dict[Record, None] = {}
         """Dead letters and events on their way to Kafka, the oldest first."""
@@ -289,18 +290,8 @@ class _Gateway:
 
     def _send_letter(self, pending: PendingLetter) -> None:
         letter = pending.letter
-        self._kafka.send(
-            "deadletter",
-            msgspec.json.encode(letter),
-            pending,
-            key=letter.topic.encode(),
-            headers=cloud_headers(
-                "deadletter",
-                source=f"gateway/{letter.instance}",
-                event_id=self._intake.letter_id(pending),
-                time_ms=letter.received_at,
-            ),
-        )
+        made = letter_record(letter, f"gateway/{letter.instance}", self._intake.letter_id(pending))
+        self._kafka.send("deadletter", made.value, pending, key=made.key, headers=made.headers)
 
     def _send_report(self) -> None:
         """Publish the ledger, unless the last one still waits: no pile while Kafka is away."""
@@ -309,20 +300,13 @@ class _Gateway:
             return
         self._report_out = True
         report = self._intake.ledger.report(
-            wall_ms(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
+            wall_ms(),
+            self._intake.frames_written(self._settings.kafka.topic_prefix),
+            in_flight_messages=len(self._intake.acks),
+            connected=self._mqtt.ready,
         )
-        self._kafka.send(
-            "ledger",
-            msgspec.json.encode(report),
-            _Report(),
-            key=report.key.encode(),
-            headers=cloud_headers(
-                "ledger",
-                source=f"gateway/{report.instance}",
-                event_id=f"{report.key}/{report.at}",
-                time_ms=report.at,
-            ),
-        )
+        made = report_record(self._settings.kafka, report)
+        self._kafka.send("ledger", made.value, _Report(), key=made.key, headers=made.headers)
 
 
 def _known_keys(settings: Settings) -> frozenset[int] | None:

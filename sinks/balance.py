@@ -1,26 +1,32 @@
-"""Does every reading a gateway took in have a row? The sums, from reports and the database."""
+"""Is everything that was taken in where it must be? Calculated from reports, offsets and database.
+
+Every stage is held against the one before it: each writer says which of its numbers Kafka has
+confirmed, per topic and partition, and each reader which of them it has had.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Literal
 
 import msgspec
 
-from civicstream.events import Counts, LedgerReport
+from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
+from civicstream.kafka.sequences import Stream, without
 from civicstream.kinds import KINDS
 
-__all__ = ["Balance", "KindBalance", "SeenFrames", "SinkCounts", "balance"]
+__all__ = [
+    "Balance",
+    "Difference",
+    "KindBalance",
+    "LogState",
+    "RowsOfDay",
+    "SinkCounts",
+    "balance",
+]
 
-
-class SeenFrames(msgspec.Struct, frozen=True):
-    """What the database holds of one gateway start's frames of one kind."""
-
-    gateway: str
-    epoch: int
-    kind: str
-    readings: int
-    gaps: int
-    repeats: int
+Range = tuple[int, int]
 
 
 class SinkCounts(msgspec.Struct, frozen=True):
@@ -30,19 +36,58 @@ class SinkCounts(msgspec.Struct, frozen=True):
     accepted: int = 0
     rejected: int = 0
     duplicate: int = 0
+    """Same sensor and time as another reading, corrections among them."""
     replaced: int = 0
+
+
+class LogState(msgspec.Struct, frozen=True):
+    """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on."""
+
+    begin: int
+    end: int
+    next: int
+    waiting: int
+
+
+class RowsOfDay(msgspec.Struct, frozen=True):
+    """Rows of one table and day (UTC): ever inserted, and there now."""
+
+    table: str
+    day: date
+    written: int
+    there: int
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What does not balance, where; ``first`` to ``last`` are numbers, or else offsets.
+
+    ``loss`` says that something is not where it must be; what is merely remarkable, and counted
+    once all the same, is not.
+    """
+
+    stage: str
+    what: Literal["missing", "corrupt", "repeated", "reordered", "offsets", "counts", "rows"]
+    sentence: str
+    loss: bool
+    topic: str | None = None
+    partition: int | None = None
+    first: int | None = None
+    last: int | None = None
+    writer: str | None = None
+    epoch: int | None = None
 
 
 class KindBalance(msgspec.Struct, frozen=True):
     """One kind from device to row.
 
-    ``gateway`` adds up the reports that are on the ledger topic; ``on_the_way`` readings are
-    confirmed on Kafka by their gateway and not in the database.
+    ``gateway`` adds up all gateways; ``on_the_way`` readings are confirmed on Kafka by their
+    gateway and not in the database.
     """
 
     kind: str
     gateway: Counts
     on_the_way: int
+    worker: Counts
     sink: SinkCounts
     gaps: int
     repeats: int
@@ -51,12 +96,14 @@ class KindBalance(msgspec.Struct, frozen=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """The whole, with what is wrong as sentences; ``waiting_records`` are unread on Kafka."""
+    """The whole; ``problems`` are the sentences of what is lost, ``notices`` of the rest."""
 
     kinds: list[KindBalance]
     waiting_records: int
     in_flight: int
     problems: list[str]
+    notices: list[str]
+    differences: list[Difference]
     stages: list[LedgerReport]
 
     @property
@@ -67,88 +114,304 @@ class Balance(msgspec.Struct, frozen=True):
 
 def balance(
     reports: Sequence[LedgerReport],
-    seen: Sequence[SeenFrames],
+    seen: Mapping[Stream, ReadSequence],
     counts: Mapping[str, SinkCounts],
+    logs: Mapping[tuple[str, int], LogState],
     *,
-    waiting_records: int,
-    rows: Mapping[str, int] | None = None,
+    totals: Mapping[tuple[str, str], Counts] | None = None,
+    kind_of: Mapping[str, str] | None = None,
+    rows: Sequence[RowsOfDay] | None = None,
 ) -> Balance:
     """Return the balance.
 
-    ``reports``: the latest of every process start. Read before ``waiting_records``, and ``seen``
-    and ``counts`` after it: then, when no record waits, what a gateway has reported must be there.
+    ``reports``: the latest of every process start that is not in ``totals`` (by stage and kind)
+    yet. Read before ``logs``, and ``seen`` and ``counts`` after these: then, where no record
+    waits, what a writer has reported must be there. ``kind_of``: frames topic -> kind.
     """
-    gateways = [r for r in reports if r.stage == "gateway"]
-    names = {*counts, *(s.kind for s in seen), *(k for r in gateways for k in r.kinds)}
-    kinds = [_kind_balance(name, gateways, seen, counts, rows or {}) for name in sorted(names)]
-    in_flight = sum(k.gateway.in_flight + k.on_the_way for k in kinds)
-    problems = [
-        *(sentence for report in reports for sentence in _unbalanced(report)),
-        *(sentence for k in kinds for sentence in _wrong(k, waiting_records)),
+    topics = dict(kind_of or {})
+    written = {_stream(w): w for report in reports for w in report.written}
+    differences = [
+        *(d for report in reports for d in _unbalanced(report)),
+        *_log_differences(logs),
+        *_sink_differences(written, seen, logs),
+        *_worker_differences(written, reports, logs),
+        *_row_differences(rows or []),
     ]
-    stages = sorted(reports, key=lambda r: (r.stage, r.instance, r.epoch))
-    return Balance(kinds, waiting_records, in_flight, problems, stages)
+    kinds = _kinds(reports, seen, counts, totals or {}, topics, rows)
+    differences += [d for k in kinds for d in _uncounted(k)]
+    return Balance(
+        kinds=kinds,
+        waiting_records=sum(log.waiting for log in logs.values()),
+        in_flight=sum(k.gateway.in_flight + k.on_the_way for k in kinds),
+        problems=[d.sentence for d in differences if d.loss],
+        notices=[d.sentence for d in differences if not d.loss],
+        differences=differences,
+        stages=sorted(reports, key=lambda r: (r.stage, r.instance, r.epoch)),
+    )
 
 
-def _kind_balance(
-    name: str,
-    gateways: Sequence[LedgerReport],
-    seen: Sequence[SeenFrames],
+def _stream(of: WrittenSequence | ReadSequence) -> Stream:
+    return Stream(of.writer, of.epoch, of.topic, of.partition)
+
+
+# --- what each stage says of itself
+
+
+def _unbalanced(report: LedgerReport) -> Iterable[Difference]:
+    for kind, counts in sorted(report.kinds.items()):
+        if counts.imbalance:
+            who = f"{report.stage} {report.instance}"
+            sentence = f"{who}: {kind}: {counts.imbalance:+} readings unaccounted for"
+            yield Difference(report.stage, "counts", sentence, loss=True)
+
+
+def _uncounted(k: KindBalance) -> Iterable[Difference]:
+    s = k.sink
+    left = s.received - s.accepted - s.rejected - s.duplicate
+    if left:
+        sentence = f"sink: {k.kind}: {left:+} readings unaccounted for"
+        yield Difference("sink", "counts", sentence, loss=True)
+    if k.rows is not None and k.rows > s.accepted:
+        sentence = f"database: {k.kind}: {k.rows} rows, but only {s.accepted} were ever inserted"
+        yield Difference("database", "rows", sentence, loss=True)
+
+
+# --- Kafka's log against the sink's offsets
+
+
+def _log_differences(logs: Mapping[tuple[str, int], LogState]) -> Iterable[Difference]:
+    for (topic, partition), log in sorted(logs.items()):
+        place = f"{topic} partition {partition}"
+        if log.next > log.end:
+            yield Difference(
+                "kafka",
+                "offsets",
+                f"kafka: {place}: the log ends at offset {log.end}, the sink has stored up to "
+                f"{log.next - 1}: offsets {log.end} to {log.next - 1} are gone from Kafka "
+                "(a power cut, a restored or recreated topic)",
+                True,
+                *(topic, partition, log.end, log.next - 1),
+            )
+        elif log.next < log.begin:
+            # No proof of a loss: what the numbers say of these offsets, they may be markers only.
+            yield Difference(
+                "kafka",
+                "offsets",
+                f"kafka: {place}: offsets {log.next} to {log.begin - 1} were removed before the "
+                "sink read them (retention, or by hand)",
+                False,
+                *(topic, partition, log.next, log.begin - 1),
+            )
+
+
+# --- the sink against what was written
+
+
+def _sink_differences(
+    written: Mapping[Stream, WrittenSequence],
+    seen: Mapping[Stream, ReadSequence],
+    logs: Mapping[tuple[str, int], LogState],
+) -> Iterable[Difference]:
+    for stream in sorted({*written, *seen}, key=_order):
+        log = logs.get((stream.topic, stream.partition))
+        if log is None:
+            continue  # no topic of the sink's
+        said = written.get(stream)
+        had = seen.get(stream) or ReadSequence(
+            stream.writer, stream.epoch, stream.topic, stream.partition
+        )
+        missing = list(had.missing)
+        if said is not None and not log.waiting and had.next < said.next:
+            missing.append((had.next, said.next - 1))
+        yield from _missing("sink", stream, without(missing, said.void if said else []))
+        yield from _remarkable("sink", stream, had)
+
+
+def _order(stream: Stream) -> tuple[str, int, str, int]:
+    return stream.topic, stream.partition, stream.writer, stream.epoch
+
+
+def _missing(stage: str, stream: Stream, ranges: Iterable[Range]) -> Iterable[Difference]:
+    for first, last in ranges:
+        count = last - first + 1
+        yield _of_numbers(
+            stage,
+            "missing",
+            stream,
+            f"{count} records never came: numbers {first} to {last}",
+            (first, last),
+            loss=True,
+        )
+
+
+def _remarkable(stage: str, stream: Stream, had: ReadSequence) -> Iterable[Difference]:
+    upto = (had.first, max(had.first, had.next - 1))
+    if had.corrupt:
+        text = f"{had.corrupt} records of {upto[0]} to {upto[1]} are corrupt; see its dead letters"
+        yield _of_numbers(stage, "corrupt", stream, text, upto, loss=True)
+    if had.repeated:
+        text = f"{had.repeated} records of {upto[0]} to {upto[1]} came again, counted once"
+        yield _of_numbers(stage, "repeated", stream, text, upto, loss=False)
+    if had.reordered:
+        text = f"{had.reordered} records of {upto[0]} to {upto[1]} came out of order"
+        yield _of_numbers(stage, "reordered", stream, text, upto, loss=False)
+
+
+def _of_numbers(
+    stage: str,
+    what: Literal["missing", "corrupt", "repeated", "reordered"],
+    stream: Stream,
+    text: str,
+    numbers: Range,
+    *,
+    loss: bool,
+) -> Difference:
+    place = f"{stream.topic} partition {stream.partition}"
+    who = f"{stream.writer} (started {stream.epoch})"
+    return Difference(
+        stage,
+        what,
+        f"{stage}: {place}: {text}; written by {who}",
+        loss,
+        *(stream.topic, stream.partition, *numbers, stream.writer, stream.epoch),
+    )
+
+
+# --- the worker against what was written
+
+
+_REPORTED_MS = 5_000
+"""A worker's report that is so much later than a writer's, without lag, must have its records."""
+
+
+def _worker_differences(
+    written: Mapping[Stream, WrittenSequence],
+    reports: Sequence[LedgerReport],
+    logs: Mapping[tuple[str, int], LogState],
+) -> Iterable[Difference]:
+    workers = [r for r in reports if r.stage == "worker"]
+    read: dict[Stream, list[ReadSequence]] = {}
+    for report in workers:
+        for sequence in report.read:
+            read.setdefault(_stream(sequence), []).append(sequence)
+    newest = max((r.at for r in workers), default=0)
+    said_at = {_stream(w): r.at for r in reports for w in r.written}
+    live = [r for r in workers if newest - r.at < _REPORTED_MS]
+    behind = any(r.gauges.get("lag_records") for r in live)
+    for stream, sequences in sorted(read.items(), key=lambda item: _order(item[0])):
+        said = written.get(stream)
+        begin, end = min(s.first for s in sequences), max(s.next for s in sequences)
+        log = logs.get((stream.topic, stream.partition))
+        # What the sink waits for, the worker may be waiting for too.
+        caught_up = not behind and log is not None and not log.waiting
+        late_enough = newest - said_at.get(stream, newest) > _REPORTED_MS
+        if said is not None and caught_up and late_enough:
+            end = max(end, said.next)
+        missing: list[Range] = [(begin, end - 1)] if end > begin else []
+        for s in sequences:
+            missing = without(missing, without([(s.first, s.next - 1)], s.missing))
+        yield from _missing("worker", stream, without(missing, said.void if said else []))
+        for s in sequences:
+            yield from _remarkable("worker", stream, msgspec.structs.replace(s, repeated=0))
+
+
+# --- rows that were there
+
+
+def _row_differences(rows: Sequence[RowsOfDay]) -> Iterable[Difference]:
+    for r in sorted(rows, key=lambda r: (r.table, r.day)):
+        # More are no loss: rows from before rows were counted by day.
+        if r.there < r.written:
+            lost = f"{r.written - r.there} of {r.written} rows are missing"
+            sentence = f"database: {r.table}: {r.day}: {lost}"
+            yield Difference("database", "rows", sentence, True, topic=r.table)
+
+
+# --- the sums per kind
+
+
+def _kinds(
+    reports: Sequence[LedgerReport],
+    seen: Mapping[Stream, ReadSequence],
     counts: Mapping[str, SinkCounts],
-    rows: Mapping[str, int],
+    totals: Mapping[tuple[str, str], Counts],
+    kind_of: Mapping[str, str],
+    rows: Sequence[RowsOfDay] | None,
+) -> list[KindBalance]:
+    takers = [r for r in reports if r.stage in ("gateway", "feeds")]
+    names = {
+        *counts,
+        *(kind_of[s.topic] for s in seen if s.topic in kind_of),
+        *(kind for r in takers for kind in r.kinds),
+        *(kind for stage, kind in totals if stage in ("gateway", "feeds")),
+    }
+    return [
+        _kind(name, takers, reports, seen, counts, totals, kind_of, rows) for name in sorted(names)
+    ]
+
+
+def _kind(
+    name: str,
+    takers: Sequence[LedgerReport],
+    reports: Sequence[LedgerReport],
+    seen: Mapping[Stream, ReadSequence],
+    counts: Mapping[str, SinkCounts],
+    totals: Mapping[tuple[str, str], Counts],
+    kind_of: Mapping[str, str],
+    rows: Sequence[RowsOfDay] | None,
 ) -> KindBalance:
-    of_kind = [s for s in seen if s.kind == name]
+    of_kind = [s for stream, s in seen.items() if kind_of.get(stream.topic) == name]
     stored: dict[tuple[str, int], int] = {}
     for s in of_kind:
-        stored[s.gateway, s.epoch] = stored.get((s.gateway, s.epoch), 0) + s.readings
-    newest = {
-        r.instance: max(x.epoch for x in gateways if x.instance == r.instance) for r in gateways
-    }
+        stored[s.writer, s.epoch] = stored.get((s.writer, s.epoch), 0) + s.events
+    newest: dict[tuple[str, str], int] = {}
+    for r in takers:
+        key = (r.stage, r.instance)
+        newest[key] = max(r.epoch, newest.get(key, 0))
     total, on_the_way = Counts(), 0
-    for report in gateways:
+    for stage in ("gateway", "feeds"):
+        total = _plus(total, totals.get((stage, name), Counts()))
+    for report in takers:
         c = report.kinds.get(name, Counts())
         # What an ended gateway had in flight, the broker has given to its next start.
-        flying = c.in_flight if report.epoch == newest[report.instance] else 0
-        total.received += c.received - c.in_flight + flying
-        total.accepted += c.accepted
-        total.rejected += c.rejected
-        total.duplicate += c.duplicate
-        total.late += c.late
-        total.in_flight += flying
-        if name in KINDS:  # reports and units travel one by one, not in frames that are counted
+        if report.epoch != newest[report.stage, report.instance]:
+            c = msgspec.structs.replace(c, received=c.received - c.in_flight, in_flight=0)
+        total = _plus(total, c)
+        if name in KINDS:  # reports and units travel one by one, and their numbers are compared
             on_the_way += max(0, c.accepted - stored.get((report.instance, report.epoch), 0))
+    table = f"readings_{name}"
     return KindBalance(
         name,
         total,
         on_the_way,
+        _worker_counts(name, reports),
         counts.get(name, SinkCounts()),
         gaps=sum(s.gaps for s in of_kind),
-        repeats=sum(s.repeats for s in of_kind),
-        rows=rows.get(name),
+        repeats=sum(s.repeated for s in of_kind),
+        rows=None if rows is None else sum(r.there for r in rows if r.table == table),
     )
 
 
-def _unbalanced(report: LedgerReport) -> list[str]:
-    return [
-        f"{report.stage} {report.instance}: {kind}: {counts.imbalance:+} readings unaccounted for"
-        for kind, counts in sorted(report.kinds.items())
-        if counts.imbalance
-    ]
+def _worker_counts(name: str, reports: Sequence[LedgerReport]) -> Counts:
+    """Return the counts of the partitions as their present owners have them."""
+    workers = [r for r in reports if r.stage == "worker"]
+    newest: dict[str, LedgerReport] = {}
+    for r in workers:
+        if r.instance not in newest or newest[r.instance].epoch < r.epoch:
+            newest[r.instance] = r
+    total = Counts()
+    for r in newest.values():
+        total = _plus(total, r.kinds.get(name, Counts()))
+    return total
 
 
-def _wrong(k: KindBalance, waiting_records: int) -> list[str]:
-    found = []
-    if k.gaps:
-        found.append(f"{k.kind}: {k.gaps} frames never came to the sink")
-    if k.on_the_way and not waiting_records:
-        found.append(
-            f"{k.kind}: {k.on_the_way} readings confirmed on Kafka are not in the database, "
-            "and no record waits on Kafka"
-        )
-    s = k.sink
-    left = s.received - s.accepted - s.rejected - s.duplicate
-    if left:
-        found.append(f"{k.kind}: {left:+} readings unaccounted for in the sink")
-    if k.rows is not None and k.rows > s.accepted:
-        found.append(f"{k.kind}: {k.rows} rows, but only {s.accepted} were ever inserted")
-    return found
+def _plus(some: Counts, more: Counts) -> Counts:
+    return Counts(
+        received=some.received + more.received,
+        accepted=some.accepted + more.accepted,
+        rejected=some.rejected + more.rejected,
+        duplicate=some.duplicate + more.duplicate,
+        late=some.late + more.late,
+        in_flight=some.in_flight + more.in_flight,
+        corrected=some.corrected + more.corrected,
+    )

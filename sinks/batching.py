@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,6 +17,8 @@ from civicstream.events import (
     TrafficResult,
 )
 from civicstream.frames import Frame, FrameHeaders, decode
+from civicstream.kafka.numbering import number_of
+from civicstream.kafka.sequences import Received, Stream
 from civicstream.kinds import KINDS
 from civicstream.topics import frames_topic, topic_name
 from sinks.event_tables import STORED_EVENTS
@@ -83,8 +86,12 @@ class Batch:
     """Incidents, reports, cases and others: a row each."""
     personal: list[Arrived] = field(default_factory=list)
     letters: list[StoredLetter] = field(default_factory=list)
+    unreadable: dict[str, int] = field(default_factory=dict)
+    """Readings by kind in frames that could not be read."""
     rejected: list[DeadLetter] = field(default_factory=list)
     """What this sink itself could not read."""
+    received: list[Received] = field(default_factory=list)
+    """The numbers of all records that have one."""
     next: dict[Place, int] = field(default_factory=dict)
     records: int = 0
     rows: int = 0
@@ -94,7 +101,9 @@ class Batch:
         for record in records:
             try:
                 self._add(record)
+                self._number(record)
             except DataError as error:
+                self._number(record, corrupt=True)
                 secret = record.place.topic == self.routes.personal
                 self.rejected.append(
                     corrupt_record(record, error, self.instance, now_ms, withhold=secret)
@@ -102,6 +111,27 @@ class Batch:
                 self.rows += 1
             self.next[record.place] = record.offset + 1
             self.records += 1
+
+    def _number(self, record: KafkaRecord, *, corrupt: bool = False) -> None:
+        """Note the record's number; of one that cannot be read too, if its headers can."""
+        place = record.place
+        if place.topic not in self.routes.kind_of:
+            if number := number_of(record.headers):
+                self.received.append(
+                    Received(
+                        Stream(number.writer, number.epoch, place.topic, place.partition),
+                        number.seq,
+                        corrupt=corrupt,
+                    )
+                )
+            return
+        with contextlib.suppress(CorruptFrame):
+            headers = _frame_headers(record)
+            stream = Stream(headers.gateway, headers.epoch, place.topic, place.partition)
+            self.received.append(Received(stream, headers.seq, headers.count, corrupt))
+            if corrupt:
+                kind = self.routes.kind_of[place.topic]
+                self.unreadable[kind] = self.unreadable.get(kind, 0) + headers.count
 
     def _add(self, record: KafkaRecord) -> None:
         topic, routes = record.place.topic, self.routes

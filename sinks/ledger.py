@@ -1,8 +1,9 @@
-"""`civicstream ledger`: reads the ledger topic and the database, and prints the balance."""
+"""`civicstream ledger`: reads reports, Kafka's log and the database; prints the balance."""
 
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -12,19 +13,22 @@ from rich.console import Console
 from rich.table import Table
 
 from civicstream.errors import ServerUnavailable
-from civicstream.events import LedgerReport
+from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.balance import Balance, SeenFrames, SinkCounts, balance
+from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
+from sinks.log_state import log_states
+from sinks.records_seen import load_sequences
+from sinks.schema import time_columns
 
-__all__ = ["LedgerReader", "read_balance", "show"]
+__all__ = ["LedgerReader", "read_balance", "settled_reports", "show", "stored_offsets"]
 
 _WIDTH = 150
-_ANSWER_S = 10
-"""How long Kafka may take to tell the ends of all partitions."""
+_ANSWER_S = 20
+"""How long Kafka may take to give all reports."""
 
 
 class LedgerReader:
@@ -32,39 +36,42 @@ class LedgerReader:
 
     def __init__(self, settings: Settings) -> None:
         self._partition = TopicPartition(topic_name(settings.kafka.topic_prefix, "ledger"), 0)
-        self._consumer = consumer(settings.kafka, group_id=None)
+        self._consumer = consumer(
+            settings.kafka,
+            group_id=None,
+            max_partition_fetch_bytes=8 << 20,
+            max_poll_records=5_000,
+        )
         self._consumer.assign([self._partition])
-        self._consumer.seek(self._partition, 0)
-        self._latest: dict[str, LedgerReport] = {}
+        self._consumer.seek_to_beginning(self._partition)
+        self._latest: dict[bytes, bytes] = {}
 
     def read(self) -> list[LedgerReport]:
         """Return the latest reports as of now."""
-        for record in _read_to_end(self._consumer, [self._partition]):
-            report = msgspec.json.decode(record.value, type=LedgerReport)
-            self._latest[report.key] = report
-        return list(self._latest.values())
+        for record in _read_to_end(self._consumer, self._partition):
+            if record.value is None:  # added up in the database since
+                self._latest.pop(record.key, None)
+            else:
+                self._latest[record.key] = record.value
+        return [msgspec.json.decode(value, type=LedgerReport) for value in self._latest.values()]
 
     def close(self) -> None:
         self._consumer.close()
 
 
-def _read_to_end(reader: KafkaConsumer, partitions: list[TopicPartition]) -> list[Any]:
-    """Return the records up to the high watermarks that the fetches bring."""
+def _read_to_end(reader: KafkaConsumer, partition: TopicPartition) -> list[Any]:
+    """Return the records up to the end of the partition as it is now."""
     records: list[Any] = []
     deadline = time.monotonic() + _ANSWER_S
-    while True:
-        polled = reader.poll(timeout_ms=200)
-        records += [record for group in polled.values() for record in group]
-        ends = [reader.highwater(p) for p in partitions]
-        if not polled and all(
-            end is not None and reader.position(p) >= end
-            for end, p in zip(ends, partitions, strict=True)
-        ):
-            return records
+    end = reader.end_offsets([partition])[partition]
+    while reader.position(partition) < end:
+        for group in reader.poll(timeout_ms=200).values():
+            records += group
         if time.monotonic() > deadline:
             raise ServerUnavailable(
-                f"Kafka did not give the records of {partitions[0].topic} within {_ANSWER_S} s"
+                f"Kafka did not give the records of {partition.topic} within {_ANSWER_S} s"
             )
+    return records
 
 
 def read_balance(settings: Settings, *, wait_s: float, count_rows: bool = False) -> Balance:
@@ -91,67 +98,85 @@ def _once(
 ) -> Balance:
     reports = reader.read()
     with translated():
-        waiting = _waiting_records(settings, connection)
-        seen, counts = _database(connection, Routes(settings.kafka.topic_prefix))
-        rows = {k: _count(connection, k) for k in counts} if count_rows else None
-    return balance(reports, seen, counts, waiting_records=waiting, rows=rows)
+        logs = log_states(settings.kafka, stored_offsets(connection))
+        # One view: counts, numbers and rows of the same transactions.
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            settled = settled_reports(connection)
+            return balance(
+                [r for r in reports if (r.stage, r.instance, r.epoch) not in settled],
+                load_sequences(connection),
+                _sink_counts(connection),
+                logs,
+                totals=_totals(connection),
+                kind_of=Routes(settings.kafka.topic_prefix).kind_of,
+                rows=_rows(connection) if count_rows else None,
+            )
 
 
-def _waiting_records(settings: Settings, connection: Connection) -> int:
-    """Return how many records on the frames topics are beyond the sink's offsets."""
-    stored = dict[tuple[str, int], int](
-        ((topic, partition), offset)
+def stored_offsets(connection: Connection) -> dict[tuple[str, int], int]:
+    """Return the sink's next offset by topic and partition."""
+    return {
+        (topic, partition): offset
         for topic, partition, offset in connection.execute(
             "SELECT topic, partition, next_offset FROM sink_offsets"
         ).fetchall()
-    )
-    probe = consumer(settings.kafka, group_id=None, max_partition_fetch_bytes=1024)
-    try:
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in Routes(settings.kafka.topic_prefix).kind_of
-            for partition in range(settings.kafka.partitions)
-        ]
-        probe.assign(partitions)
-        for p in partitions:
-            probe.seek(p, stored.get((p.topic, p.partition), 0))
-        deadline = time.monotonic() + _ANSWER_S
-        while any(probe.highwater(p) is None for p in partitions):
-            probe.poll(timeout_ms=100, max_records=1)
-            if time.monotonic() > deadline:
-                raise ServerUnavailable(
-                    f"Kafka did not tell the ends of the frames topics within {_ANSWER_S} s"
-                )
-        return sum(
-            max(0, probe.highwater(p) - stored.get((p.topic, p.partition), 0)) for p in partitions
-        )
-    finally:
-        probe.close()
+    }
 
 
-def _database(
-    connection: Connection, routes: Routes
-) -> tuple[list[SeenFrames], dict[str, SinkCounts]]:
-    seen = [
-        SeenFrames(gateway, epoch, str(routes.kind_of.get(topic, topic)), readings, gaps, repeats)
-        for gateway, epoch, topic, readings, gaps, repeats in connection.execute(
-            "SELECT gateway, epoch, topic, sum(readings)::bigint, sum(gaps)::bigint, "
-            "sum(repeats)::bigint FROM frames_seen GROUP BY 1, 2, 3"
-        ).fetchall()
-    ]
-    counts = {
+def settled_reports(connection: Connection) -> set[tuple[str, str, int]]:
+    """Return stage, instance and epoch of the reports that are in the totals."""
+    rows = connection.execute("SELECT stage, instance, epoch FROM ledger_settled").fetchall()
+    return {(stage, instance, epoch) for stage, instance, epoch in rows}
+
+
+def _totals(connection: Connection) -> dict[tuple[str, str], Counts]:
+    rows = connection.execute(
+        "SELECT stage, kind, received, accepted, rejected, duplicate, late, corrected "
+        "FROM ledger_totals"
+    ).fetchall()
+    return {
+        (stage, kind): Counts(received, accepted, rejected, duplicate, late, 0, corrected)
+        for stage, kind, received, accepted, rejected, duplicate, late, corrected in rows
+    }
+
+
+def _sink_counts(connection: Connection) -> dict[str, SinkCounts]:
+    return {
         row[0]: SinkCounts(*row[1:])
         for row in connection.execute(
             "SELECT kind, sum(received)::bigint, sum(accepted)::bigint, sum(rejected)::bigint, "
             "sum(duplicate)::bigint, sum(replaced)::bigint FROM sink_counts GROUP BY 1"
         ).fetchall()
     }
-    return seen, counts
 
 
-def _count(connection: Connection, kind: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM readings_{kind}".encode()).fetchone()  # noqa: S608 kind is declared
-    return int(row[0]) if row else 0
+def _rows(connection: Connection) -> list[RowsOfDay]:
+    """Return the rows of every day that retention has not reached, by table."""
+    columns = time_columns()
+    kept = dict[str, int](
+        connection.execute("SELECT table_name, keep_days FROM retention").fetchall()
+    )
+    tables = connection.execute("SELECT DISTINCT table_name FROM rows_written").fetchall()
+    found = []
+    for (table,) in tables:
+        column = columns.get(table)
+        if column is None or table not in kept:
+            continue
+        found += [
+            RowsOfDay(table, *row)
+            for row in connection.execute(
+                "SELECT coalesce(w.day, t.day), coalesce(w.rows, 0), coalesce(t.there, 0) "  # noqa: S608 names are declared
+                "FROM (SELECT day, rows FROM rows_written WHERE table_name = %(table)s) w "
+                f"FULL JOIN (SELECT ({column} AT TIME ZONE 'UTC')::date AS day, "
+                f"count(*) AS there FROM {table} GROUP BY 1) t USING (day) "
+                # The day that retention is at is there in part.
+                "WHERE coalesce(w.day, t.day) > (now() - %(kept)s) :: date + 1 "
+                "ORDER BY 1".encode(),
+                {"table": table, "kept": timedelta(days=kept[table])},
+            ).fetchall()
+        ]
+    return found
 
 
 def show(found: Balance) -> None:
@@ -177,8 +202,10 @@ def show(found: Balance) -> None:
     for report in found.stages:
         gauges = ", ".join(f"{name} {value:,.0f}" for name, value in report.gauges.items())
         console.print(f"{report.stage} {report.instance}: {gauges}", highlight=False)
+    for notice in found.notices:
+        console.print(notice, style="yellow", highlight=False, soft_wrap=True)
     for problem in found.problems:
-        console.print(f"[red]{problem}[/red]")
+        console.print(problem, style="red", highlight=False, soft_wrap=True)
     if not found.problems:
         state = (
             "balanced: nothing lost, nothing counted twice, nothing in flight"

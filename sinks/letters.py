@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +11,17 @@ import numpy as np
 
 from civicstream.errors import DataError
 from civicstream.events import DeadLetter
+from civicstream.kafka.dead_letter import Origin, dead_letter
 from sinks.records import KafkaRecord
 
 __all__ = [
     "INSERT",
     "StoredLetter",
     "corrupt_record",
-    "letter_id",
     "letter_row",
     "printable",
     "row_letter",
 ]
-
-_KEPT_BYTES = 4096
-_SPARED_BYTES = 256 * 1024
-"""Payloads up to here are kept whole: the limit the gateway has by default too."""
 
 _COLUMNS = (
     *("source", "id", "received_at", "stage", "instance", "reason", "detail", "kind", "count"),
@@ -76,28 +71,19 @@ def letter_row(stored: StoredLetter) -> Sequence[Any]:
     )
 
 
-def letter_id(letter: DeadLetter) -> str:
-    """Return the CloudEvents id of a letter of the sink: the same when it is written again."""
-    if letter.offset is None:
-        return f"{letter.topic}/{hashlib.blake2b(letter.payload, digest_size=16).hexdigest()}"
-    member = f"/{letter.members[0][0]}" if letter.members else ""
-    return f"{letter.topic}/{letter.partition}/{letter.offset}{member}"
-
-
 def row_letter(
     table: str, values: dict[str, Any], detail: str, instance: str, now_ms: int
 ) -> DeadLetter:
     """Return the dead letter for a result row that the database does not take."""
     payload = msgspec.json.encode({name: _plain(value) for name, value in values.items()})
-    return DeadLetter(
-        stage="sink",
-        instance=instance,
-        reason="refused_by_database",
-        detail=f"a row of {table}: {detail}",
-        topic=table,
-        received_at=now_ms,
-        payload=payload,
-        payload_bytes=len(payload),
+    return dead_letter(
+        "sink",
+        instance,
+        Origin(table),
+        payload,
+        "refused_by_database",
+        f"a row of {table}: {detail}",
+        at_ms=now_ms,
     )
 
 
@@ -112,18 +98,14 @@ def corrupt_record(
 
     ``withhold`` leaves its bytes out, where many may read dead letters and few these.
     """
-    value = record.value or b""
-    kept = b"" if withhold else value
     place = record.place
-    return DeadLetter(
-        stage="sink",
-        instance=instance,
-        reason=error.reason,
-        detail=f"{place.topic} partition {place.partition} offset {record.offset}: {error.detail}",
-        topic=place.topic,
-        partition=place.partition,
-        offset=record.offset,
-        received_at=now_ms,
-        payload=kept if len(kept) <= _SPARED_BYTES else kept[:_KEPT_BYTES],
-        payload_bytes=len(value),
+    return dead_letter(
+        "sink",
+        instance,
+        Origin(place.topic, place.partition, record.offset),
+        record.value or b"",
+        error.reason,
+        f"{place.topic} partition {place.partition} offset {record.offset}: {error.detail}",
+        at_ms=now_ms,
+        withhold=withhold,
     )

@@ -1,4 +1,4 @@
-"""Retention: rows past their time are removed, by one sink of all at a time."""
+"""Retention: rows past their time are removed; ended processes leave the ledger topic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import threading
 from pydantic import SecretStr
 
 from civicstream.errors import CivicStreamError
+from civicstream.settings import Settings
 from sinks.database import connect, translated
+from sinks.settling import settle_reports
 
 __all__ = ["Maintenance", "remove_old_rows"]
 
@@ -31,20 +33,20 @@ def remove_old_rows(url: SecretStr) -> list[tuple[str, int, int]] | None:
 
 
 class Maintenance(threading.Thread):
-    """Applies retention every so often on a connection of its own, beside the writing."""
+    """Does both every so often on connections of its own, beside the writing."""
 
-    def __init__(self, url: SecretStr, every_s: float) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__(name="maintenance")
-        self._url = url
-        self._every_s = every_s
+        self._settings = settings
         self._stop_event = threading.Event()
 
     def run(self) -> None:
-        while not self._stop_event.wait(self._every_s):
+        while not self._stop_event.wait(self._settings.sink.maintenance_every_s):
             try:
-                removed = remove_old_rows(self._url)
+                removed = remove_old_rows(self._settings.database.url)
+                settle_reports(self._settings)
             except CivicStreamError as error:
-                log.warning("retention waits for its next turn: %s", error)
+                log.warning("maintenance waits for its next turn: %s", error)
                 continue
             for table, chunks, deleted in removed or ():
                 if chunks or deleted:

@@ -6,6 +6,7 @@ And the null record that has a person forgotten.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +18,12 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
 from civicstream.events import DeadLetter, FrameGap, LedgerReport
 from civicstream.kafka.clients import producer
+from civicstream.kafka.dead_letter import letter_record
+from civicstream.kafka.ledger_report import LedgerReporter
+from civicstream.kafka.sequences import Gap
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.letters import letter_id
 from sinks.personal_records import BY, UNTIL, Forget
-from sinks.sequences import Gap
 
 __all__ = ["Outbox", "tell_kafka"]
 
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _CONFIRM_S = 15
 """How long to wait for Kafka's confirmation before the transaction is given up and tried again."""
+
+_FORGETTER = f"forget/{socket.gethostname()}"
 
 
 class Outbox:
@@ -39,18 +43,18 @@ class Outbox:
         self._source = f"sink/{settings.sink.id}"
         self._letters = topic_name(prefix, "deadletter")
         self._gaps = topic_name(prefix, "gaps")
-        self._ledger = topic_name(prefix, "ledger")
         # A short block: while Kafka is away the loop must go on polling and stay in its group.
         try:
             self._producer = producer(
                 settings.kafka,
+                writer=f"sink/{settings.sink.id}",
                 max_block_ms=2_000,
                 delivery_timeout_ms=_CONFIRM_S * 1000,
                 request_timeout_ms=_CONFIRM_S * 1000 - 1000,
             )
         except KafkaError as error:
             raise ServerUnavailable(f"Kafka: {error!r}") from error
-        self._report: Any = None
+        self._reporter = LedgerReporter(settings.kafka, self._producer)
 
     def announce(self, letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
         """Publish and return when all are confirmed; raise ServerUnavailable if they are not.
@@ -73,69 +77,44 @@ class Outbox:
             log.warning("and %d more dead letters", len(letters) - 3)
 
     def _send_letter(self, letter: DeadLetter) -> Any:
-        headers = cloud_headers(
-            "deadletter",
-            source=self._source,
-            event_id=letter_id(letter),
-            time_ms=letter.received_at,
-            subject=letter.topic,
-        )
+        # Of the stage, not of this sink: what another one writes again is the same letter.
+        record = letter_record(letter, "sink")
         return self._producer.send(
-            self._letters,
-            key=letter.topic.encode(),
-            value=msgspec.json.encode(letter),
-            headers=headers,
+            self._letters, key=record.key, value=record.value, headers=record.headers
         )
 
     def _send_gap(self, gap: Gap) -> Any:
         stream = gap.stream
         log.error(
-            "gap: %d frames of gateway %s (started %d) never came on %s partition %d, from %d on",
-            *(gap.missing, stream.gateway, stream.epoch, stream.topic, stream.partition),
-            gap.first,
+            "gap: %d records of %s (started %d) never came on %s partition %d: numbers %d to %d",
+            *(gap.missing, stream.writer, stream.epoch, stream.topic, stream.partition),
+            *(gap.first, gap.first + gap.missing - 1),
         )
         at = now_ms()
         event = FrameGap(
-            *(stream.gateway, stream.epoch, stream.topic, stream.partition),
+            *(stream.writer, stream.epoch, stream.topic, stream.partition),
             first=gap.first,
             missing=gap.missing,
             at=at,
         )
-        place = f"{stream.gateway}/{stream.epoch}/{stream.topic}/{stream.partition}"
+        place = f"{stream.writer}/{stream.epoch}/{stream.topic}/{stream.partition}"
         headers = cloud_headers(
             "gap",
             source=self._source,
             event_id=f"{place}/{gap.first}",
             time_ms=at,
-            subject=stream.gateway,
+            subject=stream.writer,
         )
         return self._producer.send(
             self._gaps,
-            key=stream.gateway.encode(),
+            key=stream.writer.encode(),
             value=msgspec.json.encode(event),
             headers=headers,
         )
 
     def report(self, report: LedgerReport) -> None:
         """Publish a ledger report unless the one before still waits for Kafka; the next will do."""
-        if self._report is not None and not self._report.is_done:
-            return
-        headers = cloud_headers(
-            "ledger",
-            source=self._source,
-            event_id=f"{report.key}/{report.at}",
-            time_ms=report.at,
-        )
-        try:
-            self._report = self._producer.send(
-                self._ledger,
-                key=report.key.encode(),
-                value=msgspec.json.encode(report),
-                headers=headers,
-                partition=0,
-            )
-        except KafkaError as error:
-            log.warning("ledger report not sent, Kafka is away: %r", error)
+        self._reporter.send(report)
 
     def close(self) -> None:
         """Send what waits and close."""
@@ -158,7 +137,7 @@ def tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
     )
     headers += [(UNTIL, str(what.until).encode()), (BY, what.by.encode())]
     try:
-        sender = producer(settings.kafka, max_block_ms=_CONFIRM_S * 1000)
+        sender = producer(settings.kafka, writer=_FORGETTER, max_block_ms=_CONFIRM_S * 1000)
         try:
             sender.send(
                 topic, key=what.pseudonym.encode(), value=None, headers=headers, timestamp_ms=at

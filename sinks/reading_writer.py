@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadingWriter"]
 
+_DAY_MS = 86_400_000
+_EPOCH = date(1970, 1, 1)
 _UNFIT = (
     "a required measure is missing, an integer is not whole or out of range, or the time is "
     "beyond what the database can hold"
@@ -87,6 +91,7 @@ class ReadingWriter:
         counts.accepted += merged.new
         counts.duplicate += counted - merged.new
         written.replaced[rows.kind.name] = merged.changed
+        written.add_days(readings_table(rows.kind.name).name, merged.days)
         if len(rows):
             self._write_latest(rows, known)
 
@@ -97,12 +102,13 @@ class ReadingWriter:
         later = rows.ts > newest  # than all we have of the sensor: these rows must be new
         if later.all():
             copy_rows(self._connection, table, rows.columns)
-            return Merged(new=len(rows))
+            return Merged(new=len(rows), days=_days(rows))
         fresh, others = rows.take(later), rows.take(~later)
         if len(fresh):
             copy_rows(self._connection, table, fresh.columns)
         merged = merge_rows(self._connection, table, others.columns)
         merged.new += len(fresh)
+        merged.days += _days(fresh)
         return merged
 
     def _write_latest(self, rows: Rows, known: KnownSensors) -> None:
@@ -142,3 +148,11 @@ class ReadingWriter:
             ),
         )
         known.learn(keys, newest)
+
+
+def _days(rows: Rows) -> Counter[date]:
+    """Return how many rows are of each day (UTC)."""
+    days, counts = np.unique(rows.ts // _DAY_MS, return_counts=True)
+    return Counter(
+        {_EPOCH + timedelta(days=int(day)): int(n) for day, n in zip(days, counts, strict=True)}
+    )

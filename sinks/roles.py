@@ -170,6 +170,9 @@ def grant_privileges(connection: Connection) -> None:
             )
         )
     connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION apply_retention() TO {}").format(writer))
+    connection.execute(
+        sql.SQL("GRANT EXECUTE ON FUNCTION forget_writers(text[], interval) TO {}").format(writer)
+    )
     relations = connection.execute(
         "SELECT c.relname FROM pg_class c WHERE c.relnamespace = current_schema::regnamespace "
         "AND c.relkind IN ('r', 'p', 'v', 'm') AND c.relowner = current_user::regrole"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from civicstream.clock import rfc3339
 from civicstream.events import DeadLetter
+from civicstream.kafka.dead_letter import Origin, dead_letter
 from civicstream.kinds import KINDS, Kind
 from sinks.batching import RawFrame
 from sinks.copy_binary import representable
@@ -111,17 +112,14 @@ def reading_letter(
     }
     reading = {"sensor": sensor, "area": area, "ts": ts, **values}
     payload = msgspec.json.encode(reading)
-    return DeadLetter(
-        stage="sink",
-        instance=instance,
-        reason=reason,
-        detail=f"sensor {sensor!r} at {_time(ts)}: {detail}",
-        topic=raw.place.topic,
-        partition=raw.place.partition,
-        offset=raw.offset,
-        received_at=now_ms,
-        payload=payload,
-        payload_bytes=len(payload),
+    return dead_letter(
+        "sink",
+        instance,
+        Origin(raw.place.topic, raw.place.partition, raw.offset),
+        payload,
+        reason,
+        f"sensor {sensor!r} at {_time(ts)}: {detail}",
+        at_ms=now_ms,
         kind=rows.kind.name,
         members=[(int(rows.row[index]), detail)],
     )

@@ -16,11 +16,15 @@ __all__ = [
     "TimeTable",
     "kind_statements",
     "reading_columns",
+    "time_columns",
     "time_tables",
     "writer_privileges",
 ]
 
-BOOKKEEPING_TABLES = ("sink_offsets", "frames_seen", "sink_counts")
+BOOKKEEPING_TABLES = (
+    *("sink_offsets", "records_seen", "sink_counts", "rows_written"),
+    *("ledger_settled", "ledger_totals"),
+)
 _HISTORY_TABLES = (
     *("results_traffic", "results_environment", "late_readings", "dead_letters"),
     *("incidents", "forecasts", "sensor_health", "anomalies"),
@@ -86,8 +90,12 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         *_citizens_tables(database),
         TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
         TimeTable("frame_gaps", "at", letters, week, "gateway", hypertable=False),
-        TimeTable("frames_seen", "updated_at", letters, week, "gateway", hypertable=False),
     ]
+
+
+def time_columns() -> dict[str, str]:
+    """Return table -> the column of time that its rows are kept by."""
+    return {table.name: table.time_column for table in time_tables(DatabaseSettings())}
 
 
 def _citizens_tables(database: DatabaseSettings) -> list[TimeTable]:

@@ -73,7 +73,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         if outbox is None or intake is None:
             return
         sink = _Sink(settings, until, connection, outbox, intake)
-        maintenance = Maintenance(settings.database.url, settings.sink.maintenance_every_s)
+        maintenance = Maintenance(settings)
         maintenance.start()
         try:
             sink.run()

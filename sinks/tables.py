@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 from civicstream.kinds import KINDS
 from sinks.copy_binary import ColumnType
-from sinks.schema import reading_columns
+from sinks.schema import reading_columns, time_columns
 
 __all__ = [
     "LATE",
@@ -56,8 +56,13 @@ class BulkTable:
         return f"TRUNCATE incoming_{self.name}".encode()
 
     @cached_property
+    def _day(self) -> str:
+        column = time_columns().get(self.name)
+        return f"({self.name}.{column} AT TIME ZONE 'UTC')::date" if column else "NULL::date"
+
+    @cached_property
     def merge(self) -> bytes:
-        """Move the staged rows into the table; answers (new rows, rows changed).
+        """Move the staged rows into the table; answers (day [UTC], new rows, rows changed) each.
 
         A row version made by ON CONFLICT DO UPDATE has xmax set by its own row lock, a new one
         has none.
@@ -66,8 +71,10 @@ class BulkTable:
         return (
             f"WITH written AS (INSERT INTO {self.name} ({listed}) "  # noqa: S608 names from declarations
             f"SELECT {listed} FROM incoming_{self.name} "
-            f"ON CONFLICT ({', '.join(self.key)}) {self.on_conflict} RETURNING (xmax = 0) AS new) "
-            "SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE NOT new) FROM written"
+            f"ON CONFLICT ({', '.join(self.key)}) {self.on_conflict} "
+            f"RETURNING (xmax = 0) AS new, {self._day} AS day) "
+            "SELECT day, count(*) FILTER (WHERE new), count(*) FILTER (WHERE NOT new) "
+            "FROM written GROUP BY day"
         ).encode()
 
 

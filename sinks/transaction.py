@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from civicstream.clock import now_ms
 from civicstream.errors import DataError
-from civicstream.events import Counts, DeadLetter
+from civicstream.events import Counts, DeadLetter, ReadSequence
+from civicstream.kafka.sequences import Gap, Stream, account
 from sinks import offsets
 from sinks.batching import Batch
 from sinks.database import Connection
 from sinks.event_tables import HISTORIES, NEWEST, newest_of_each
-from sinks.frames_seen import load_tallies, store_tallies
 from sinks.histories import event_columns
 from sinks.intelligence import FORECASTS, forecast_columns
 from sinks.letters import INSERT, corrupt_record, letter_row, row_letter
@@ -22,8 +23,8 @@ from sinks.offsets import Position
 from sinks.personal_records import write_personal
 from sinks.reading_writer import ReadingWriter
 from sinks.records import Place
+from sinks.records_seen import load_sequences, store_sequences
 from sinks.result_rows import environment_columns, late_columns, traffic_columns
-from sinks.sequences import Gap, Received, Stream, Tally, account
 from sinks.tables import LATE, RESULTS_ENVIRONMENT, RESULTS_TRAFFIC, BulkTable
 from sinks.writer import Merged, merge_rows, merge_what_fits, sentence
 
@@ -44,12 +45,18 @@ class Written:
     result_rows: int = 0
     events: dict[str, int] = field(default_factory=dict)
     """New rows by table: incidents, forecasts, reports, cases … and sealed personal records."""
+    days: dict[tuple[str, date], int] = field(default_factory=dict)
+    """New rows by table and the day (UTC) they are of."""
     letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
+    def add_days(self, table: str, days: Mapping[date, int]) -> None:
+        for day, rows in days.items():
+            self.days[table, day] = self.days.get((table, day), 0) + rows
+
 
 class BatchWriter:
-    """Writes batches over one connection; knows the sensors and frame numbers of its partitions.
+    """Writes batches over one connection; knows the sensors and numbers of its partitions' records.
 
     What it knows is what the database held at the last commit, so after any failure ``forget``
     makes it read that again.
@@ -60,7 +67,7 @@ class BatchWriter:
         self._sink = sink
         self._announce = announce
         self._readings = ReadingWriter(connection, sink)
-        self._tallies: dict[Stream, Tally] = {}
+        self._tallies: dict[Stream, ReadSequence] = {}
         self._loaded: set[Place] = set()
 
     def forget(self) -> None:
@@ -141,6 +148,7 @@ class BatchWriter:
             return Merged()
         merge = merge_what_fits if careful else merge_rows
         merged = merge(self._connection, table, columns)
+        written.add_days(table.name, merged.days)
         for index, error in merged.bad:
             values = {n: c[index] for n, c in zip(table.columns, columns, strict=True)}
             written.letters.append(
@@ -148,27 +156,20 @@ class BatchWriter:
             )
         return merged
 
-    def _account(self, batch: Batch, written: Written) -> dict[Stream, Tally]:
-        frames = [raw for raws in batch.frames.values() for raw in raws]
-        self._load_tallies({raw.place for raw in frames})
-        received = [
-            Received(
-                Stream(
-                    raw.headers.gateway, raw.headers.epoch, raw.place.topic, raw.place.partition
-                ),
-                raw.headers.seq,
-                raw.headers.count,
-            )
-            for raw in frames
-        ]
-        changed, written.gaps = account(self._tallies, received)
-        store_tallies(self._connection, changed)
+    def _account(self, batch: Batch, written: Written) -> dict[Stream, ReadSequence]:
+        self._load_tallies({Place(r.stream.topic, r.stream.partition) for r in batch.received})
+        changed, written.gaps = account(self._tallies, batch.received)
+        store_sequences(self._connection, changed)
+        for kind, count in batch.unreadable.items():
+            counts = written.kinds.setdefault(kind, Counts())
+            counts.received += count
+            counts.rejected += count
         return changed
 
     def _load_tallies(self, places: set[Place]) -> None:
         new = places - self._loaded
         if new:
-            self._tallies |= load_tallies(self._connection, new)
+            self._tallies |= load_sequences(self._connection, new)
             self._loaded |= new
 
     def _store_counts(self, written: Written) -> None:
@@ -185,4 +186,9 @@ class BatchWriter:
                 )
                 for kind, n in sorted(written.kinds.items())
             ],
+        )
+        self._connection.cursor().executemany(
+            "INSERT INTO rows_written AS w VALUES (%s, %s, %s) "
+            "ON CONFLICT (table_name, day) DO UPDATE SET rows = w.rows + excluded.rows",
+            [(table, day, rows) for (table, day), rows in sorted(written.days.items())],
         )

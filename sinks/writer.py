@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import psycopg
@@ -23,10 +25,14 @@ Columns = Sequence[Any]
 
 @dataclass
 class Merged:
-    """What became of staged rows: new in the table, or changed there; ``bad`` by row number."""
+    """What became of staged rows: new in the table, or changed there; ``bad`` by row number.
+
+    ``days``: the new ones by the day (UTC) they are of, where the table is kept by time.
+    """
 
     new: int = 0
     changed: int = 0
+    days: Counter[date] = field(default_factory=Counter)
     bad: list[tuple[int, Exception]] = field(default_factory=list)
 
 
@@ -45,8 +51,13 @@ def merge_rows(connection: Connection, table: BulkTable, columns: Columns) -> Me
         cursor.execute(table.create_stage)
         with cursor.copy(table.copy_stage) as copy:
             copy.write(copy_buffer(table.types, columns))
-        new, changed = cursor.execute(table.merge).fetchone() or (0, 0)
-        return Merged(new, changed)
+        merged = Merged()
+        for day, new, changed in cursor.execute(table.merge).fetchall():
+            merged.new += new
+            merged.changed += changed
+            if day is not None:
+                merged.days[day] += new
+        return merged
 
 
 def merge_what_fits(connection: Connection, table: BulkTable, columns: Columns) -> Merged:
@@ -63,6 +74,7 @@ def merge_what_fits(connection: Connection, table: BulkTable, columns: Columns) 
             return error
         total.new += merged.new
         total.changed += merged.changed
+        total.days += merged.days
         return None
 
     total.bad = write_around_bad_rows(len(columns[0]), attempt)

@@ -14,6 +14,7 @@ import msgspec
 from civicstream.city import City
 from civicstream.errors import CorruptFrame
 from civicstream.events import Anomaly, DeadLetter, Incident
+from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
 from civicstream.service_events import (
     Action,
     Allocation,
@@ -225,7 +226,8 @@ def _record(output: _Output, now_ms: int) -> Record:
     if isinstance(output, Refusal | DeadLetter):
         letter = _letter(output) if isinstance(output, Refusal) else output
         digest = hashlib.blake2b(msgspec.json.encode(letter), digest_size=12).hexdigest()
-        return make_record("deadletter", letter.topic, letter, f"dispatch/{digest}", now_ms)
+        made = letter_record(letter, "/civicstream/streams", f"dispatch/{digest}")
+        return Record("deadletter", letter.topic, made.value, made.headers)
     topic, event_id = _name(output)
     return make_record(topic, output.area, output, event_id, now_ms)
 
@@ -249,13 +251,13 @@ def _name(output: Case | Allocation | Demand | _Forecast | Tour) -> tuple[str, s
 
 def _letter(refusal: Refusal) -> DeadLetter:
     payload = msgspec.json.encode(refusal)
-    return DeadLetter(
-        stage="worker",
-        reason="refused_action",
-        detail=f"{refusal.action} of {refusal.by} on {refusal.subject}: {refusal.reason}",
-        topic="actions",
-        received_at=refusal.at,
-        payload=payload,
-        payload_bytes=len(payload),
+    return dead_letter(
+        "worker",
+        None,
+        Origin("actions"),
+        payload,
+        "refused_action",
+        f"{refusal.action} of {refusal.by} on {refusal.subject}: {refusal.reason}",
+        at_ms=refusal.at,
         kind="action",
     )

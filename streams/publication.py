@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import faust
 
+from civicstream.clock import wall_ms
+from civicstream.kafka.numbering import is_numbered, numbering_of_process, stamp
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
@@ -25,16 +27,36 @@ _MAX_PAUSE_S = 5.0
 class Publication:
     """Sends with the app's producer; Kafka's confirmation is awaited, failures are retried."""
 
-    def __init__(self, app: faust.App, kafka: KafkaSettings) -> None:
+    def __init__(self, app: faust.App, kafka: KafkaSettings, writer: str) -> None:
         self._app = app
         self._kafka = kafka
+        self._numbering = numbering_of_process(kafka, writer, wall_ms())
+        self._order = asyncio.Lock()
+        """The order of the numbers is the order on each partition."""
 
     async def send(
         self, topic: str, key: bytes | None, value: bytes, partition: int, headers: Headers
     ) -> None:
         """Send one record and return once Kafka has confirmed it."""
         name = topic_name(self._kafka.topic_prefix, topic)
-        await self._app.producer.send_and_wait(name, key, value, partition, None, headers)
+        if not is_numbered(topic):
+            await self._app.producer.send_and_wait(name, key, value, partition, None, headers)
+            return
+        async with self._order:
+            number, settle = self._numbering.take((name, partition))
+            try:
+                sent = await self._app.producer.send(
+                    name, key, value, partition, None, [*headers, stamp(number)]
+                )
+            except BaseException:
+                settle(False)
+                raise
+        try:
+            await sent
+        except BaseException:
+            settle(False)
+            raise
+        settle(True)
 
     async def send_results(self, records: Sequence[Record]) -> None:
         """Send results, each to its area's partition, and return once all are confirmed."""

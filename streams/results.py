@@ -59,7 +59,6 @@ _EVENT_TYPES = {
     "bins": "bin_forecast",
     "parking": "parking_forecast",
     "tours": "tour",
-    "deadletter": "deadletter",
 }
 
 

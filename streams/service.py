@@ -13,10 +13,10 @@ import msgspec
 
 from civicstream.city import City
 from civicstream.clock import city_clock, wall_ms
-from civicstream.cloudevents import cloud_headers
 from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import create_topics, wait_for_kafka
+from civicstream.kafka.ledger_report import report_record
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from streams.app import make_app
@@ -52,7 +52,7 @@ class Worker:
         self.settings = settings
         self.epoch = wall_ms()
         self.app = make_app(settings)
-        self._publication = Publication(self.app, settings.kafka)
+        self._publication = Publication(self.app, settings.kafka, f"worker/{settings.worker.id}")
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="results")
         shared = (self._publication, self._executor, self._fail)
         self._agents = CityAgents(self.app, settings, city, *shared)
@@ -139,15 +139,8 @@ class Worker:
 
     async def publish_report(self) -> None:
         """Publish this process's counts on the ledger topic."""
-        report = self.report()
-        headers = cloud_headers(
-            "ledger",
-            source="/civicstream/streams",
-            event_id=f"{report.key}/{report.at}",
-            time_ms=report.at,
-        )
-        value = msgspec.json.encode(report)
-        await self._publication.send("ledger", report.key.encode(), value, 0, headers)
+        made = report_record(self.settings.kafka, self.report())
+        await self._publication.send(made.topic, made.key, made.value, made.partition, made.headers)
 
     def report(self) -> LedgerReport:
         """Return the counts of the partitions that are assigned to this worker now."""

@@ -236,7 +236,11 @@ def assert_rows_equal_truth(url: str, feed: Feed) -> None:
         "SELECT sum(received), sum(accepted), sum(duplicate), sum(rejected) FROM sink_counts",
     )[0]
     assert tuple(map(int, counts)) == (feed.gateway.sent, total, feed.gateway.sent - total, 0)
-    tallies = ask(url, "SELECT sum(readings), sum(gaps), sum(repeats) FROM frames_seen")[0]
+    tallies = ask(
+        url,
+        "SELECT sum(events), sum(cardinality(missing)), sum(repeated) FROM records_seen "
+        "WHERE topic LIKE '%.frames.%'",
+    )[0]
     assert tuple(map(int, tallies)) == (feed.gateway.sent, 0, 0)
     for table, columns in EVENT_ROWS.items():
         stored = ask(url, f"SELECT {columns} FROM {table}")

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from civicstream.clock import now_ms
 from civicstream.events import DeadLetter
 from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
+from civicstream.kafka.sequences import Gap
 from civicstream.kinds import KINDS
 from civicstream.settings import (
     CitySettings,
@@ -29,7 +30,6 @@ from sinks.database import Connection, connect
 from sinks.init import init_database
 from sinks.offsets import Position
 from sinks.records import KafkaRecord, Place
-from sinks.sequences import Gap
 from sinks.transaction import BatchWriter, Written
 from sinks.writer import NOT_STORABLE
 from tests.sink_input import sensors

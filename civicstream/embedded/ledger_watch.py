@@ -88,6 +88,8 @@ class LedgerWatch:
     def _read(self, reader: KafkaConsumer) -> None:
         for records in reader.poll(timeout_ms=200).values():
             for record in records:
+                if record.value is None:
+                    continue  # of a process that ended long ago
                 with contextlib.suppress(msgspec.MsgspecError), self._lock:
                     self._history.add(msgspec.json.decode(record.value, type=LedgerReport))
 

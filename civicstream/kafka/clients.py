@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 import time
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.net.compat import KafkaNetClient
 
+from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.kafka.numbering import NumberedProducer, numbering_of_process
 from civicstream.retry import wait_until_available
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
@@ -29,6 +33,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _DESCRIBED_WITHIN_S = 30
+_THIS_PROCESS = f"{socket.gethostname()}/{os.getpid()}"
 
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
@@ -73,8 +78,14 @@ def admin_client(kafka: KafkaSettings, **options: Any) -> KafkaAdminClient:
     return _make(KafkaAdminClient, client_config(kafka) | options)
 
 
-def producer(kafka: KafkaSettings, **options: Any) -> KafkaProducer:
-    """Return an idempotent producer that confirms when all replicas have the record."""
+def producer(
+    kafka: KafkaSettings, *, writer: str | None = None, **options: Any
+) -> NumberedProducer:
+    """Return an idempotent producer that confirms when all replicas have the record.
+
+    It numbers its records as those of ``writer`` (``numbering``), by default of the transactional
+    id or of this process.
+    """
     defaults = {
         "acks": "all",
         "enable_idempotence": True,
@@ -82,7 +93,11 @@ def producer(kafka: KafkaSettings, **options: Any) -> KafkaProducer:
         # A topic that comes into being by itself has the broker's partitions, not ours.
         "allow_auto_create_topics": False,
     }
-    return _make(KafkaProducer, client_config(kafka) | defaults | options)
+    made: NumberedProducer = _make(NumberedProducer, client_config(kafka) | defaults | options)
+    transactional = options.get("transactional_id")
+    name = writer or transactional or _THIS_PROCESS
+    made.number(kafka, numbering_of_process(kafka, name, wall_ms(), anew=bool(transactional)))
+    return made
 
 
 def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:

@@ -69,9 +69,11 @@ LEDGER: list[tuple[str, dict[str, Any]]] = [
     ),
     (
         (
-            "SELECT regexp_replace(topic, '^.*frames[.]', ''), sum(frames)::bigint, "
-            "sum(readings)::bigint, sum(gaps)::bigint, sum(repeats)::bigint "
-            "FROM frames_seen GROUP BY 1"
+            "SELECT regexp_replace(topic, '^.*frames[.]', ''), sum(records)::bigint, "
+            "sum(events)::bigint, sum(never_came)::bigint, sum(repeated)::bigint "
+            "FROM records_seen, LATERAL (SELECT coalesce(sum(missing[i + 1] - missing[i] + 1), 0) "
+            "AS never_came FROM generate_series(1, cardinality(missing), 2) i) AS gaps "
+            "WHERE topic LIKE '%.frames.%' GROUP BY 1"
         ),
         {},
     ),

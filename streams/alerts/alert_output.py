@@ -15,6 +15,7 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Alert, LedgerReport
 from civicstream.kafka.clients import consumer, producer
+from civicstream.kafka.ledger_report import report_record
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
 
@@ -73,6 +74,7 @@ class AlertOutput:
         if self._producer is None:
             self._producer = producer(
                 self._kafka,
+                writer=self._source,
                 max_block_ms=2_000,
                 delivery_timeout_ms=_CONFIRM_S * 1000,
                 request_timeout_ms=_CONFIRM_S * 1000 - 1000,
@@ -83,12 +85,11 @@ class AlertOutput:
 
     def report(self, report: LedgerReport) -> None:
         """Send a ledger report, if Kafka is there; the next one says more."""
-        headers = cloud_headers(
-            "ledger", source=self._source, event_id=f"{report.key}/{report.at}", time_ms=report.at
-        )
+        record = report_record(self._kafka, report)
         with contextlib.suppress(KafkaError, OSError):
-            made = self._connected()
-            made.send(self._ledger, _encode(report), key=report.key.encode(), headers=headers)
+            self._connected().send(
+                self._ledger, record.value, key=record.key, headers=record.headers
+            )
 
     def _drop(self) -> None:
         made, self._producer = self._producer, None

@@ -124,7 +124,7 @@ def test_while_another_process_is_at_it_nothing_is_done(filled: str) -> None:
 
 
 def test_the_sinks_timer_applies_retention_and_ends_when_told(filled: str) -> None:
-    timer = Maintenance(as_role(filled, "civicstream_writer"), every_s=0.2)
+    timer = Maintenance(settings_for(filled, maintenance_every_s=0.2))
     timer.start()
     wait_until(lambda: 60 not in ages(filled, "readings_noise", "ts"), "retention", timeout_s=20)
     timer.stop()

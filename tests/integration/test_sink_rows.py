@@ -264,9 +264,9 @@ def test_a_gap_in_frame_numbers_is_announced_and_kept(database: str) -> None:
     with loader(database) as loaded:
         loaded.write(loaded.frame(noise("a", [(0, START, 50)]), ingested_at=1))
         loaded.write(loaded.frame(noise("a", [(0, START + 1, 50)]), ingested_at=2, seq=4))
-        stored = loaded.rows("SELECT next_seq, frames, readings, gaps FROM frames_seen")
+        stored = loaded.rows("SELECT next_seq, records, events, missing FROM records_seen")
     assert [(gap.first, gap.missing) for gap in loaded.gaps] == [(1, 3)]
-    assert stored == [(5, 2, 2, 3)]
+    assert stored == [(5, 2, 2, [1, 3])]
 
 
 def test_a_zombie_that_lost_its_partition_writes_nothing(database: str) -> None:

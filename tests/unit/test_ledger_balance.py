@@ -1,83 +1,231 @@
-"""The balance tells a loss from what is still on its way."""
+"""The balance tells a loss from what is still on its way, at every stage, and names where it is."""
 
 from __future__ import annotations
 
-from civicstream.events import Counts, LedgerReport
-from sinks.balance import SeenFrames, SinkCounts, balance
+from datetime import date
+from typing import Any
+
+import pytest
+
+from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
+from civicstream.kafka.sequences import Stream
+from sinks.balance import Balance, LogState, RowsOfDay, SinkCounts, balance
+from sinks.settling import ended, settled_sequences
+
+AIR = "city.frames.air"
+ALERTS = "city.alerts"
+KIND_OF = {AIR: "air"}
+READ = {(AIR, 0): LogState(0, 9, 9, 0), (ALERTS, 0): LogState(0, 9, 9, 0)}
+WAITING = READ | {(AIR, 0): LogState(0, 9, 8, 1), (ALERTS, 0): LogState(0, 9, 8, 1)}
+WHO = {AIR: "g", ALERTS: "alerts/a"}
+
+
+def wrote(
+    topic: str, following: int, *, epoch: int = 1, void: list[tuple[int, int]] | None = None
+) -> WrittenSequence:
+    return WrittenSequence(WHO[topic], epoch, topic, 0, following, void or [])
+
+
+def seen(
+    topic: str, following: int, events: int = 0, *, epoch: int = 1, **more: Any
+) -> dict[Stream, ReadSequence]:
+    place = (WHO[topic], epoch, topic, 0)
+    sequence = ReadSequence(*place, next=following, records=following, events=events, **more)
+    return {Stream(*place): sequence}
 
 
 def gateway(
-    received: int, accepted: int, *, epoch: int = 1, in_flight: int = 0, rejected: int = 0
+    received: int,
+    accepted: int,
+    *,
+    epoch: int = 1,
+    in_flight: int = 0,
+    rejected: int = 0,
+    frames: int = 1,
 ) -> LedgerReport:
     counts = Counts(received=received, accepted=accepted, rejected=rejected, in_flight=in_flight)
-    return LedgerReport("gateway", "g", epoch, at=epoch + 1, kinds={"air": counts})
+    written = [wrote(AIR, frames, epoch=epoch)]
+    kinds = {"air": counts}
+    return LedgerReport("gateway", "g", epoch, at=epoch + 1, kinds=kinds, written=written)
 
 
-def seen(readings: int, *, epoch: int = 1, gaps: int = 0) -> SeenFrames:
-    return SeenFrames("g", epoch, "air", readings, gaps, repeats=0)
+def alerts(following: int, **more: Any) -> LedgerReport:
+    written = [wrote(ALERTS, following, **more)]
+    return LedgerReport("alerts", "a", 1, at=2, kinds={}, written=written)
+
+
+def held(
+    reports: list[LedgerReport],
+    had: dict[Stream, ReadSequence],
+    counts: dict[str, SinkCounts] | None = None,
+    logs: dict[tuple[str, int], LogState] = READ,
+    **more: Any,
+) -> Balance:
+    return balance(reports, had, counts or {}, logs, kind_of=KIND_OF, **more)
 
 
 def test_nothing_is_wrong_when_every_accepted_reading_is_a_row_or_a_duplicate() -> None:
-    found = balance(
-        [gateway(12, 10, rejected=2)],
-        [seen(10)],
-        {"air": SinkCounts(received=10, accepted=9, duplicate=1)},
-        waiting_records=0,
-    )
-    assert found.problems == []
+    counts = {"air": SinkCounts(received=10, accepted=9, duplicate=1)}
+    found = held([gateway(12, 10, rejected=2)], seen(AIR, 1, 10), counts)
+    assert (found.problems, found.notices) == ([], [])
     assert found.settled
 
 
 def test_a_reading_on_kafka_is_in_flight_and_no_problem() -> None:
-    found = balance([gateway(10, 10)], [seen(7)], {"air": SinkCounts(7, 7)}, waiting_records=1)
+    found = held([gateway(10, 10, frames=2)], seen(AIR, 1, 7), {"air": SinkCounts(7, 7)}, WAITING)
     assert (found.in_flight, found.problems, found.settled) == (3, [], False)
 
 
-def test_a_reading_that_is_neither_on_kafka_nor_in_the_database_is_a_problem() -> None:
-    found = balance([gateway(10, 10)], [seen(7)], {"air": SinkCounts(7, 7)}, waiting_records=0)
-    assert len(found.problems) == 1
-    assert "3 readings confirmed on Kafka are not in the database" in found.problems[0]
+@pytest.mark.parametrize("topic", [AIR, ALERTS])
+def test_what_its_writer_has_confirmed_and_no_stage_has_is_lost_and_named(topic: str) -> None:
+    report = gateway(10, 10, frames=5) if topic == AIR else alerts(5)
+    found = held([report], seen(topic, 3, 7), {"air": SinkCounts(7, 7)})
+    assert found.problems == [
+        (
+            f"sink: {topic} partition 0: 2 records never came: numbers 3 to 4; "
+            f"written by {WHO[topic]} (started 1)"
+        )
+    ]
+    one = found.differences[0]
+    assert (one.stage, one.topic, one.partition, one.first, one.last) == ("sink", topic, 0, 3, 4)
 
 
-def test_reports_and_units_which_travel_in_no_frames_are_no_missing_readings() -> None:
-    counts = {"report": Counts(3, accepted=2, rejected=1), "unit": Counts(5, accepted=5)}
-    report = LedgerReport("gateway", "g", 1, at=2, kinds=counts)
-    found = balance([report], [], {}, waiting_records=0)
-    assert (found.problems, found.in_flight) == ([], 0)
-    wrong = LedgerReport("gateway", "g", 1, at=2, kinds={"report": Counts(3, accepted=2)})
-    assert balance([wrong], [], {}, waiting_records=0).problems == [
-        "gateway g: report: +1 readings unaccounted for"
+def test_of_a_writer_that_the_sink_never_heard_of_everything_is_lost() -> None:
+    assert "numbers 0 to 4" in held([alerts(5)], {}).problems[0]
+
+
+def test_numbers_that_their_writer_gave_up_are_no_loss() -> None:
+    found = held([alerts(9, void=[(2, 3), (8, 8)])], seen(ALERTS, 8, missing=[(2, 4)]))
+    assert found.problems == [
+        (
+            f"sink: {ALERTS} partition 0: 1 records never came: numbers 4 to 4; "
+            "written by alerts/a (started 1)"
+        )
     ]
 
 
-def test_a_gap_is_a_problem() -> None:
-    found = balance(
-        [gateway(10, 10)], [seen(10, gaps=2)], {"air": SinkCounts(10, 10)}, waiting_records=0
+def test_a_gap_is_a_loss_while_more_waits_too() -> None:
+    found = held([gateway(10, 10, frames=9)], seen(AIR, 5, 10, missing=[(1, 2)]), logs=WAITING)
+    assert ["numbers 1 to 2" in problem for problem in found.problems] == [True]
+
+
+def test_what_came_twice_or_out_of_order_is_named_and_no_loss() -> None:
+    found = held([alerts(5)], seen(ALERTS, 5, repeated=2, reordered=1))
+    assert found.problems == []
+    assert [d.what for d in found.differences] == ["repeated", "reordered"]
+    assert found.notices[0].startswith(
+        f"sink: {ALERTS} partition 0: 2 records of 0 to 4 came again"
     )
-    assert found.problems == ["air: 2 frames never came to the sink"]
+
+
+def test_a_corrupt_record_is_a_loss() -> None:
+    found = held([alerts(5)], seen(ALERTS, 5, corrupt=1))
+    assert ["1 records of 0 to 4 are corrupt" in problem for problem in found.problems] == [True]
 
 
 def test_what_a_killed_gateway_had_in_flight_is_its_next_starts_business() -> None:
     reports = [gateway(12, 10, epoch=1, in_flight=2), gateway(5, 5, epoch=2)]
-    found = balance(
-        reports,
-        [seen(11, epoch=1), seen(5, epoch=2)],
-        {"air": SinkCounts(16, 16)},
-        waiting_records=0,
-    )
+    had = seen(AIR, 1, 11, epoch=1) | seen(AIR, 1, 5, epoch=2)
+    found = held(reports, had, {"air": SinkCounts(16, 16)})
     assert found.settled
     assert found.problems == []
     assert found.kinds[0].gateway.in_flight == 0
 
 
 def test_counts_that_do_not_add_up_are_a_problem_of_their_stage() -> None:
-    found = balance([gateway(11, 10)], [seen(10)], {"air": SinkCounts(10, 9)}, waiting_records=0)
+    report = LedgerReport("feeds", "f", 1, 2, {"report": Counts(3, accepted=2)})
+    found = held([gateway(11, 10), report], seen(AIR, 1, 10), {"air": SinkCounts(10, 9)})
     assert found.problems == [
         "gateway g: air: +1 readings unaccounted for",
-        "air: +1 readings unaccounted for in the sink",
+        "feeds f: report: +1 readings unaccounted for",
+        "sink: air: +1 readings unaccounted for",
     ]
 
 
-def test_more_rows_than_were_inserted_are_a_problem() -> None:
-    found = balance([], [], {"air": SinkCounts(5, 5)}, waiting_records=0, rows={"air": 6})
-    assert found.problems == ["air: 6 rows, but only 5 were ever inserted"]
+def test_a_log_that_ends_before_what_the_sink_has_read_is_named() -> None:
+    found = held([], {}, logs={(AIR, 3): LogState(0, 7, 9, 0)})
+    assert ["partition 3: the log ends at offset 7" in p for p in found.problems] == [True]
+    assert (found.differences[0].first, found.differences[0].last) == (7, 8)
+
+
+def test_offsets_that_were_removed_unread_are_named_and_proven_by_numbers_only() -> None:
+    found = held([alerts(3)], seen(ALERTS, 3), logs={(ALERTS, 0): LogState(8, 8, 7, 0)})
+    assert found.problems == []
+    assert "offsets 7 to 7 were removed before the sink read them" in found.notices[0]
+
+
+# --- the worker
+
+
+def worker(at: int, *read: ReadSequence, lag: int = 0, epoch: int = 5) -> LedgerReport:
+    gauges = {"lag_records": float(lag)}
+    return LedgerReport("worker", f"w{epoch}", epoch, at, {}, gauges, read=list(read))
+
+
+def had_by_worker(first: int, following: int, *missing: tuple[int, int]) -> ReadSequence:
+    return ReadSequence("g", 1, AIR, 0, first, following, missing=list(missing))
+
+
+def test_frames_that_the_worker_never_had_are_named() -> None:
+    reports = [gateway(9, 9, frames=9), worker(9, had_by_worker(0, 9, (3, 4)))]
+    found = held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)})
+    assert found.problems == [
+        f"worker: {AIR} partition 0: 2 records never came: numbers 3 to 4; written by g (started 1)"
+    ]
+
+
+def test_frames_that_one_worker_left_to_the_next_are_not_lost() -> None:
+    reports = [
+        gateway(9, 9, frames=9),
+        worker(9, had_by_worker(0, 5, (3, 4))),
+        worker(9, had_by_worker(3, 9), epoch=6),
+    ]
+    found = held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)})
+    assert found.problems == []
+
+
+def test_frames_at_the_end_that_a_worker_without_lag_does_not_have_are_lost() -> None:
+    reports = [gateway(9, 9, frames=9), worker(60_000, had_by_worker(0, 5))]
+    found = held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)})
+    assert ["numbers 5 to 8" in problem for problem in found.problems] == [True]
+    reports[1] = worker(60_000, had_by_worker(0, 5), lag=4)
+    assert held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)}).problems == []
+
+
+# --- rows and ends
+
+
+def test_rows_that_were_there_are_named_by_table_and_day() -> None:
+    rows = [
+        RowsOfDay("readings_air", date(2026, 5, 1), 10, 7),
+        RowsOfDay("readings_air", date(2026, 5, 2), 10, 10),
+        RowsOfDay("alerts", date(2026, 5, 2), 3, 4),
+    ]
+    found = held([], {}, {"air": SinkCounts(20, 20)}, rows=rows)
+    assert found.problems == ["database: readings_air: 2026-05-01: 3 of 10 rows are missing"]
+    assert found.kinds[0].rows == 17
+
+
+def test_a_report_that_was_added_up_still_counts() -> None:
+    totals = {("gateway", "air"): Counts(received=90, accepted=80, rejected=10)}
+    found = held([gateway(10, 10)], seen(AIR, 1, 10), totals=totals)
+    assert (found.kinds[0].gateway.received, found.kinds[0].gateway.accepted) == (100, 90)
+    assert found.settled
+
+
+def test_a_process_ended_an_hour_after_its_last_word_if_replaced_or_else_a_day() -> None:
+    hour = 3_600_000
+    old, new = gateway(1, 1, epoch=1), gateway(1, 1, epoch=hour)
+    assert ended([old, new], hour) == []
+    assert ended([old, new], hour + 3) == [old]
+    assert ended([new], 24 * hour) == []
+    assert ended([new], 25 * hour + 2) == [new]
+
+
+def test_what_an_ended_writer_gave_up_is_no_loss_for_good_and_its_lost_end_is_one() -> None:
+    report = alerts(9, void=[(2, 3)])
+    changed = settled_sequences(report, seen(ALERTS, 7, missing=[(2, 4)]), {ALERTS})
+    (now,) = changed.values()
+    assert (now.missing, now.next) == ([(4, 4), (7, 8)], 9)
+    assert settled_sequences(report, seen(ALERTS, 9), {ALERTS}) == {}
+    assert settled_sequences(report, {}, {AIR}) == {}

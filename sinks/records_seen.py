@@ -1,0 +1,82 @@
+"""What has come of every writer's numbered records, in the database."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from civicstream.events import ReadSequence
+from civicstream.kafka.sequences import Stream
+from sinks.database import Connection
+from sinks.records import Place
+
+__all__ = ["load_sequences", "store_sequences"]
+
+_COLUMNS = (
+    "writer, epoch, topic, partition, next_seq, records, events, missing, repeated, reordered, "
+    "corrupt"
+)
+
+
+def load_sequences(
+    connection: Connection, places: Collection[Place] | None = None
+) -> dict[Stream, ReadSequence]:
+    """Return the sequences of every writer on these partitions, or on all."""
+    if places is None:
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM records_seen").fetchall()  # noqa: S608
+    else:
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM records_seen "  # noqa: S608 names from above
+            "JOIN unnest(%s::text[], %s::int[]) AS wanted (topic, partition) "
+            "USING (topic, partition)",
+            ([p.topic for p in places], [p.partition for p in places]),
+        ).fetchall()
+    return {Stream(*row[:4]): _sequence(*row) for row in rows}
+
+
+def _sequence(
+    writer: str,
+    epoch: int,
+    topic: str,
+    partition: int,
+    following: int,
+    records: int,
+    events: int,
+    missing: list[int],
+    *counts: int,
+) -> ReadSequence:
+    repeated, reordered, corrupt = counts
+    ranges = list(zip(missing[::2], missing[1::2], strict=True))
+    return ReadSequence(
+        *(writer, epoch, topic, partition),
+        first=0,
+        next=following,
+        records=records,
+        events=events,
+        missing=ranges,
+        repeated=repeated,
+        reordered=reordered,
+        corrupt=corrupt,
+    )
+
+
+def store_sequences(connection: Connection, changed: Mapping[Stream, ReadSequence]) -> None:
+    """Store the sequences as they are now; the partitions' offsets are locked by the caller."""
+    connection.cursor().executemany(
+        f"INSERT INTO records_seen ({_COLUMNS}) "  # noqa: S608 names from above
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+        "ON CONFLICT (writer, epoch, topic, partition) DO UPDATE SET "
+        "next_seq = excluded.next_seq, records = excluded.records, events = excluded.events, "
+        "missing = excluded.missing, repeated = excluded.repeated, "
+        "reordered = excluded.reordered, corrupt = excluded.corrupt, updated_at = now()",
+        [_row(sequence) for sequence in changed.values()],
+    )
+
+
+def _row(s: ReadSequence) -> tuple[Any, ...]:
+    return (
+        *(s.writer, s.epoch, s.topic, s.partition, s.next, s.records, s.events),
+        list(itertools.chain.from_iterable(s.missing)),
+        *(s.repeated, s.reordered, s.corrupt),
+    )

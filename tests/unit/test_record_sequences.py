@@ -1,0 +1,90 @@
+"""Numbers prove a loss or a second delivery, wherever batches are cut."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from civicstream.events import ReadSequence
+from civicstream.kafka.sequences import Gap, Received, Stream, account, without
+
+ONE = Stream("gateway-1", 5, "city.frames.air", 0)
+OTHER = Stream("gateway-2", 5, "city.frames.air", 0)
+
+
+def frames(*numbers: int, stream: Stream = ONE) -> list[Received]:
+    return [Received(stream, number, 10) for number in numbers]
+
+
+def seen(following: int, records: int, **more: object) -> ReadSequence:
+    place = (ONE.writer, ONE.epoch, ONE.topic, ONE.partition)
+    return ReadSequence(*place, 0, following, records, 10 * records, **more)  # type: ignore[arg-type]
+
+
+def test_consecutive_records_leave_no_gap() -> None:
+    changed, gaps = account({}, frames(0, 1, 2))
+    assert changed == {ONE: seen(3, 3)}
+    assert gaps == []
+
+
+def test_a_first_record_that_is_not_number_0_is_a_gap() -> None:
+    changed, gaps = account({}, frames(2))
+    assert gaps == [Gap(ONE, first=0, missing=2)]
+    assert changed[ONE].missing == [(0, 1)]
+
+
+def test_a_reader_that_begins_in_the_middle_counts_from_its_first_record() -> None:
+    changed, gaps = account({}, frames(7, 8), from_zero=False)
+    assert gaps == []
+    assert (changed[ONE].first, changed[ONE].next, changed[ONE].gaps) == (7, 9, 0)
+
+
+def test_a_repeat_counts_its_readings_once() -> None:
+    changed, gaps = account({ONE: seen(2, 2)}, frames(1, 2))
+    assert changed == {ONE: seen(3, 3, repeated=1)}
+    assert gaps == []
+
+
+def test_a_record_that_comes_after_a_later_one_fills_the_gap_it_left() -> None:
+    changed, gaps = account({}, frames(0, 2, 3, 1))
+    assert gaps == [Gap(ONE, first=1, missing=1)]
+    assert changed == {ONE: seen(4, 4, reordered=1)}
+
+
+def test_a_corrupt_record_is_no_gap() -> None:
+    changed, gaps = account({}, [Received(ONE, 0, 10, corrupt=True), *frames(1)])
+    assert (gaps, changed[ONE].corrupt, changed[ONE].events) == ([], 1, 20)
+
+
+def test_writers_are_numbered_apart() -> None:
+    changed, gaps = account({}, [*frames(0), *frames(0, 1, stream=OTHER), *frames(1)])
+    assert gaps == []
+    assert {s: t.next for s, t in changed.items()} == {ONE: 2, OTHER: 2}
+
+
+@given(st.permutations(range(12)), st.integers(0, 12), st.integers(1, 5))
+def test_what_is_missing_is_exact_in_any_order_and_however_batches_are_cut(
+    order: list[int], kept: int, cut: int
+) -> None:
+    arrived = order[:kept]
+    known: dict[Stream, ReadSequence] = {}
+    for start in range(0, len(arrived), cut):
+        known |= account(known, frames(*arrived[start : start + cut]))[0]
+    if arrived:
+        missing = {n for a, b in known[ONE].missing for n in range(a, b + 1)}
+        assert missing == set(range(max(arrived))) - set(arrived)
+        assert known[ONE].records == len(arrived)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5))),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5))),
+)
+def test_ranges_without_others_hold_the_same_numbers_as_sets_do(
+    some: list[tuple[int, int]], others: list[tuple[int, int]]
+) -> None:
+    ranges = [(first, first + more) for first, more in some]
+    taken = [(first, first + more) for first, more in others]
+    left = {n for a, b in without(ranges, taken) for n in range(a, b + 1)}
+    numbers = {n for a, b in ranges for n in range(a, b + 1)}
+    assert left == numbers - {n for a, b in taken for n in range(a, b + 1)}
