@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.processes import Child, free_port, wait_until
+from civicstream.events import LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import create_topics, producer
 from civicstream.settings import ENV_PREFIX, CitySettings, KafkaSettings
@@ -36,13 +38,18 @@ __all__ = ["PageStack", "page_stack"]
 
 @dataclass
 class PageStack:
-    """Kafka, PostgreSQL, sink, alerts and feeds; events are put in as the worker does."""
+    """Kafka, PostgreSQL, sink, alerts and feeds, some with a worker.
+
+    Events are put in as the parts do that do not run, and so are their ledger reports.
+    """
 
     kafka: KafkaSettings
     database: str
     city: City
     url: str
     feeds: Child
+    sink: Child
+    worker: Child | None
     _start_feeds: Callable[..., Child]
     _producer: KafkaProducer
 
@@ -110,7 +117,30 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> Iterator[PageStack]:
+def reports_of(stages: tuple[str, ...], kafka: KafkaSettings, to: KafkaProducer) -> Iterator[None]:
+    """Publish every second that these stages live, until the block ends."""
+    ended, epoch = threading.Event(), now_ms()
+    topic = topic_name(kafka.topic_prefix, "ledger")
+
+    def publish() -> None:
+        while not ended.wait(1.0):
+            for stage in stages:
+                report = LedgerReport(stage, "test", epoch, now_ms(), {})  # type: ignore[arg-type]
+                to.send(topic, msgspec.json.encode(report), key=report.key.encode())
+
+    thread = threading.Thread(target=publish, name="reports")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def page_stack(
+    database: str, folder: Path, started: Callable[[int], None], *, worker: bool = False
+) -> Iterator[PageStack]:
     """The running stack; ``started`` is told the processes' ids."""
     children: list[Child] = []
 
@@ -138,7 +168,8 @@ def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> I
             log = folder / f"{part}-{len(children)}.log"
             return begin(Child(part, [*_OURS, part], log, environment | url | (more or {})))
 
-        run("sink", "civicstream_writer")
+        sink = run("sink", "civicstream_writer")
+        working = run("worker", "civicstream_reader") if worker else None
         run("alerts", "civicstream_reader")
         feeds = run("feeds", "civicstream_reader")
         publisher = producer(kafka)
@@ -148,12 +179,16 @@ def page_stack(database: str, folder: Path, started: Callable[[int], None]) -> I
             read_city(city_file),
             f"http://127.0.0.1:{port}",
             feeds,
+            sink,
+            working,
             partial(run, "feeds", "civicstream_reader"),
             publisher,
         )
+        absent = ("gateway",) if worker else ("gateway", "worker")
         try:
-            stack.wait_ready()
-            yield stack
+            with reports_of(absent, kafka, publisher):
+                stack.wait_ready()
+                yield stack
         finally:
             publisher.close(timeout=10)
     finally:

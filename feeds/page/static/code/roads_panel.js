@@ -36,6 +36,7 @@ export class RoadsPanel {
     const found = this.wanted
       ? rows.filter((row) => model.segmentPlace(row.id).toLowerCase().includes(this.wanted))
       : rows.filter((row) => row.level_of_service);
+    setText(this.frame.empty, this.wanted ? "No such road." : "No traffic data.");
     found.sort((a, b) => (b.travel_time_index ?? 0) - (a.travel_time_index ?? 0) || a.id.localeCompare(b.id));
     this.list.show(this.frame.cut(found).map((item) => ({ ...item, now })));
   }

@@ -35,21 +35,20 @@ export class SystemPanel {
     const lines = this.rates.lines(this.desk.live.list("ledger"), Date.now());
     const missing = lines.reduce((sum, line) => sum + Math.abs(line.imbalance), 0);
     const silent = lines.filter((line) => line.silent).map((line) => stageName(line.stage));
-    const good = lines.length > 0 && missing === 0;
-    setText(
-      this.verdict,
-      !lines.length
-        ? "No stage has reported yet."
-        : good
-          ? "✓ The ledger balances: every reading is accounted for."
-          : `✗ ${quantity(missing)} readings are unaccounted for.`,
-    );
-    if (silent.length) this.verdict.append(` No report from: ${silent.join(", ")}.`);
-    setAttribute(this.verdict, "data-good", String(good && !silent.length));
+    setText(this.verdict, verdictOf(lines.length, missing, silent));
+    setAttribute(this.verdict, "data-good", String(lines.length > 0 && !missing && !silent.length));
     this.stages.show(lines);
     this.measures.show(environment(city));
     this.demand.show(demand(city, this.desk.model));
   }
+}
+
+/** One sentence; a tick only when all is well. */
+function verdictOf(stages, missing, silent) {
+  if (!stages) return "No stage has reported yet.";
+  if (missing) return `✗ ${quantity(missing)} readings are unaccounted for.`;
+  if (silent.length) return `✗ No report from: ${silent.join(", ")}. What the others say balances.`;
+  return "✓ The ledger balances: every reading is accounted for.";
 }
 
 function table(caption, heads, body) {
