@@ -18,7 +18,7 @@ __all__ = ["REAL", "Clock", "city_clock", "declare", "now_ms", "rfc3339", "wall_
 
 @dataclass(frozen=True)
 class Clock:
-    """City time: ``city_ms`` at the machine's ``wall_ms``, then ``speed`` times as fast.
+    """City time: ``city_ms`` up to the machine's ``wall_ms``, from there ``speed`` times as fast.
 
     It is never ahead of the machine's clock: having caught up, it goes on in real time.
     """
@@ -29,11 +29,14 @@ class Clock:
 
     def at(self, wall_ms: float) -> int:
         """Return the city's time when the machine's is ``wall_ms``."""
-        return int(min(self.city_ms + (wall_ms - self.wall_ms) * self.speed, wall_ms))
+        passed_ms = max(wall_ms - self.wall_ms, 0) * self.speed
+        return int(min(self.city_ms + passed_ms, wall_ms))
 
-    def elapsed_ms(self, monotonic_s: float) -> float:
-        """Return how much city time passes in so many seconds, before it has caught up [ms]."""
-        return monotonic_s * 1000 * self.speed
+    def speed_at(self, wall_ms: float) -> float:
+        """Return how fast the city's time goes: 0 before it starts, 1 once it has caught up."""
+        if wall_ms < self.wall_ms:
+            return 0.0
+        return 1.0 if self.at(wall_ms) >= int(wall_ms) else self.speed
 
 
 REAL = Clock()

@@ -227,7 +227,7 @@ class ClockSettings(Section):
     """
 
     wall_ms: int = Field(REAL.wall_ms, ge=0)
-    """At this time of the machine [epoch ms] ..."""
+    """Up to this time of the machine [epoch ms] ..."""
     city_ms: int = Field(REAL.city_ms, ge=0)
     """... it is this time in the city, no later ..."""
     speed: float = Field(REAL.speed, gt=0, le=100_000)

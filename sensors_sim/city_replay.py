@@ -61,7 +61,10 @@ def _traffic(
     kind = KINDS["traffic"]
     measures = np.full((len(kind.measures), rows.stop - rows.start), np.nan)
     measures[kind.measure_names.index("intensity")] = readings.vehicles[rows]
-    measures[kind.measure_names.index("averageVehicleSpeed")] = readings.speed_kmh[rows]
+    # Where no vehicle passed, the recording repeats an earlier speed: nothing was measured.
+    passed = readings.vehicles[rows] > 0
+    speed = np.where(passed, readings.speed_kmh[rows], np.nan)
+    measures[kind.measure_names.index("averageVehicleSpeed")] = speed
     measures[kind.measure_names.index("period")] = PERIOD_MS / 1000
     ts = readings.ts[rows] + shift - 1
     made = Messages.good(kind, readings.street[rows], ts[:, None], measures[:, :, None])

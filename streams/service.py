@@ -88,11 +88,12 @@ class Worker:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
             elapsed_s, before = now - before, now
+            speed = clock.speed_at(wall_ms())
             observed = elapsed_s < _HELD_UP_S and now - self._kafka_confirmed_at < _LINK_ALIVE_S
             assigned = self.app.consumer.assignment()
             for state in self._frames.all():
                 if observed and self._frames.lag(state, assigned) == 0:
-                    state.windows.silent_for(round(clock.elapsed_ms(elapsed_s)))
+                    state.windows.silent_for(round(elapsed_s * 1000 * speed))
                 else:
                     state.windows.not_silent()
                 state.advance()

@@ -19,9 +19,9 @@ __all__ = ["CityTime", "choose_city_time", "last_working_day_at"]
 _BUSY_HOUR = "07:45"
 """Traffic rises towards its peak at 8:00: a blockage shows within minutes."""
 
-_LEAD_S = 20
-"""About as long as a stack takes to start: so much later the clock comes to the recording's
-beginning. Begun late, what is due goes out at once."""
+_LEAD_S = 45
+"""About as long as a stack takes to start: so long the clock stands at the recording's beginning.
+Where it takes longer, what is due by then goes out at once."""
 
 _CLOCK_FILE = "clock.json"
 

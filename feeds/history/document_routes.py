@@ -90,7 +90,7 @@ class DocumentRoutes:
         properties = {
             "city_now_ms": number | {"description": "The city's time now [epoch ms]."},
             "declared": {"type": "boolean", "description": "Whether it is not the server's time."},
-            "wall_ms": number | {"description": "When the server's clock said this ..."},
+            "wall_ms": number | {"description": "Until the server's clock said this ..."},
             "city_ms": number | {"description": "... the city's said this,"},
             "speed": number | {"description": "and goes so many times as fast until both agree."},
             "server_ms": number | {"description": "The server's time now [epoch ms]."},

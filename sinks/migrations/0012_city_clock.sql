@@ -3,7 +3,7 @@
 
 CREATE TABLE city_clock (
     one      boolean PRIMARY KEY DEFAULT true CHECK (one),
-    wall     timestamptz NOT NULL,               -- at this time of the machine ...
+    wall     timestamptz NOT NULL,               -- up to this time of the machine ...
     city     timestamptz NOT NULL,               -- ... it was this time in the city,
     speed    double precision NOT NULL CHECK (speed > 0),   -- so many times as fast since,
     CHECK (city <= wall)                         -- until it has caught up
@@ -12,7 +12,7 @@ CREATE TABLE city_clock (
 CREATE FUNCTION city_now() RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
-    SELECT coalesce((SELECT least(now(), city + (now() - wall) * speed) FROM city_clock), now())
+    SELECT coalesce((SELECT least(now(), city + greatest(now() - wall, interval '0') * speed) FROM city_clock), now())
 $$;
 
 CREATE OR REPLACE FUNCTION apply_retention()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from civicstream.clock import wall_ms
 from civicstream.embedded.processes import wait_until
+from civicstream.settings import ClockSettings
 from sinks.init import init_database
 from sinks.maintenance import _LOCK, Maintenance, remove_old_rows
+from tests.sink_process import ask
 from tests.sink_rows import as_role, hold_jobs, settings_for
 
 INSERT = """
@@ -137,3 +140,21 @@ def test_a_shorter_retention_takes_effect_with_the_next_init(filled: str) -> Non
     init_database(settings.model_copy(update={"database": shorter}))
     remove_old_rows(as_role(filled, "civicstream_writer"))
     assert ages(filled, "readings_noise", "ts") == [0]
+
+
+def test_where_the_citys_clock_is_declared_retention_goes_by_it(filled: str) -> None:
+    """40 days ago is now in the city: rows of 60 days are 20 days old there, and are kept."""
+    settings = settings_for(filled)
+    present = wall_ms()
+    ago = ClockSettings(wall_ms=present, city_ms=present - 40 * 86_400_000, speed=60)
+    init_database(settings.model_copy(update={"clock": ago}))
+    [behind] = ask(filled, "SELECT extract(epoch FROM now() - city_now()) / 86400")[0]
+    assert 39 < float(behind) < 40, "60 times as fast since: about an hour for every minute"
+    hold_jobs(filled)
+    remove_old_rows(as_role(filled, "civicstream_writer"))
+    assert ages(filled, "readings_noise", "ts") == [0, 10, 29, 33, 60]
+    init_database(settings)
+    [behind] = ask(filled, "SELECT now() - city_now()")[0]
+    assert not behind, "without a declaration it is the database's own time again"
+    remove_old_rows(as_role(filled, "civicstream_writer"))
+    assert ages(filled, "readings_noise", "ts") == [0, 10, 29]

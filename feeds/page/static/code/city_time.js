@@ -13,7 +13,7 @@ export function setClock(found, wall = Date.now()) {
 
 /** The city's time [epoch ms] when the server's clock says `wall`. */
 export function cityTimeAt(wall) {
-  return Math.min(clock.city_ms + (wall - clock.wall_ms) * clock.speed, wall);
+  return Math.min(clock.city_ms + Math.max(wall - clock.wall_ms, 0) * clock.speed, wall);
 }
 
 /** The city's time now [epoch ms]. */
