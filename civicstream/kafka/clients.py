@@ -7,19 +7,16 @@ import time
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.admin import NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
-from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.errors import ServerUnavailable
 from civicstream.settings import KafkaSettings
-from civicstream.topics import TOPICS, topic_name
 
 __all__ = [
     "admin_client",
     "client_config",
     "consumer",
-    "create_topics",
     "producer",
     "wait_for_kafka",
 ]
@@ -30,7 +27,7 @@ log = logging.getLogger(__name__)
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the connection options that every kafka-python client takes."""
     config: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap.split(","),
+        "bootstrap_servers": kafka.addresses,
         "security_protocol": kafka.security_protocol,
     }
     if kafka.ca_file:
@@ -114,42 +111,3 @@ def wait_for_kafka(kafka: KafkaSettings, timeout_s: float | None = None) -> None
             pause_s = min(pause_s * 2, 5.0)
         else:
             return
-
-
-def create_topics(kafka: KafkaSettings) -> list[str]:
-    """Create the declared topics that are missing and return their names.
-
-    Raise ConfigurationError when one exists with another number of partitions: areas would
-    be split over two orders. Safe to run twice and from two processes at once.
-    """
-    admin = admin_client(kafka)
-    try:
-        wanted = {topic_name(kafka.topic_prefix, topic.name): topic for topic in TOPICS.values()}
-        existing = set(admin.list_topics())
-        created = []
-        for name, topic in wanted.items():
-            if name in existing:
-                continue
-            count = topic.partitions or kafka.partitions
-            new = NewTopic(name, count, kafka.replication, topic_configs=topic.config)
-            try:
-                admin.create_topics([new])
-                created.append(name)
-            except TopicAlreadyExistsError:
-                log.info("topic %s was created by another process", name)
-        for description in admin.describe_topics(list(wanted)):
-            _check_partitions(description, wanted[description["name"]].partitions, kafka)
-        return created
-    finally:
-        admin.close()
-
-
-def _check_partitions(
-    description: dict[str, Any], declared: int | None, kafka: KafkaSettings
-) -> None:
-    found, expected = len(description["partitions"]), declared or kafka.partitions
-    if found != expected:
-        raise ConfigurationError(
-            f"topic {description['name']} has {found} partitions, the settings say {expected}; "
-            "set CIVICSTREAM_KAFKA__PARTITIONS to what exists, or use another topic prefix"
-        )

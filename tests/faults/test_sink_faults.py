@@ -11,7 +11,7 @@ import pytest
 
 from civicstream.embedded.brokers import start_kafka
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sinks.init import init_database
 from tests.servers import TimescaleServer
