@@ -17,7 +17,8 @@ from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
 from civicstream.embedded.processes import Child, free_port
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
-from civicstream.kafka.clients import consumer, create_topics
+from civicstream.kafka.clients import consumer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
 

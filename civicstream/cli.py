@@ -222,12 +222,15 @@ def init(
     config: Config = None,
     verbose: Verbose = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for servers that start.")] = 60,
+    kafka_acls: Annotated[
+        bool, typer.Option("--kafka-acls", help="Give each part its own Kafka account and rights.")
+    ] = False,
 ) -> None:
     """Bring up database schema, roles, reference tables and Kafka topics; safe to run again."""
     settings = _start("init", config, verbose)
     from sinks.init import run
 
-    typer.echo(run(settings, wait_s=wait).summary())
+    typer.echo(run(settings, wait_s=wait, kafka_acls=kafka_acls).summary())
 
 
 @app.command()
@@ -250,6 +253,17 @@ def ledger(
         show(found)
     if found.problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def privacy_keys() -> None:
+    """Print new keys for citizens' personal data as settings; the private one only opens."""
+    from civicstream.personal import make_private_key, public_key_of
+
+    private_key = make_private_key()
+    typer.echo(f"CIVICSTREAM_PRIVACY__PUBLIC_KEY={public_key_of(private_key)}")
+    typer.echo(f"CIVICSTREAM_PRIVACY__PRIVATE_KEY={private_key}")
+    typer.echo(f"CIVICSTREAM_PRIVACY__PSEUDONYM_KEY={make_private_key()}")
 
 
 @app.command()

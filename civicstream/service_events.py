@@ -7,7 +7,7 @@ identifier of a device: a reporter is a pseudonym (keyed hash).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ __all__ = [
     "BinForecast",
     "Case",
     "CaseState",
+    "CrewAction",
     "Demand",
     "ParkingForecast",
     "Priority",
@@ -205,6 +206,13 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True):
     note: str = ""
     value: str | None = None
     """E.g. the unit of an override."""
+
+
+class CrewAction(Action, frozen=True, omit_defaults=True):
+    """What a unit says that it did; it speaks for itself only."""
+
+    by: Annotated[str, msgspec.Meta(pattern="^unit/.")]
+    action: Literal["accept", "reject", "start", "done"]
 
 
 class Demand(msgspec.Struct, frozen=True):

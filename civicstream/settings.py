@@ -12,7 +12,7 @@ import os
 import socket
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -85,12 +85,35 @@ class KafkaSettings(Section):
     topic_prefix: Name = "city"
     partitions: int = Field(8, ge=1, le=10_000)
     replication: int = Field(1, ge=1, le=10)
+    min_insync_replicas: int | None = Field(None, ge=1, le=10)
+    """Copies that must have a record before it is confirmed; None: 2 of 3 or more, else 1."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None
     password: SecretStr | None = None
     ca_file: Path | None = None
+    passwords_dir: Path = Path("data/kafka-passwords")
+    """`init --kafka-acls` takes each part's password from here; missing ones it makes."""
     session_timeout_ms: int = Field(10_000, ge=1_000, le=300_000)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The bootstrap addresses, ``host:port`` each."""
+        return [address.strip() for address in self.bootstrap.split(",")]
+
+    @property
+    def insync(self) -> int:
+        """How many copies must have a record before it is confirmed."""
+        return self.min_insync_replicas or (2 if self.replication >= 3 else 1)
+
+    @model_validator(mode="after")
+    def _enough_copies(self) -> Self:
+        if self.insync > self.replication:
+            raise ValueError(
+                f"min_insync_replicas {self.insync} is more than replication {self.replication}: "
+                "nothing could be written"
+            )
+        return self
 
     def scoped(self, name: str) -> str:
         """Return ``name`` below the topic prefix: consumer groups and transactional ids.

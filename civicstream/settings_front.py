@@ -40,22 +40,22 @@ class ReportSettings(Section):
 
 
 class PrivacySettings(Section):
-    """Keys for what is known of citizens as persons; without ``key`` no report is taken in."""
+    """Keys for what is known of citizens as persons; see ``civicstream.personal``."""
 
-    key: SecretStr | None = None
-    """At least 32 bytes. Several, newest first, separated by commas: the first seals, all open."""
+    public_key: str | None = None
+    """Seals; without it and ``pseudonym_key`` no report is taken in."""
+    private_key: SecretStr | None = None
+    """Opens; only who writes to citizens has it. Several, separated by commas: all open."""
     pseudonym_key: SecretStr | None = None
-    """What pseudonyms and report ids are made with; None: the last of ``key``."""
+    """What pseudonyms and report ids are made with, at least 32 bytes."""
 
-    @field_validator("key", "pseudonym_key")
+    @field_validator("pseudonym_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        for number, key in enumerate(value.get_secret_value().split(",") if value else [], 1):
-            if len(key.strip().encode()) < 32:
-                raise ValueError(
-                    f"key {number} has fewer than 32 bytes; make one with "
-                    "`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
-                )
+        if value and len(value.get_secret_value().encode()) < 32:
+            raise ValueError(
+                "the key has fewer than 32 bytes; make the keys with `civicstream privacy-keys`"
+            )
         return value
 
 

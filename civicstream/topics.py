@@ -12,6 +12,9 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _DAY_MS = 24 * _HOUR_MS
 
+_COLUMNS_BYTES = 4 * 1_048_576
+"""Of a record with columns or rows of many sensors or segments: a batch of its own."""
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -24,10 +27,23 @@ class Topic:
     compacted: bool = False
     erasable_after_ms: int | None = None
     """A null record takes what came before it under its key off the topic, but not sooner."""
+    max_message_bytes: int = 1_048_588
+    """Of a record batch; the default is Kafka's own: 1 MiB and the batch's overhead."""
+    append_time: bool = False
+    """Records carry the time at which the broker appended them, whatever the producer's clock."""
 
     @property
     def config(self) -> dict[str, str]:
-        """Kafka topic settings that `init` sets when it makes the topic."""
+        """Kafka's settings of the topic; `init` sets them and puts them right."""
+        limits = {
+            "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": "LogAppendTime" if self.append_time else "CreateTime",
+            # A replica that lags would take over and forget what was confirmed.
+            "unclean.leader.election.enable": "false",
+        }
+        return limits | self._cleanup()
+
+    def _cleanup(self) -> dict[str, str]:
         if self.compacted:
             # Only whole segments are compacted: by default one is open for a week, and whoever
             # reads the topic from its start would read every record of that week.
@@ -59,20 +75,50 @@ def frames_topic(kind: str) -> str:
 _ALL = (
     # Frames only bridge the gap until the sinks have them; three days outlast a long weekend.
     *(
-        Topic(frames_topic(kind), f"{kind} readings as Arrow frames", retention_ms=3 * _DAY_MS)
+        Topic(
+            frames_topic(kind),
+            f"{kind} readings as Arrow frames",
+            retention_ms=3 * _DAY_MS,
+            max_message_bytes=_COLUMNS_BYTES,
+            append_time=True,
+        )
         for kind in KINDS
     ),
-    Topic("results.traffic", "traffic per area and window, a row per segment"),
-    Topic("results.environment", "the other kinds per area and window, a row per measure"),
+    Topic(
+        "results.traffic",
+        "traffic per area and window, a row per segment",
+        max_message_bytes=_COLUMNS_BYTES,
+    ),
+    Topic(
+        "results.environment",
+        "the other kinds per area and window, a row per measure",
+        max_message_bytes=_COLUMNS_BYTES,
+    ),
     # What needs neighbours in other partitions reads this: the city's traffic in one order.
-    Topic("network", "final traffic windows of all areas as Arrow columns", partitions=1),
+    Topic(
+        "network",
+        "final traffic windows of all areas as Arrow columns",
+        partitions=1,
+        max_message_bytes=_COLUMNS_BYTES,
+    ),
     Topic("incidents", "traffic incidents, a record per version", partitions=1),
-    Topic("forecasts", "speed and flow forecasts per area, a row per segment"),
+    Topic(
+        "forecasts",
+        "speed and flow forecasts per area, a row per segment",
+        max_message_bytes=_COLUMNS_BYTES,
+    ),
     Topic("health", "changes of the sensors' health"),
     Topic("anomalies", "unusual measurements of healthy sensors, by version", partitions=1),
     # Reports and crews are few, and what they make crosses areas: one order for the whole city.
     Topic("reports", "citizens' reports", partitions=1, retention_ms=30 * _DAY_MS),
-    Topic("actions", "decisions of people and crews", partitions=1, retention_ms=30 * _DAY_MS),
+    # Apart, because their writers are: only the feeds, which know who asked, decide for the city.
+    Topic("actions", "decisions of operators", partitions=1, retention_ms=30 * _DAY_MS),
+    Topic(
+        "crew_actions",
+        "what crews did about their own tasks",
+        partitions=1,
+        retention_ms=30 * _DAY_MS,
+    ),
     Topic("units", "place and state of crews", partitions=1),
     Topic("cases", "cases, a record per version", partitions=1, retention_ms=30 * _DAY_MS),
     Topic("demand", "what each area needs of each service", partitions=1),
@@ -83,7 +129,12 @@ _ALL = (
         retention_ms=30 * _DAY_MS,
     ),
     # As ``network`` does for traffic: the newest level of each container and car park.
-    Topic("levels", "fill levels and free spaces by window as Arrow columns", partitions=1),
+    Topic(
+        "levels",
+        "fill levels and free spaces by window as Arrow columns",
+        partitions=1,
+        max_message_bytes=_COLUMNS_BYTES,
+    ),
     Topic("bins", "when each waste container will be full", partitions=1),
     Topic("parking", "free spaces of each car park ahead", partitions=1),
     Topic("tours", "tours of waste trucks, a record per version", partitions=1),
@@ -96,7 +147,11 @@ _ALL = (
     # One order for the whole city here too: storms are grouped, and the newest versions read back.
     Topic("alerts", "alerts, a record per version", partitions=1, retention_ms=30 * _DAY_MS),
     Topic("gaps", "frames of gateways that never came", partitions=1, retention_ms=30 * _DAY_MS),
-    Topic("late", "readings that came after their window was closed, as frames"),
+    Topic(
+        "late",
+        "readings that came after their window was closed, as frames",
+        max_message_bytes=_COLUMNS_BYTES,
+    ),
     Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
     Topic("ledger", "cumulative counts of every stage", partitions=1, compacted=True),
 )

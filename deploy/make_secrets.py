@@ -24,9 +24,17 @@ PASSWORDS = (
     "mqtt_field_password",
     "mqtt_deliver_password",
     "mqtt_health_password",
-    "mqtt_deliver_password",
-    "kafka_password",
+    # The brokers' own account and that of `init`; then one account a part, with its rights only.
     "kafka_broker_password",
+    "kafka_admin_password",
+    "kafka_gateway_password",
+    "kafka_worker_password",
+    "kafka_sink_password",
+    "kafka_feeds_password",
+    "kafka_alerts_password",
+    "kafka_deliver_password",
+    "kafka_forget_password",
+    "kafka_reader_password",
     "database_owner_password",
     "database_writer_password",
     "database_reader_password",
@@ -34,8 +42,8 @@ PASSWORDS = (
     "database_private_password",
     # Whoever has it may report over Open311; the HTTP front gets its hash only.
     "feeds_api_key",
-    # Seals what is known of citizens as persons: without it that is lost.
-    "privacy_key",
+    # Makes citizens' pseudonyms.
+    "privacy_pseudonym_key",
 )
 URLS = {
     "database_owner_url": "postgres",
@@ -62,7 +70,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     made = make_passwords(folder) + make_certificates(folder, ["localhost", "mqtt", *options.host])
-    made += make_cluster_id(folder) + make_api_keys(folder)
+    made += make_cluster_id(folder) + make_api_keys(folder) + make_privacy_keys(folder)
     sys.stdout.write(f"{folder}: made {', '.join(made) or 'nothing, all is there'}\n")
 
 
@@ -85,6 +93,22 @@ def make_passwords(folder: Path) -> list[str]:
             made.append(name)
     _write(folder / "mqtt_devices", "")
     return made
+
+
+def make_privacy_keys(folder: Path) -> list[str]:
+    """Write the keys of citizens' personal data: the public one seals, the private one opens.
+
+    Without the private key what is sealed is lost. Raw X25519 keys (RFC 7748) in base64url.
+    """
+    if (folder / "privacy_private_key").exists():
+        return []
+    made = _openssl("genpkey", "-algorithm", "X25519", "-outform", "DER")
+    public = _openssl("pkey", "-inform", "DER", "-pubout", "-outform", "DER", given=made)
+    # In DER (RFC 8410) the 32 bytes of the key are the last of either.
+    for name, encoded in (("privacy_private_key", made), ("privacy_public_key", public)):
+        (folder / name).unlink(missing_ok=True)
+        _write(folder / name, base64.urlsafe_b64encode(encoded[-32:]).decode().rstrip("="))
+    return ["privacy_private_key", "privacy_public_key"]
 
 
 def make_cluster_id(folder: Path) -> list[str]:
@@ -128,13 +152,14 @@ def _is_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdecimal()
 
 
-def _openssl(*arguments: str) -> None:
+def _openssl(*arguments: str, given: bytes = b"") -> bytes:
     try:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(["openssl", *arguments], check=True, capture_output=True, input=given)
     except FileNotFoundError:
         raise SystemExit("make_secrets: the program openssl is not installed") from None
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"make_secrets: openssl failed:\n{error.stderr}") from None
+        raise SystemExit(f"make_secrets: openssl failed:\n{error.stderr.decode()}") from None
+    return done.stdout
 
 
 def _write(file: Path, text: str) -> bool:

@@ -199,7 +199,7 @@ def _desk(
     try:
         maker = ReportMaker.from_settings(settings)
     except ConfigurationError as error:
-        if settings.privacy.key is not None:
+        if settings.privacy.public_key is not None:
             raise
         log.warning("no reports are taken in: %s", error)
         return None

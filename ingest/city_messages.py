@@ -73,7 +73,7 @@ class CityMessages:
         try:
             self.maker = ReportMaker.from_settings(settings)
         except ConfigurationError as error:
-            if settings.privacy.key is not None:
+            if settings.privacy.public_key is not None:
                 raise
             self.why_not = str(error)
 
@@ -132,7 +132,7 @@ class CityMessages:
         said = decode_unit(payload, area, unit, limits, received_ms=now_ms)
         if isinstance(said, Unit):
             return self._event("units", "unit", f"{unit}/{said.at}", said.at, area, said)
-        return self._event("actions", "action", said.id, said.at, area, said)
+        return self._event("crew_actions", "action", said.id, said.at, area, said)
 
     def _report(
         self,

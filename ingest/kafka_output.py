@@ -93,7 +93,7 @@ class KafkaOutput(Generic[Item]):
     def _check_topics(self) -> None:
         names = (
             *map(frames_topic, KINDS),
-            *("reports", "private", "units", "actions", "deadletter", "ledger"),
+            *("reports", "private", "units", "crew_actions", "deadletter", "ledger"),
         )
         expected = {
             topic_name(self._kafka.topic_prefix, name): TOPICS[name].partitions

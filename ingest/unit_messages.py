@@ -9,7 +9,7 @@ import msgspec
 
 from civicstream.errors import RejectedReading
 from civicstream.report_texts import clean_text
-from civicstream.service_events import Action, Unit, UnitState
+from civicstream.service_events import CrewAction, Unit, UnitState
 from ingest.validation import TimeLimits, check_time, name_of
 
 __all__ = ["decode_unit"]
@@ -50,7 +50,7 @@ _states, _decisions = msgspec.json.Decoder(_State), msgspec.json.Decoder(_Decisi
 
 def decode_unit(
     payload: bytes, area: str, unit: str, limits: TimeLimits, *, received_ms: int
-) -> Unit | Action:
+) -> Unit | CrewAction:
     """Return what a unit says; raise RejectedReading that names unit, field and remedy."""
     who = f"unit {name_of(unit)}"
     try:
@@ -87,7 +87,7 @@ def decode_unit(
     )
 
 
-def _action(sent: _Decision, area: str, unit: str, at: int) -> Action:
+def _action(sent: _Decision, area: str, unit: str, at: int) -> CrewAction:
     who = f"unit {name_of(unit)}"
     if (sent.allocation is None) == (sent.task is None):
         raise RejectedReading(
@@ -101,7 +101,7 @@ def _action(sent: _Decision, area: str, unit: str, at: int) -> Action:
         )
     # The same when it is sent again, whoever takes it in.
     said = f"{unit}\0{subject}\0{sent.action}\0{at}".encode()
-    return Action(
+    return CrewAction(
         id=hashlib.blake2b(said, digest_size=16).hexdigest(),
         subject=subject,
         action=sent.action,

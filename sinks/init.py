@@ -15,7 +15,9 @@ from psycopg import errors, sql
 from civicstream.clock import REAL, Clock
 from civicstream.errors import ConfigurationError
 from civicstream.geojson import read_city
-from civicstream.kafka.clients import create_topics, wait_for_kafka
+from civicstream.kafka.clients import wait_for_kafka
+from civicstream.kafka.rights import grant_rights
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import Settings
 from sinks.database import connect, wait_for_database
 from sinks.migrate import fill_new_rollups, migrate
@@ -41,6 +43,7 @@ class Initialised:
     timescale: Timescale | None
     topics: list[str]
     sensors: int
+    accounts: list[str]
 
     def summary(self) -> str:
         """Return one sentence per part for a person."""
@@ -52,11 +55,14 @@ class Initialised:
         return (
             f"database: {engine}, {len(self.applied) or 'no'} changes to the schema, "
             f"{self.sensors:,} sensors loaded\nkafka: {len(self.topics) or 'no'} topics created"
+            + (f", rights of {', '.join(self.accounts)} set" if self.accounts else "")
         )
 
 
-def run(settings: Settings, *, wait_s: float = 60) -> Initialised:
+def run(settings: Settings, *, wait_s: float = 60, kafka_acls: bool = False) -> Initialised:
     """Initialise the database, then Kafka's topics; wait so long for a server that is starting.
+
+    ``kafka_acls``: also give each part its own account on Kafka, with its rights and no more.
 
     Raise ConfigurationError naming the right, file or setting that is wrong, ServerUnavailable
     when a server does not answer in time.
@@ -64,7 +70,8 @@ def run(settings: Settings, *, wait_s: float = 60) -> Initialised:
     applied, timescale, sensors = init_database(settings, wait_s=wait_s)
     wait_for_kafka(settings.kafka, timeout_s=wait_s)
     topics = create_topics(settings.kafka)
-    return Initialised(applied, timescale, topics, sensors)
+    accounts = grant_rights(settings) if kafka_acls else []
+    return Initialised(applied, timescale, topics, sensors, accounts)
 
 
 def init_database(

@@ -122,7 +122,7 @@ class BatchWriter:
             table = HISTORIES[event]
             columns = event_columns(found, table)
             merged = self._merge(table, columns, written, careful=careful)
-            written.events[table.name] = merged.new
+            written.events[table.name] = written.events.get(table.name, 0) + merged.new
             if newest := NEWEST.get(event):
                 bad = {index for index, _ in merged.bad}
                 stored = [e for index, e in enumerate(found) if index not in bad]

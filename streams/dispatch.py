@@ -20,6 +20,7 @@ from civicstream.service_events import (
     Allocation,
     BinForecast,
     Case,
+    CrewAction,
     Demand,
     ParkingForecast,
     Report,
@@ -50,6 +51,7 @@ Input = Event | Levels
 _EVENTS: dict[str, type[Event]] = {
     "reports": Report,
     "actions": Action,
+    "crew_actions": CrewAction,
     "units": Unit,
     "incidents": Incident,
     "anomalies": Anomaly,

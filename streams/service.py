@@ -15,8 +15,9 @@ from civicstream.city import City
 from civicstream.clock import city_clock, wall_ms
 from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
-from civicstream.kafka.clients import create_topics, wait_for_kafka
+from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.ledger_report import report_record
+from civicstream.kafka.topic_admin import wait_for_topics
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from streams.app import make_app
@@ -188,6 +189,6 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     stop = stop or stop_on_signals()
     city = read_city(settings.city.file) if settings.city.file else City()
     wait_for_kafka(settings.kafka)
-    create_topics(settings.kafka)
+    wait_for_topics(settings.kafka)
     settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
     asyncio.run(Worker(settings, city).main(stop))

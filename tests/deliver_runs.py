@@ -19,7 +19,8 @@ from kafka import TopicPartition
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import Alert, DeadLetter, LedgerReport
-from civicstream.kafka.clients import consumer, create_topics, producer
+from civicstream.kafka.clients import consumer, producer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
 from tests.sink_events import alert

@@ -19,10 +19,10 @@ from civicstream.service_events import Case, PersonalRecord, Report
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
 from feeds.api_keys import key_digest
+from tests.privacy_keys import SEALING
 from tests.sink_rows import Loader, as_role
 
 API_KEY = "an-api-key-for-tests"
-PRIVACY_KEY = "a privacy key for tests, long enough".replace(",", "")
 
 
 class Front:
@@ -63,7 +63,7 @@ def feeds(
         "feeds__id": "f1",
         "feeds__database_url": reader_url,
         "feeds__api_keys": f"test-app:{key_digest(API_KEY)}",
-        "privacy__key": PRIVACY_KEY,
+        **SEALING,
     } | settings
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     environment |= {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in chosen.items() if v is not None}
@@ -90,7 +90,7 @@ class Published:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._topics = {
             name: TopicPartition(topic_name(kafka.topic_prefix, name), 0)
-            for name in ("reports", "private", "units", "actions")
+            for name in ("reports", "private", "units", "actions", "crew_actions")
         }
         self.raw: dict[str, list[Any]] = {name: [] for name in self._topics}
         self._consumer = consumer(kafka, group_id=None)

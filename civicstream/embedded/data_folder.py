@@ -132,13 +132,13 @@ class DataFolder:
             )
         return kept or asked
 
-    def secret(self, name: str) -> str:
-        """Return the stack's own secret of that name, made at random the first time."""
+    def secret(self, name: str, *, random_bytes: int = 24) -> str:
+        """Return the stack's own secret of that name, made at random the first time: base64url."""
         folder = self.path / "secrets"
         folder.mkdir(mode=0o700, exist_ok=True)
         file = folder / name
         if not file.exists():
-            write_private(file, secrets.token_urlsafe(24))
+            write_private(file, secrets.token_urlsafe(random_bytes))
         return file.read_text(encoding="utf-8")
 
     def write_receivers(self, text: str) -> Path:

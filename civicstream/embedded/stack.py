@@ -25,6 +25,7 @@ from civicstream.embedded.part_settings import (
 from civicstream.embedded.processes import Child, port_answers
 from civicstream.embedded.stack_options import LOOPBACK, Addresses, StackOptions
 from civicstream.embedded.supervisor import Part
+from civicstream.personal import public_key_of
 from civicstream.settings import Settings
 
 __all__ = ["Stack"]
@@ -84,8 +85,15 @@ class Stack:
         self.sections: Sections = stack_sections(
             settings, options, addresses, url, folder.path, self.city
         )
-        if settings.privacy.key is None:
-            self.sections["privacy"] = {"key": folder.secret("privacy")}
+        self._opens: Sections = {}
+        """Only who writes to citizens can open what is known of them."""
+        if settings.privacy.public_key is None:
+            private_key = folder.secret("privacy-private", random_bytes=32)
+            self._opens = {"privacy": {"private_key": private_key}}
+            self.sections["privacy"] = {
+                "public_key": public_key_of(private_key),
+                "pseudonym_key": folder.secret("privacy"),
+            }
         if self._database:
             self.sections["feeds"]["database_url"] = self._role_url("reader")
         if not settings.feeds.model_fields_set & {"api_keys", "api_keys_file"}:
@@ -139,7 +147,9 @@ class Stack:
             self._service("gateway", *(() if self._options.mqtt else ("mqtt",))),
             self._service("feeds"),
             self._service("alerts"),
-            self._service("deliver", *(() if self._options.mqtt else ("mqtt",))),
+            self._service(
+                "deliver", *(() if self._options.mqtt else ("mqtt",)), sections=self._opens
+            ),
             *simulated,
         ]
 
@@ -210,10 +220,10 @@ class Stack:
             }
         }
 
-    def _service(self, name: str, *after: str) -> Part:
+    def _service(self, name: str, *after: str, sections: Sections | None = None) -> Part:
         return Part(
             name,
-            lambda: self._command(name),
+            lambda: self._command(name, sections=sections),
             lambda started_ms: self.watch.ask(lambda h: h.ready(name, started_ms)),
             after=("init", *after),
             drained=lambda asked_ms: self.watch.ask(lambda h: h.idle(name, asked_ms)),

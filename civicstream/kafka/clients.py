@@ -6,40 +6,36 @@ import logging
 import os
 import socket
 import threading
-import time
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
-from kafka.admin import NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
 from civicstream.clock import wall_ms
-from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.errors import ServerUnavailable
 from civicstream.kafka.numbering import NumberedProducer, numbering_of_process
 from civicstream.retry import wait_until_available
 from civicstream.settings import KafkaSettings
-from civicstream.topics import TOPICS, topic_name
 
 __all__ = [
     "admin_client",
     "client_config",
     "consumer",
-    "create_topics",
     "producer",
     "wait_for_kafka",
 ]
 
 log = logging.getLogger(__name__)
 
-_DESCRIBED_WITHIN_S = 30
+
 _THIS_PROCESS = f"{socket.gethostname()}/{os.getpid()}"
 
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the connection options that every kafka-python client takes."""
     config: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap.split(","),
+        "bootstrap_servers": kafka.addresses,
         "security_protocol": kafka.security_protocol,
     }
     if kafka.ca_file:
@@ -127,58 +123,3 @@ def wait_for_kafka(
             ) from error
 
     wait_until_available(ask, server, log=log, stop=stop, timeout_s=timeout_s)
-
-
-def create_topics(kafka: KafkaSettings) -> list[str]:
-    """Create the declared topics that are missing and return their names.
-
-    Raise ConfigurationError when one exists with another number of partitions: areas would
-    be split over two orders. Safe to run twice and from two processes at once.
-    """
-    admin = admin_client(kafka)
-    try:
-        wanted = {topic_name(kafka.topic_prefix, topic.name): topic for topic in TOPICS.values()}
-        existing = set(admin.list_topics())
-        created = []
-        for name, topic in wanted.items():
-            if name in existing:
-                continue
-            count = topic.partitions or kafka.partitions
-            new = NewTopic(name, count, kafka.replication, topic_configs=topic.config)
-            try:
-                admin.create_topics([new])
-                created.append(name)
-            except TopicAlreadyExistsError:
-                log.info("topic %s was created by another process", name)
-        for description in _described(admin, list(wanted)):
-            _check_partitions(description, wanted[description["name"]].partitions, kafka)
-        return created
-    finally:
-        admin.close()
-
-
-def _described(admin: KafkaAdminClient, names: list[str]) -> list[dict[str, Any]]:
-    """Return the topics' descriptions once they are complete: those of new topics are not yet."""
-    deadline = time.monotonic() + _DESCRIBED_WITHIN_S
-    while True:
-        found: list[dict[str, Any]] = admin.describe_topics(names)
-        missing = [topic["name"] for topic in found if not topic["partitions"]]
-        if not missing:
-            return found
-        if time.monotonic() > deadline:
-            raise ServerUnavailable(
-                f"Kafka does not say how many partitions topic {missing[0]} has, "
-                f"{_DESCRIBED_WITHIN_S:g} s after it was asked; look at the broker's log"
-            )
-        time.sleep(0.1)
-
-
-def _check_partitions(
-    description: dict[str, Any], declared: int | None, kafka: KafkaSettings
-) -> None:
-    found, expected = len(description["partitions"]), declared or kafka.partitions
-    if found != expected:
-        raise ConfigurationError(
-            f"topic {description['name']} has {found} partitions, the settings say {expected}; "
-            "set CIVICSTREAM_KAFKA__PARTITIONS to what exists, or use another topic prefix"
-        )

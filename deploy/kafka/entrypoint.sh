@@ -1,6 +1,6 @@
 #!/bin/bash
 # Fills in the configuration with the secrets, formats the volume once, and starts Kafka.
-# The folders are variables so that the same script runs outside a container.
+# Folders, address and ports are variables so that the same script runs outside a container.
 set -euo pipefail
 secrets=${SECRETS_DIR:-/run/secrets}
 config=${CONFIG_DIR:-/etc/civicstream}
@@ -10,16 +10,17 @@ kafka=${KAFKA_HOME:-/opt/kafka}
 umask 077
 
 broker_password=$(<"$secrets/kafka_broker_password")
-password=$(<"$secrets/kafka_password")
+admin_password=$(<"$secrets/kafka_admin_password")
 cat "$secrets/kafka.key" "$secrets/kafka.crt" >"$run/kafka.pem"
 cp "$secrets/ca.crt" "$run/"
-sed -e "s|@RUN@|$run|" -e "s|@DATA@|$data|" -e "s|@PASSWORD@|$password|" \
-    -e "s|@BROKER_PASSWORD@|$broker_password|g" \
+sed -e "s|@RUN@|$run|" -e "s|@DATA@|$data|" -e "s|@HOST@|${ADVERTISED_HOST:-kafka}|" \
+    -e "s|@PORT@|${PORT:-9092}|g" -e "s|@CONTROLLER_PORT@|${CONTROLLER_PORT:-9093}|g" \
+    -e "s|@ADMIN_PASSWORD@|$admin_password|" -e "s|@BROKER_PASSWORD@|$broker_password|g" \
     "$config/server.properties" >"$run/server.properties"
 cat >"$run/health.properties" <<END
 security.protocol=SASL_SSL
 sasl.mechanism=PLAIN
-sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="civicstream" password="$password";
+sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="broker" password="$broker_password";
 ssl.truststore.type=PEM
 ssl.truststore.location=$run/ca.crt
 END

@@ -24,7 +24,7 @@ from civicstream.errors import (
     OwnershipLost,
     ServerUnavailable,
 )
-from civicstream.personal import Privacy
+from civicstream.personal import PrivateKeys
 from civicstream.service_events import Case
 from sinks.deliveries.backoff import Patience, pause_s
 from sinks.deliveries.case_notices import Contact, contacts
@@ -69,7 +69,7 @@ class CitizenNews(threading.Thread):
     def __init__(
         self,
         people: People,
-        privacy: Privacy,
+        keys: PrivateKeys,
         senders: CitizenSenders,
         open_reader: Callable[[], LogReader],
         give_up: GiveUp,
@@ -78,7 +78,7 @@ class CitizenNews(threading.Thread):
     ) -> None:
         super().__init__(name=f"deliver-{NAME}")
         self.figures = Figures(NAME)
-        self._people, self._privacy, self._senders = people, privacy, senders
+        self._people, self._keys, self._senders = people, keys, senders
         self._open_reader, self._give_up, self._stop_event = open_reader, give_up, stop
         self._patience_s = patience_s
         self._pool = ThreadPoolExecutor(_AT_ONCE, "citizen")
@@ -195,7 +195,7 @@ class CitizenNews(threading.Thread):
         found = []
         for report, sealed in self._people.sealed(case.id, case.version):
             try:
-                found.append((report, msgspec.json.decode(self._privacy.unseal(sealed), type=dict)))
+                found.append((report, msgspec.json.decode(self._keys.unseal(sealed), type=dict)))
             except (DataError, msgspec.DecodeError) as error:
                 log.warning("report %s: whom to tell is not known: %s", report, error)
         return found

@@ -11,7 +11,7 @@ from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import wait_for_kafka
-from civicstream.personal import Privacy
+from civicstream.personal import PrivateKeys
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import topic_name
@@ -147,7 +147,7 @@ def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
     if plan.citizens is None:
         return None
     try:
-        Privacy.from_settings(settings.privacy)
+        PrivateKeys.from_settings(settings.privacy)
         office = PostOffice(plan.mail, plan.citizens.timeout_s) if plan.mail else None
         return CitizenSenders(plan.citizens, office, settings.deliver.public_url, wall_ms)
     except ConfigurationError as error:
@@ -169,9 +169,9 @@ def _citizen_news(
     database = settings.database
     people = People(database.private_url or database.owner_url or database.url)
     give_up: Callable[..., None] = functools.partial(out.give_up, CITIZENS)
-    privacy = Privacy.from_settings(settings.privacy)
+    keys = PrivateKeys.from_settings(settings.privacy)
     patience_s = plan.citizens.give_up_after_s
-    return CitizenNews(people, privacy, senders, open_reader, give_up, stop, patience_s)
+    return CitizenNews(people, keys, senders, open_reader, give_up, stop, patience_s)
 
 
 def _report(settings: Settings, epoch: int, figures: Iterable[Figures]) -> LedgerReport:

@@ -24,11 +24,12 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.events import LedgerReport
 from civicstream.geojson import read_city
-from civicstream.kafka.clients import create_topics, producer
+from civicstream.kafka.clients import producer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, CitySettings, KafkaSettings
 from civicstream.topics import topic_name
 from sinks.init import init_database
-from tests.feeds_runs import PRIVACY_KEY
+from tests.privacy_keys import SEALING
 from tests.servers import start_kafka
 from tests.sink_process import ask
 from tests.sink_rows import as_role, settings_for
@@ -213,7 +214,7 @@ def _environment(
         "feeds__id": "f1",
         "sink__id": "sink-1",
         "worker__data_dir": folder / "worker",
-        "privacy__key": PRIVACY_KEY,
+        **SEALING,
     }
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     return environment | {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in chosen.items()}

@@ -12,7 +12,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Alert, TrafficResult, TrafficRow
-from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from streams.alerts.engine import AlertEngine
 from streams.alerts.places import Places
@@ -106,7 +106,7 @@ def story(alerts: list[Alert]) -> dict[str, list[tuple[int, str, int, float | No
 def test_a_process_killed_again_and_again_raises_what_an_undisturbed_one_does(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     (tmp_path / "rules.toml").write_text(RULES, encoding="utf-8")
     results = windows(now_ms() // 60_000 * 60_000 - WINDOWS * 60_000)
     expected = story(undisturbed(results))

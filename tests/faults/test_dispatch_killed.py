@@ -15,6 +15,7 @@ from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Action, Allocation, Case, Report, Unit
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
@@ -101,7 +102,7 @@ def test_a_worker_killed_again_and_again_counts_every_report_once(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     city = plan_city(60, 2)
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     settings = worker_environment(kafka, tmp_path, city)
     citizens = Citizens(kafka, city)
     worker = start_worker(settings, tmp_path, "worker-0")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from tests.citizen_events import case
 from tests.feeds_runs import feeds

@@ -19,7 +19,7 @@ from paho.mqtt import publish as paho_publish
 from civicstream.clock import now_ms
 from civicstream.embedded.brokers import find_mosquitto, start_mqtt
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
 from tests.gateway_runs import (
     Arrivals,

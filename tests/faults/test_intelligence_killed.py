@@ -13,7 +13,7 @@ from civicstream.city import City, Sensors
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
 from civicstream.events import Incident, SensorHealth, TrafficForecast, TrafficResult
-from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sensors_sim.city_plan import plan_city
 from tests.intelligence_runs import START_MS, WINDOW_MS, Expected, Recording, expected, publish
@@ -49,7 +49,7 @@ def test_a_worker_killed_three_times_concludes_what_one_left_alone_would(
     assert [h.sensor for h in truth.health if h.health == "impossible"] == [
         run.city.sensors.ids[run.broken_sensor]
     ]
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     settings = environment(kafka, tmp_path, run.city)
     worker = start_worker(settings, tmp_path, "worker-0")
     try:

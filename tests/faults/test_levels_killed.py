@@ -21,6 +21,7 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.processes import wait_until
 from civicstream.frames import FrameHeaders
 from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.service_events import BinForecast, ParkingForecast, Tour, Unit
 from civicstream.settings import KafkaSettings
@@ -118,7 +119,7 @@ def test_levels_forecasts_and_tours_are_as_if_no_worker_had_been_killed(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     city = plan_city(60, 2)
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     environment = worker_environment(kafka, tmp_path, city)
     street = Street(kafka, city)
     worker = start_worker(environment, tmp_path, "worker-0")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sinks.init import init_database
 from tests.servers import TimescaleServer, start_kafka

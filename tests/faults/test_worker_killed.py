@@ -9,7 +9,7 @@ import pytest
 
 from civicstream import frames
 from civicstream.clock import now_ms
-from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from tests.worker_runs import (
     FrameSource,
@@ -34,7 +34,7 @@ def test_windows_survive_a_worker_killed_again_and_again(
 ) -> None:
     city = small_city()
     environment = worker_environment(kafka, tmp_path, city)
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     moments = random.Random(7)
     worker = start_worker(environment, tmp_path, "worker-1")
     try:
@@ -67,7 +67,7 @@ def test_another_worker_takes_over_the_windows_of_a_killed_one(
 ) -> None:
     city = small_city()
     environment = worker_environment(kafka, tmp_path, city)
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     first = start_worker(environment, tmp_path, "worker-1")
     second = None
     try:

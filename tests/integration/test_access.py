@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect as websocket
 
 from civicstream.embedded.processes import Child, free_port, wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from tests.access_runs import HIDDEN, Visitor, make_token, run
 from tests.feeds_runs import feeds

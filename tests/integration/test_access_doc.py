@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, AccessSettings, FeedsSettings, KafkaSettings
 from feeds.access.callers import needed_scope
 from feeds.operations.decisions import DECISIONS

@@ -11,7 +11,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import Alert
 from civicstream.health import wait_for_report
-from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Action
 from civicstream.settings import KafkaSettings
 from tests.alert_runs import RULES, Results, published, start_alerts, wait_at_work
@@ -19,7 +19,7 @@ from tests.alert_runs import RULES, Results, published, start_alerts, wait_at_wo
 
 @pytest.fixture
 def results(kafka: KafkaSettings) -> Iterator[Results]:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     sender = Results(kafka)
     yield sender
     sender.close()

@@ -29,10 +29,10 @@ from tests.deliver_runs import (
 )
 from tests.integration.test_deliver_mail import Mailbox, mail_server, smtp
 from tests.integration.test_sink_citizens import send
+from tests.privacy_keys import OPENING, PSEUDONYM_KEY, PUBLIC_KEY
 from tests.sink_rows import Loader, as_role, loader, settings_for
 
-KEY = "a privacy key for tests that is long enough"
-PRIVACY = Privacy([KEY.encode()])
+PRIVACY = Privacy(PUBLIC_KEY, PSEUDONYM_KEY.encode())
 
 
 def known(report: str, pseudonym: str, **person: str) -> Any:
@@ -65,7 +65,7 @@ def stage(
             folder,
             [],
             tables={**smtp(port), "citizens": citizens},
-            privacy__key=KEY,
+            **OPENING,
             database__private_url=as_role(url, "civicstream_private").get_secret_value(),
         ) as child:
             yield Stage(loaded, kafka, child)

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.kafka.clients import admin_client, create_topics, producer
+from civicstream.kafka.clients import admin_client, producer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 from sensors_sim.dispatch_tablet import DispatchTablet, News

@@ -12,7 +12,8 @@ from kafka.errors import KafkaError
 from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
 from civicstream.embedded.processes import free_port
 from civicstream.errors import ConfigurationError
-from civicstream.kafka.clients import admin_client, consumer, create_topics, producer
+from civicstream.kafka.clients import admin_client, consumer, producer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 
 

@@ -14,7 +14,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.events import DeadLetter
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import PersonalRecord
 from civicstream.settings import KafkaSettings, Settings
 from sinks.database import connect

@@ -9,7 +9,7 @@ import pytest
 
 from civicstream.embedded.processes import free_port, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
 from ingest.kafka_output import KafkaOutput
 

@@ -14,7 +14,7 @@ from civicstream.city import Area, City, Sensors
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import free_port, wait_until
 from civicstream.geojson import write_city
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import sensor_key
 from civicstream.settings import KafkaSettings, MqttSettings
 from tests.gateway_runs import Arrivals, flood, gateway, keys_of, publish, start_gateway, traffic

@@ -11,11 +11,11 @@ import pytest
 
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
-from civicstream.kafka.clients import create_topics
-from civicstream.personal import Privacy
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.feeds_runs import PRIVACY_KEY, Published
+from tests.feeds_runs import Published
 from tests.gateway_runs import Arrivals, Message, flood, gateway, publish, start_gateway
+from tests.privacy_keys import SEALING, unseal
 
 SECRETS = ("phone-", "Ada", "example.org", "7654321")
 
@@ -67,7 +67,7 @@ def test_reports_and_crews_reach_their_topics_and_the_ledger_counts_them(
         "load": 0,
     }
     decision = {"ts": now_ms(), "action": "accept", "allocation": "a1"}
-    with gateway(mosquitto, kafka, arrivals, tmp_path, privacy__key=PRIVACY_KEY):
+    with gateway(mosquitto, kafka, arrivals, tmp_path, **SEALING):
         for topic, payload in (_report(1, 1), _report(1, 1), _report(2, 1, service="ufo")):
             publish(mosquitto, topic, payload)
         publish(mosquitto, "city/v1/unit/north/crew-1", json.dumps(unit))
@@ -81,11 +81,11 @@ def test_reports_and_crews_reach_their_topics_and_the_ledger_counts_them(
     assert [report.description for report in published.reports] == ["Hole 1, call me: […]"] * 2
     letter = arrivals.letters[0]
     assert (letter.reason, letter.kind) == ("unknown_service", "report")
-    shared = repr([published.raw[name] for name in ("reports", "units", "actions")])
+    shared = repr([published.raw[name] for name in ("reports", "units", "crew_actions")])
     shared += repr(arrivals.letters) + repr([record.key for record in published.raw["private"]])
     shared += (tmp_path / "g1.log").read_text()
     assert not [secret for secret in SECRETS if secret in shared]
-    opened = Privacy([PRIVACY_KEY.encode()]).unseal(published.personal[0].sealed)
+    opened = unseal(published.personal[0].sealed)
     assert json.loads(opened)["email"] == "ada@example.org"
 
 
@@ -99,7 +99,7 @@ def test_a_killed_gateway_loses_no_report_and_its_successor_repeats_only_known_i
 ) -> None:
     sent = [_report(client, number) for number in range(8) for client in range(100)]
     ids = {(client, number) for number in range(8) for client in range(100)}
-    settings = {"privacy__key": PRIVACY_KEY, "reports__burst": 20}
+    settings = SEALING | {"reports__burst": 20}
     first = start_gateway(mosquitto, kafka, tmp_path, **settings)
     try:
         arrivals.wait_ready(first)

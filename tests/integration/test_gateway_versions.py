@@ -24,7 +24,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.brokers import find_mosquitto, start_mqtt
 from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.errors import ConfigurationError
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import GatewaySettings, KafkaSettings, MqttSettings, Settings
 from ingest.buffered_socket import BufferedSocket
 from ingest.mqtt import MqttInput

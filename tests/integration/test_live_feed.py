@@ -24,7 +24,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.processes import free_port
 from civicstream.events import Alert, TrafficResult, TrafficRow
 from civicstream.geojson import write_city
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Unit
 from civicstream.settings import KafkaSettings
 from tests.citizen_events import case

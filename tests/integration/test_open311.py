@@ -20,12 +20,12 @@ from georeport import GeoReport
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import free_port
 from civicstream.health import wait_for_report
-from civicstream.kafka.clients import create_topics
-from civicstream.personal import Privacy
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Report
 from civicstream.settings import KafkaSettings
 from tests.citizen_events import case
-from tests.feeds_runs import API_KEY, PRIVACY_KEY, Front, Published, feeds, store
+from tests.feeds_runs import API_KEY, Front, Published, feeds, store
+from tests.privacy_keys import unseal
 from tests.sink_rows import Loader, loader
 
 # The specification's own example, with a service and an attribute of ours.
@@ -112,7 +112,7 @@ def test_the_specifications_post_is_on_kafka_when_it_is_answered_and_tells_nobod
     assert report.address == "1234 5th street"
     shown = repr(published.raw["reports"]) + answer.text.replace("123456", "")
     assert not [secret for secret in SECRETS if secret in shown]
-    opened = json.loads(Privacy([PRIVACY_KEY.encode()]).unseal(personal.sealed))
+    opened = json.loads(unseal(personal.sealed))
     assert opened["email"] == "smit333@sfgov.edu"
     assert (opened["first_name"], opened["device_id"]) == ("john", "tt222111")
 
@@ -304,11 +304,11 @@ def test_without_a_privacy_key_reports_are_refused_and_the_rest_is_served(
     kafka: KafkaSettings, published: Published, database: Loader, tmp_path: Path
 ) -> None:
     store(database, _report(1))
-    with feeds(kafka, database.url, tmp_path, privacy__key=None) as front:
+    with feeds(kafka, database.url, tmp_path, privacy__public_key=None) as front:
         answer = front.post(EXAMPLE)
         assert (answer.status_code, answer.json()[0]["code"]) == (503, 503)
         assert len(front.get("requests.json").json()) == 1
-    assert "CIVICSTREAM_PRIVACY__KEY" in (tmp_path / "feeds.log").read_text()
+    assert "CIVICSTREAM_PRIVACY__PUBLIC_KEY" in (tmp_path / "feeds.log").read_text()
 
 
 def test_what_kafka_has_not_confirmed_is_not_answered_as_taken(

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from civicstream.embedded.processes import wait_until
-from civicstream.kafka.clients import create_topics, producer
+from civicstream.kafka.clients import producer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sinks.init import init_database
 from tests.citizen_events import case

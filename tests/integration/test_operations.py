@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from civicstream.embedded.processes import wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Action
 from civicstream.settings import KafkaSettings
 from tests.access_runs import Visitor, make_token, run

@@ -7,7 +7,7 @@ import socket
 import psycopg
 import pytest
 
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import TOPICS
 from tests.servers import TcpProxy

@@ -17,7 +17,8 @@ from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.embedded.processes import wait_until
 from civicstream.events import Counts, LedgerReport
-from civicstream.kafka.clients import consumer, create_topics
+from civicstream.kafka.clients import consumer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, Settings
 from sinks.init import init_database
 from tests.sink_events import anomaly, forecast, forecast_row, health, incident

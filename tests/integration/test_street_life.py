@@ -14,13 +14,12 @@ import pytest
 from civicstream.clock import now_ms, rfc3339
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import DeadLetter
-from civicstream.kafka.clients import create_topics
-from civicstream.personal import Privacy
-from civicstream.service_events import Action, Allocation, Case, PersonalRecord, Report, Unit
+from civicstream.kafka.topic_admin import create_topics
+from civicstream.service_events import Allocation, Case, CrewAction, PersonalRecord, Report, Unit
 from civicstream.settings import KafkaSettings, MqttSettings
 from sensors_sim.city_plan import plan_city
-from tests.feeds_runs import PRIVACY_KEY
 from tests.gateway_runs import start_gateway
+from tests.privacy_keys import SEALING, unseal
 from tests.worker_runs import read_reports, read_topic, start_worker, worker_environment
 
 E = TypeVar("E", bound=msgspec.Struct)
@@ -59,7 +58,7 @@ def test_a_citizens_report_gets_a_case_and_a_crew_and_is_solved(
     environment = worker_environment(kafka, tmp_path, city)
     environment["CIVICSTREAM_ALLOCATION__PLAN_EVERY_S"] = "2"
     worker = start_worker(environment, tmp_path, "worker-1")
-    gateway = start_gateway(mosquitto, kafka, tmp_path, privacy__key=PRIVACY_KEY)
+    gateway = start_gateway(mosquitto, kafka, tmp_path, **SEALING)
     started = [worker, gateway]
     try:
         # What is sent before it has subscribed, the broker keeps for nobody.
@@ -106,7 +105,7 @@ def check_its_history(kafka: KafkaSettings, versions: list[Case]) -> None:
     assert done.decided_by == f"unit/{done.unit}"
     decided = {
         a.action
-        for a in events(kafka, "actions", Action)
+        for a in events(kafka, "crew_actions", CrewAction)
         if a.subject == f"allocation/{done.id}" and a.by == f"unit/{done.unit}"
     }
     assert {"accept", "done"} <= decided
@@ -138,10 +137,7 @@ def check_abuse(kafka: KafkaSettings, sent: int) -> None:
 
 def check_people(kafka: KafkaSettings) -> None:
     """Persons are invented, come sealed, and are nowhere else."""
-    privacy = Privacy([PRIVACY_KEY.encode()])
-    people = [
-        json.loads(privacy.unseal(p.sealed)) for p in events(kafka, "private", PersonalRecord)
-    ]
+    people = [json.loads(unseal(p.sealed)) for p in events(kafka, "private", PersonalRecord)]
     assert [p for p in people if p.get("email", "").endswith("@example.org")]
     shared = b"".join(r.value for topic in ("reports", "cases") for r in read_topic(kafka, topic))
     assert b"example.org" not in shared

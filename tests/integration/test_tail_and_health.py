@@ -16,7 +16,8 @@ from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import Counts, LedgerReport
 from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
 from civicstream.health import wait_for_report
-from civicstream.kafka.clients import create_topics, producer
+from civicstream.kafka.clients import producer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.tail import tail

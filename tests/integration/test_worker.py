@@ -12,6 +12,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
 from civicstream.frames import FrameHeaders
 from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from tests.unit.frame_making import make_frame
@@ -36,7 +37,7 @@ CITY = small_city()
 
 @pytest.fixture
 def worker(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Child]:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     child = start_worker(worker_environment(kafka, tmp_path, CITY), tmp_path, "worker")
     yield child
     assert child.stop() == 0, child.last_words()

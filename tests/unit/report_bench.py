@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import msgspec
+from pydantic import SecretStr
 
 from civicstream.events import DeadLetter
 from civicstream.personal import Privacy
@@ -17,8 +18,8 @@ from civicstream.settings import (
     Settings,
 )
 from ingest.intake import Intake, PendingEvent
+from tests.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY
 
-KEY = "a key for tests that is long enough for it"
 NOW = 1_795_282_800_000
 TOPIC = "city/v1/report/north/phone-17"
 
@@ -40,8 +41,13 @@ SECRETS = ("phone-17", "Ada", "Muster", "example.org", "1234567")
 class ReportBench:
     """An intake and what it has for Kafka."""
 
-    def __init__(self, key: str | None = KEY, **reports: Any) -> None:
-        privacy = PrivacySettings.model_validate({"key": key})
+    def __init__(
+        self,
+        public_key: str | None = PUBLIC_KEY,
+        pseudonym_key: str = PSEUDONYM_KEY,
+        **reports: Any,
+    ) -> None:
+        privacy = PrivacySettings(public_key=public_key, pseudonym_key=SecretStr(pseudonym_key))
         chosen = Settings(
             gateway=GatewaySettings(id="g1"),
             privacy=privacy,
@@ -95,4 +101,4 @@ class ReportBench:
 
 
 def privacy() -> Privacy:
-    return Privacy([KEY.encode()])
+    return Privacy(PUBLIC_KEY, PSEUDONYM_KEY.encode())

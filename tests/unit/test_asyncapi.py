@@ -24,6 +24,7 @@ from civicstream.service_events import (
     Action,
     Allocation,
     Case,
+    CrewAction,
     Demand,
     PersonalRecord,
     Report,
@@ -120,6 +121,7 @@ def test_kafka_addresses_are_declared_topics() -> None:
         ("allocations", Allocation),
         ("demand", Demand),
         ("actions", Action),
+        ("crew_actions", CrewAction),
         ("private", PersonalRecord),
     ],
 )

@@ -7,7 +7,6 @@ from collections import Counter
 
 from pydantic import SecretStr
 
-from civicstream.personal import Privacy
 from civicstream.services import load_services
 from civicstream.settings import PrivacySettings, Settings
 from ingest.city_messages import CityMessages, Refusal
@@ -15,12 +14,14 @@ from sensors_sim.citizen_messages import person_of, report_message
 from sensors_sim.citizen_reports import ABUSER, Citizens
 from sensors_sim.city_plan import plan_city
 from sensors_sim.incidents import Incident
+from tests.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY, unseal
 
 HOUR = 3_600_000
 NOON = 20_500 * 24 * HOUR + 12 * HOUR
 CITY, SERVICES = plan_city(100, 1), load_services()
-KEY = "a key of this test that is long enough"
-SETTINGS = Settings(privacy=PrivacySettings(key=SecretStr(KEY)))
+SETTINGS = Settings(
+    privacy=PrivacySettings(public_key=PUBLIC_KEY, pseudonym_key=SecretStr(PSEUDONYM_KEY))
+)
 
 
 def citizens(count: int = 300, seed: int = 1) -> Citizens:
@@ -98,7 +99,6 @@ def test_people_in_the_queue_report_what_blocks_the_road() -> None:
 def test_persons_are_invented_and_reach_only_the_sealed_record() -> None:
     named = [s for s in citizens(2_000).due(NOON + HOUR) if len(person_of(s.client)) == 3]
     gateway = CityMessages(SETTINGS)
-    privacy = Privacy([KEY.encode()])
     masked = 0
     for sent in named:
         person = person_of(sent.client)
@@ -109,7 +109,7 @@ def test_persons_are_invented_and_reach_only_the_sealed_record() -> None:
         assert not isinstance(found, Refusal)
         report, personal = found
         assert not [v for v in (*person.values(), sent.client) if v.encode() in report.value]
-        sealed = json.loads(privacy.unseal(json.loads(personal.value)["sealed"]))
+        sealed = json.loads(unseal(json.loads(personal.value)["sealed"]))
         assert {k: sealed[k] for k in person} == person
         masked += person["phone"] in sealed.get("description", "")
     assert len(named) > 10

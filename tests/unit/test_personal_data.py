@@ -5,62 +5,85 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from civicstream.cli import app
 from civicstream.errors import ConfigurationError, DataError
-from civicstream.personal import Privacy, mask_contacts
+from civicstream.personal import (
+    Privacy,
+    PrivateKeys,
+    make_private_key,
+    mask_contacts,
+    public_key_of,
+)
 from civicstream.settings import PrivacySettings, load_settings
 
-OLD, NEW = "the old key, which is long enough".replace(",", ""), "n" * 32
+OLD, NEW = make_private_key(), make_private_key()
+SECRET = b"the key of pseudonyms, long enough"
 
 
-def _privacy(key: str, pseudonym_key: str | None = None) -> Privacy:
-    return Privacy.from_settings(
-        PrivacySettings.model_validate({"key": key, "pseudonym_key": pseudonym_key})
-    )
+def _privacy(private_key: str = OLD) -> Privacy:
+    return Privacy(public_key_of(private_key), SECRET)
 
 
-def test_a_new_key_in_front_opens_what_the_old_one_sealed_and_keeps_the_pseudonyms() -> None:
-    before, after = _privacy(OLD), _privacy(f"{NEW}, {OLD}")
-    sealed = before.seal(b"Ada")
-    assert after.unseal(sealed) == b"Ada"
+def test_only_the_private_key_opens_what_the_public_one_sealed() -> None:
+    privacy = _privacy()
+    sealed = privacy.seal(b"Ada")
+    assert PrivateKeys([OLD]).unseal(sealed) == b"Ada"
+    assert PrivateKeys([OLD]).unseal(sealed.encode()) == b"Ada"
+    assert not hasattr(privacy, "unseal")
+    with pytest.raises(DataError, match="CIVICSTREAM_PRIVACY__PRIVATE_KEY"):
+        PrivateKeys([NEW]).unseal(sealed)
+
+
+def test_after_a_change_of_keys_both_open_and_the_pseudonyms_stay() -> None:
+    before, after = _privacy(OLD), _privacy(NEW)
+    both = PrivateKeys(f"{NEW}, {OLD}".split(","))
+    assert [both.unseal(p.seal(b"Ada")) for p in (before, after)] == [b"Ada", b"Ada"]
     assert after.pseudonym("mqtt:phone") == before.pseudonym("mqtt:phone")
-
-
-def test_resealed_data_need_the_new_key_only_and_a_pseudonym_key_outlives_the_old_one() -> None:
-    before = _privacy(OLD)
-    resealed = _privacy(f"{NEW},{OLD}").reseal(before.seal(b"Ada"))
-    after = _privacy(NEW, pseudonym_key=OLD)
-    assert after.unseal(resealed) == b"Ada"
-    assert after.pseudonym("mqtt:phone") == before.pseudonym("mqtt:phone")
-    with pytest.raises(DataError, match="CIVICSTREAM_PRIVACY__KEY"):
-        before.unseal(resealed)
 
 
 def test_sealing_the_same_twice_gives_different_texts_and_a_changed_one_does_not_open() -> None:
-    privacy = _privacy(OLD)
-    one, two = privacy.seal(b"Ada"), privacy.seal(b"Ada")
+    one, two = _privacy().seal(b"Ada"), _privacy().seal(b"Ada")
     assert one != two
-    with pytest.raises(DataError):
-        privacy.unseal(one[:-6] + two[-6:])
+    for changed in (one[:-6] + two[-6:], one[:-4], one[:30], "gAAAAABnothing", ""):
+        with pytest.raises(DataError):
+            PrivateKeys([OLD]).unseal(changed)
 
 
 @given(st.text(), st.text())
 @settings(max_examples=60, deadline=None)
 def test_different_identities_have_different_pseudonyms(one: str, two: str) -> None:
-    privacy = _privacy(OLD)
+    privacy = _privacy()
     assert (privacy.pseudonym(one) == privacy.pseudonym(two)) == (one == two)
     assert len(privacy.pseudonym(one)) == 32
 
 
-def test_a_missing_or_short_key_is_refused_with_a_way_to_make_one() -> None:
-    with pytest.raises(ConfigurationError, match="CIVICSTREAM_PRIVACY__KEY, a secret of at least"):
+def test_a_missing_or_wrong_key_is_refused_with_a_way_to_make_one_and_not_repeated() -> None:
+    with pytest.raises(ConfigurationError, match=r"PUBLIC_KEY.*civicstream privacy-keys"):
         Privacy.from_settings(PrivacySettings())
+    with pytest.raises(ConfigurationError, match="PSEUDONYM_KEY"):
+        Privacy.from_settings(PrivacySettings(public_key=public_key_of(OLD)))
+    with pytest.raises(ConfigurationError, match="PRIVATE_KEY"):
+        PrivateKeys.from_settings(PrivacySettings())
+    with pytest.raises(ConfigurationError, match="PUBLIC_KEY is no key of 32 bytes"):
+        Privacy("hunter2", SECRET)
     with pytest.raises(ConfigurationError) as caught:
-        load_settings(environ={"CIVICSTREAM_PRIVACY__KEY": f"{OLD},hunter2"})
-    assert "privacy.key" in str(caught.value)
-    assert "key 2 has fewer than 32 bytes" in str(caught.value)
+        PrivateKeys([OLD, "hunter2"])
     assert "hunter2" not in str(caught.value)
-    assert OLD not in repr(PrivacySettings.model_validate({"key": OLD}))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(environ={"CIVICSTREAM_PRIVACY__PSEUDONYM_KEY": "hunter2"})
+    assert "fewer than 32 bytes" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert OLD not in repr(PrivacySettings(private_key=SecretStr(OLD)))
+
+
+def test_the_command_prints_keys_that_belong_together_as_settings() -> None:
+    printed = CliRunner().invoke(app, ["privacy-keys"]).stdout
+    made = load_settings(environ=dict(line.split("=", 1) for line in printed.splitlines())).privacy
+    sealed = Privacy.from_settings(made).seal(b"Ada")
+    assert PrivateKeys.from_settings(made).unseal(sealed) == b"Ada"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.report_bench import KEY, NOW, REPORT, SECRETS, TOPIC, ReportBench, privacy
+from tests.privacy_keys import PSEUDONYM_KEY, unseal
+from tests.unit.report_bench import NOW, REPORT, SECRETS, TOPIC, ReportBench, privacy
 
 
 def test_a_report_goes_on_without_its_person_and_the_person_sealed_beside_it() -> None:
@@ -21,7 +22,7 @@ def test_a_report_goes_on_without_its_person_and_the_person_sealed_beside_it() -
     assert (report.reported_at, report.received_at) == (NOW - 60_000, NOW)
     assert report.reporter == privacy().pseudonym("mqtt:phone-17") == personal.pseudonym
     assert personal.report == report.id
-    assert json.loads(privacy().unseal(personal.sealed)) == {
+    assert json.loads(unseal(personal.sealed)) == {
         "client": "phone-17",
         "name": "Ada Muster",
         "email": "ada@example.org",
@@ -36,7 +37,7 @@ def test_the_wish_to_be_told_is_sealed_and_nowhere_else() -> None:
         bench = ReportBench()
         bench.receive(REPORT | {"notify": wish})
         (personal,) = bench.personal()
-        assert json.loads(privacy().unseal(personal.sealed))["notify"] == wish
+        assert json.loads(unseal(personal.sealed))["notify"] == wish
         assert "notify" not in bench.on_shared_topics()
         assert "ada.example.org" not in bench.on_shared_topics()
 
@@ -79,7 +80,7 @@ def test_a_resent_report_has_the_same_id_and_another_reference_or_client_another
 
 
 def test_ids_and_pseudonyms_depend_on_the_key() -> None:
-    ours, theirs = ReportBench(), ReportBench(key=KEY[::-1])
+    ours, theirs = ReportBench(), ReportBench(pseudonym_key=PSEUDONYM_KEY[::-1])
     ours.receive(REPORT)
     theirs.receive(REPORT)
     assert ours.reports()[0].id != theirs.reports()[0].id
@@ -91,7 +92,7 @@ def test_contacts_in_the_description_are_masked_and_the_original_is_sealed() -> 
     said = "Hole in front of 12 Oak St. Call 030/123 45 67 or write to ada@example.org!"
     bench.receive(REPORT | {"description": said})
     assert bench.reports()[0].description == "Hole in front of 12 Oak St. Call […] or write to […]!"
-    assert json.loads(privacy().unseal(bench.personal()[0].sealed))["description"] == said
+    assert json.loads(unseal(bench.personal()[0].sealed))["description"] == said
 
 
 def test_control_characters_and_turned_text_are_taken_out_of_the_description() -> None:
@@ -141,7 +142,7 @@ def test_a_wrong_report_is_a_dead_letter_that_tells_nothing_of_the_person(
     assert letter.topic == f"city/v1/report/north/{privacy().pseudonym('mqtt:phone-17')}"
     shown = bench.on_shared_topics()
     assert not [secret for secret in SECRETS if secret in shown], letter.detail
-    assert json.loads(privacy().unseal(letter.payload)) == REPORT | change
+    assert json.loads(unseal(letter.payload)) == REPORT | change
     bench.confirm_all()
     counts = bench.intake.ledger.report(NOW).kinds["report"]
     assert (counts.rejected, counts.imbalance, bench.acked) == (1, 0, [packet_id])
@@ -153,7 +154,7 @@ def test_what_is_no_json_object_is_a_sealed_dead_letter(payload: bytes) -> None:
     bench.receive(payload)
     (letter,) = bench.letters()
     assert letter.reason in {"not_json", "wrong_shape"}
-    assert privacy().unseal(letter.payload) == payload
+    assert unseal(letter.payload) == payload
     assert letter.payload_bytes == len(payload)
 
 
@@ -181,16 +182,16 @@ def test_an_oversized_report_is_sealed_too() -> None:
     bench.receive(REPORT | {"description": "x" * 300_000})
     (letter,) = bench.letters()
     assert letter.reason == "payload_too_large"
-    assert privacy().unseal(letter.payload).startswith(b'{"reference": "r-1"')
+    assert unseal(letter.payload).startswith(b'{"reference": "r-1"')
     assert len(letter.payload) < 100_000
 
 
 def test_without_a_key_reports_are_refused_with_the_setting_and_nothing_of_them_is_kept() -> None:
-    bench = ReportBench(key=None)
+    bench = ReportBench(public_key=None)
     bench.receive(REPORT)
     (letter,) = bench.letters()
     assert letter.reason == "reports_not_configured"
-    assert "CIVICSTREAM_PRIVACY__KEY" in letter.detail
+    assert "CIVICSTREAM_PRIVACY__PUBLIC_KEY" in letter.detail
     assert (letter.payload, letter.topic) == (b"", "city/v1/report/north/[…]")
     assert not bench.intake.events
 

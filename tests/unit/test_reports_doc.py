@@ -23,7 +23,7 @@ def test_the_examples_of_messages_are_taken_in() -> None:
     bench.receive(decision | {"allocation": "a1", "ts": NOW}, "city/v1/unit/north/tow-3")
     assert not bench.letters()
     topics = [pending.event.topic for pending in bench.intake.events]
-    assert topics == ["reports", "private", "units", "actions"]
+    assert topics == ["reports", "private", "units", "crew_actions"]
 
 
 def test_every_setting_it_names_exists() -> None:

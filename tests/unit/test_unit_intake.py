@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from civicstream.service_events import Action, Unit
+from civicstream.service_events import CrewAction, Unit
 from tests.unit.report_bench import NOW, ReportBench
 
 TOPIC = "city/v1/unit/north/tow-3"
@@ -64,8 +64,8 @@ def test_a_unit_goes_on_with_its_place_and_state() -> None:
 def test_a_decision_is_an_action_on_its_subject(said: dict[str, Any], subject: str) -> None:
     bench = ReportBench()
     bench.receive(said, TOPIC)
-    (pending,) = bench.events("actions")
-    action = msgspec.json.decode(pending.event.value, type=Action)
+    (pending,) = bench.events("crew_actions")
+    action = msgspec.json.decode(pending.event.value, type=CrewAction)
     assert (action.subject, action.action, action.by) == (subject, said["action"], "unit/tow-3")
     assert (action.area, action.at) == ("north", NOW)
     assert action.note == said.get("note", "").replace("\x07", "")
@@ -76,7 +76,9 @@ def test_a_decision_sent_again_has_the_same_id_and_another_one_another() -> None
     for said in (ACCEPT, ACCEPT, ACCEPT | {"action": "reject"}, ACCEPT | {"ts": NOW - 1}):
         bench.receive(said, TOPIC)
     bench.receive(ACCEPT, "city/v1/unit/north/tow-4")
-    ids = [msgspec.json.decode(e.event.value, type=Action).id for e in bench.events("actions")]
+    ids = [
+        msgspec.json.decode(e.event.value, type=CrewAction).id for e in bench.events("crew_actions")
+    ]
     assert ids[0] == ids[1]
     assert len(set(ids)) == 4
 

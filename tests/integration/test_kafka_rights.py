@@ -1,0 +1,202 @@
+"""The shipped Kafka with TLS, accounts and ACLs: each part may do what it must, and no more."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import TopicPartition
+from kafka.admin import (
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePatternFilter,
+    ResourceType,
+)
+from kafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
+)
+
+from civicstream.errors import ConfigurationError
+from civicstream.kafka.clients import admin_client, consumer, producer
+from civicstream.kafka.rights import RIGHTS, acls_of, grant_rights
+from civicstream.kafka.topic_admin import create_topics, wait_for_topics
+from civicstream.settings import Settings
+from civicstream.topics import TOPICS, topic_name
+from tests.secured_kafka import SecuredKafka, secured_kafka
+
+pytestmark = pytest.mark.timeout(240)
+
+SENTINEL = b"personal data that only the sink may read"
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    with secured_kafka(tmp_path_factory.mktemp("kafka")) as started:
+        create_topics(started.admin())
+        grant_rights(Settings(kafka=started.admin()))
+        sender = producer(started.of("feeds"))
+        sender.send(topic_name("city", "private"), SENTINEL, key=b"someone").get(20)
+        sender.close()
+        yield started
+
+
+def _may(names: tuple[str, ...], topic: str) -> bool:
+    return any(
+        topic == name or (name.endswith("*") and topic.startswith(name[:-1])) for name in names
+    )
+
+
+def _read_denied(reader: Any, topic: str) -> bool:
+    partition = TopicPartition(topic_name("city", topic), 0)
+    reader.assign([partition])
+    reader.seek(partition, 0)
+    try:
+        records = reader.poll(timeout_ms=150)
+    except TopicAuthorizationFailedError:
+        return True
+    assert SENTINEL not in [r.value for found in records.values() for r in found]
+    return False
+
+
+def _visible(kafka: SecuredKafka, part: str, names: list[str]) -> list[str]:
+    """Return the topics that Kafka shows to the part at all: it shows all that have any right."""
+    admin = admin_client(kafka.of(part))
+    shown = set(admin.list_topics())
+    admin.close()
+    rights = RIGHTS[part].reads + RIGHTS[part].writes
+    expected = {topic_name("city", name) for name in TOPICS if _may(rights, name)}
+    assert shown == expected
+    return [name for name in names if topic_name("city", name) in shown]
+
+
+def _poll_on(reader: Any) -> None:
+    for _ in range(100):
+        reader.poll(timeout_ms=200)
+
+
+@pytest.mark.parametrize("part", RIGHTS)
+def test_what_is_not_declared_to_be_read_is_denied(kafka: SecuredKafka, part: str) -> None:
+    forbidden = [name for name in TOPICS if not _may(RIGHTS[part].reads, name)]
+    assert ("private" in forbidden) == (part != "sink")
+    reader = consumer(kafka.of(part), group_id=None)
+    try:
+        for topic in _visible(kafka, part, forbidden):
+            # A poll that ends before Kafka's answer shows nothing yet.
+            assert any(_read_denied(reader, topic) for _ in range(40)), topic
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("part", RIGHTS)
+def test_what_is_not_declared_to_be_written_is_denied(kafka: SecuredKafka, part: str) -> None:
+    forbidden = [name for name in TOPICS if not _may(RIGHTS[part].writes, name)]
+    assert ("actions" in forbidden) == (part != "feeds"), "only the feeds write decisions"
+    # An idempotent producer asks first for an id, which who may write nothing is denied already.
+    sender = producer(kafka.of(part), max_block_ms=20_000, enable_idempotence=False)
+    try:
+        for topic in _visible(kafka, part, forbidden):
+            with pytest.raises(TopicAuthorizationFailedError):
+                sender.send(topic_name("city", topic), b"forged").get(20)
+    finally:
+        sender.close(timeout=1)
+
+
+def test_the_sink_reads_what_the_feeds_have_put_beside_everybody_else(kafka: SecuredKafka) -> None:
+    reader = consumer(kafka.of("sink"), group_id="city.civicstream-sink")
+    reader.subscribe([topic_name("city", "private")])
+    found: list[bytes] = []
+    try:
+        while not found:
+            for records in reader.poll(timeout_ms=500).values():
+                found += [record.value for record in records]
+    finally:
+        reader.close()
+    assert found == [SENTINEL]
+
+
+def test_nobody_enters_another_part_s_consumer_group_or_takes_its_transactions(
+    kafka: SecuredKafka,
+) -> None:
+    reader = consumer(kafka.of("alerts"), group_id="city.civicstream-sink")
+    reader.subscribe([topic_name("city", "alerts")])
+    try:
+        with pytest.raises(GroupAuthorizationFailedError):
+            _poll_on(reader)
+    finally:
+        reader.close()
+    sender = producer(kafka.of("gateway"), transactional_id="city.desk-0")
+    try:
+        with pytest.raises(TransactionalIdAuthorizationFailedError):
+            sender.init_transactions()
+    finally:
+        sender.close(timeout=1)
+    sender = producer(kafka.of("worker"), transactional_id="city.desk-0")
+    sender.init_transactions()
+    sender.begin_transaction()
+    sender.send(topic_name("city", "cases"), b"{}").get(20)
+    sender.abort_transaction()
+    sender.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "password_of"),
+    [*itertools.pairwise([f"city.{part}" for part in RIGHTS]), ("city.stranger", "city.sink")],
+)
+def test_a_part_s_password_opens_nobody_else_s_account(
+    kafka: SecuredKafka, user: str, password_of: str
+) -> None:
+    password = kafka.password(password_of.removeprefix("city."))
+    with pytest.raises(KafkaError):
+        admin_client(kafka.settings(user, password), bootstrap_timeout_ms=3_000)
+    admin_client(kafka.settings(password_of, password), bootstrap_timeout_ms=20_000).close()
+
+
+def test_parts_make_no_topics_and_give_no_rights(kafka: SecuredKafka) -> None:
+    for part in RIGHTS:
+        with pytest.raises(ConfigurationError):
+            grant_rights(Settings(kafka=kafka.of(part)))
+    with pytest.raises(ConfigurationError, match="may not describe topic"):
+        wait_for_topics(kafka.of("gateway"), timeout_s=5)
+    wait_for_topics(kafka.of("gateway"), ("private", "frames.air", "ledger"))
+
+
+def test_rights_are_exactly_those_declared_also_after_a_change(kafka: SecuredKafka) -> None:
+    settings = Settings(kafka=kafka.admin())
+    admin = admin_client(kafka.admin())
+    anything = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+
+    def held(part: str) -> set[Any]:
+        who = f"User:city.{part}"
+        any_of = ACLFilter(who, None, ACLOperation.ANY, ACLPermissionType.ANY, anything)
+        return set(admin.describe_acls(any_of)[0])
+
+    try:
+        surplus = next(iter(acls_of(settings, "sink") - acls_of(settings, "gateway")))
+        surplus.principal = "User:city.gateway"
+        admin.create_acls([surplus])
+        assert surplus in held("gateway")
+        grant_rights(settings)
+        for part in RIGHTS:
+            assert held(part) == acls_of(settings, part), part
+    finally:
+        admin.close()
+
+
+def test_passwords_that_are_missing_are_made_for_our_own_user_only(
+    kafka: SecuredKafka, tmp_path: Path
+) -> None:
+    folder = tmp_path / "made" / "passwords"
+    prefix = {"topic_prefix": "other", "passwords_dir": folder}
+    accounts = grant_rights(Settings(kafka=kafka.admin().model_copy(update=prefix)))
+    assert set(accounts) == {f"other.{part}" for part in RIGHTS}
+    files = list(folder.iterdir())
+    assert len({file.read_text() for file in files}) == len(RIGHTS)
+    assert all(file.stat().st_mode & 0o077 == 0 for file in (folder, *files))

@@ -1,0 +1,135 @@
+"""Real Kafka brokers for the tests that are about brokers: several, secured, killed, restarted."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from kafka.errors import KafkaError
+
+from civicstream.embedded.kafka_broker import BrokerOptions, launch_broker
+from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, java_program, pinned_jars
+from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
+from civicstream.kafka.clients import admin_client
+from civicstream.settings import KafkaSettings
+
+CLUSTER_ID = "Y2l2aWNzdHJlYW0tdGVzdA"
+HEAP_MB = 256
+
+
+class KafkaCluster:
+    """Brokers of one cluster, each broker and controller, a process of its own; by number, from 0.
+
+    ``properties`` come over those of the embedded broker. When constructed, all are started.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        properties: Mapping[str, str] | None = None,
+        format_arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.folder = folder
+        self._ports = [(free_port(), free_port()) for _ in range(count)]
+        self._properties = dict(properties or {})
+        self.children: dict[int, Child] = {}
+        for number in range(count):
+            self._format(number, format_arguments)
+        for number in range(count):
+            self.launch(number)
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
+
+    def settings(self) -> KafkaSettings:
+        count = len(self._ports)
+        return KafkaSettings(
+            bootstrap=self.bootstrap, partitions=4, replication=count, session_timeout_ms=6000
+        )
+
+    def _options(self, number: int) -> BrokerOptions:
+        port, controller = self._ports[number]
+        voters = [f"{i + 1}@127.0.0.1:{c}" for i, (_, c) in enumerate(self._ports)]
+        copies, insync = len(self._ports), min(2, len(self._ports))
+        properties = {
+            "node.id": str(number + 1),
+            "controller.quorum.voters": ",".join(voters),
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            "offsets.topic.replication.factor": str(copies),
+            "transaction.state.log.replication.factor": str(copies),
+            "transaction.state.log.min.isr": str(insync),
+        }
+        for name, value in self._properties.items():
+            properties[name] = value.format(port=port, controller=controller)
+        folder = self.folder / f"kafka-{number}"
+        return BrokerOptions(port, folder, heap_mb=HEAP_MB, fsync=False, properties=properties)
+
+    def _format(self, number: int, arguments: tuple[str, ...]) -> None:
+        """Format the broker's folder, with ``arguments`` to Kafka's own tool."""
+        options = self._options(number)
+        options.folder.mkdir(parents=True)
+        config = options.folder / "format.properties"
+        needed = options.properties | {
+            "process.roles": "broker,controller",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(options.folder / "log"),
+        }
+        config.write_text("".join(f"{k}={v}\n" for k, v in needed.items()))
+        classpath = ":".join(str(jar) for jar in fetch_jars(pinned_jars(), jar_cache()))
+        command = [java_program(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
+        command += ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", config]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def launch(self, number: int) -> None:
+        """Start a broker; it may not answer yet."""
+        self.children[number] = launch_broker(self._options(number))
+
+    def kill(self, number: int) -> None:
+        """kill -9."""
+        self.children.pop(number).kill()
+
+    def wait_ready(self, kafka: KafkaSettings, timeout_s: float = 60) -> None:
+        """Return when all brokers that run are known to the cluster."""
+
+        # First the ports: a client of an absent broker leaves its sockets to the garbage collector.
+        def listening() -> bool:
+            for child in self.children.values():
+                assert child.alive(), child.last_words(30)
+            return all(port_answers(self._ports[number][0]) for number in self.children)
+
+        def all_there() -> bool:
+            with contextlib.suppress(KafkaError, OSError):
+                admin = admin_client(kafka, bootstrap_timeout_ms=3_000)
+                try:
+                    brokers = admin.describe_cluster()["brokers"]
+                    return sum(not b.get("is_fenced") for b in brokers) == len(self.children)
+                finally:
+                    admin.close()
+            return False
+
+        wait_until(listening, "the brokers' ports", timeout_s=timeout_s, every_s=0.1)
+        wait_until(all_there, "the brokers", timeout_s=timeout_s, every_s=0.3)
+
+    def stop(self) -> None:
+        """End all at once: nothing they hold is needed any more."""
+        for child in self.children.values():
+            child.kill()
+        self.children.clear()
+
+
+@contextlib.contextmanager
+def kafka_brokers(
+    folder: Path, count: int = 1, properties: Mapping[str, str] | None = None
+) -> Iterator[KafkaCluster]:
+    """Brokers without security, ready; they end with the block."""
+    cluster = KafkaCluster(folder, count, properties)
+    try:
+        cluster.wait_ready(cluster.settings())
+        yield cluster
+    finally:
+        cluster.stop()
