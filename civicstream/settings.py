@@ -87,6 +87,9 @@ class KafkaSettings(Section):
     replication: int = Field(1, ge=1, le=10)
     min_insync_replicas: int | None = Field(None, ge=1, le=10)
     """Copies that must have a record before it is confirmed; None: 2 of 3 or more, else 1."""
+    log_limit_mb: int | None = Field(None, ge=100)
+    """What all topics may take on a broker's disk; beyond it the oldest records go, read or not.
+    None: nothing but each topic's retention time bounds them."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None

@@ -29,6 +29,8 @@ class Topic:
     """A null record takes what came before it under its key off the topic, but not sooner."""
     max_message_bytes: int = 1_048_588
     """Of a record batch; the default is Kafka's own: 1 MiB and the batch's overhead."""
+    log_weight: int = 1
+    """Its share of a limit on the size of all topics together (``log_limit_mb``)."""
     append_time: bool = False
     """Records carry the time at which the broker appended them, whatever the producer's clock."""
 
@@ -80,6 +82,7 @@ _ALL = (
             f"{kind} readings as Arrow frames",
             retention_ms=3 * _DAY_MS,
             max_message_bytes=_COLUMNS_BYTES,
+            log_weight=8,
             append_time=True,
         )
         for kind in KINDS
@@ -88,11 +91,13 @@ _ALL = (
         "results.traffic",
         "traffic per area and window, a row per segment",
         max_message_bytes=_COLUMNS_BYTES,
+        log_weight=4,
     ),
     Topic(
         "results.environment",
         "the other kinds per area and window, a row per measure",
         max_message_bytes=_COLUMNS_BYTES,
+        log_weight=4,
     ),
     # What needs neighbours in other partitions reads this: the city's traffic in one order.
     Topic(
@@ -100,12 +105,14 @@ _ALL = (
         "final traffic windows of all areas as Arrow columns",
         partitions=1,
         max_message_bytes=_COLUMNS_BYTES,
+        log_weight=4,
     ),
     Topic("incidents", "traffic incidents, a record per version", partitions=1),
     Topic(
         "forecasts",
         "speed and flow forecasts per area, a row per segment",
         max_message_bytes=_COLUMNS_BYTES,
+        log_weight=4,
     ),
     Topic("health", "changes of the sensors' health"),
     Topic("anomalies", "unusual measurements of healthy sensors, by version", partitions=1),
@@ -134,6 +141,7 @@ _ALL = (
         "fill levels and free spaces by window as Arrow columns",
         partitions=1,
         max_message_bytes=_COLUMNS_BYTES,
+        log_weight=4,
     ),
     Topic("bins", "when each waste container will be full", partitions=1),
     Topic("parking", "free spaces of each car park ahead", partitions=1),
@@ -151,6 +159,7 @@ _ALL = (
         "late",
         "readings that came after their window was closed, as frames",
         max_message_bytes=_COLUMNS_BYTES,
+        log_weight=4,
     ),
     Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
     Topic("ledger", "cumulative counts of every stage", partitions=1, compacted=True),

@@ -71,6 +71,12 @@ def broker_properties(options: BrokerOptions, controller_port: int) -> dict[str,
         # The first member of a group need not wait for a second.
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
+        # Its own topics are small; only whole segments can be compacted or dropped.
+        "offsets.topic.segment.bytes": str(4 << 20),
+        "transaction.state.log.segment.bytes": str(4 << 20),
+        "metadata.log.segment.bytes": str(8 << 20),
+        "metadata.max.retention.bytes": str(32 << 20),
+        "log.retention.check.interval.ms": "30000",
         "log.cleaner.dedupe.buffer.size": str(16 << 20),
         "log.index.size.max.bytes": str(1 << 20),
         "num.network.threads": "2",

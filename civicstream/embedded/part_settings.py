@@ -30,6 +30,9 @@ Sections = dict[str, dict[str, Value]]
 _SESSION_TIMEOUT_MS = 6_000
 """On one machine a process that does not answer for so long is dead, and soon started again."""
 
+_LOG_LIMIT_MB = 2_000
+"""On a disk that is not a server's; at 500 readings/s and 40 bytes each, more than a day."""
+
 EMBEDDED_PARTITIONS = 4
 """Enough for the few workers of one machine; every further one is more and smaller frames,
 windows and records for the same readings."""
@@ -50,8 +53,9 @@ def stack_sections(
         mqtt["tls"] = False
     if not options.kafka:
         kafka |= {"security_protocol": "PLAINTEXT", "session_timeout_ms": _SESSION_TIMEOUT_MS}
-        if "partitions" not in settings.kafka.model_fields_set:
-            kafka["partitions"] = EMBEDDED_PARTITIONS
+        for name, value in (("partitions", EMBEDDED_PARTITIONS), ("log_limit_mb", _LOG_LIMIT_MB)):
+            if name not in settings.kafka.model_fields_set:
+                kafka[name] = value
     sections: Sections = {
         "mqtt": mqtt,
         "kafka": kafka,

@@ -60,7 +60,31 @@ def wait_for_topics(
 
 def topic_settings(kafka: KafkaSettings, topic: Topic) -> dict[str, str]:
     """Return Kafka's settings of the topic on this cluster."""
-    return topic.config | {"min.insync.replicas": str(kafka.insync)}
+    limit = {} if topic.compacted or kafka.log_limit_mb is None else _log_limit(kafka, topic)
+    return topic.config | {"min.insync.replicas": str(kafka.insync)} | limit
+
+
+def _log_limit(kafka: KafkaSettings, topic: Topic) -> dict[str, str]:
+    """Return the settings that keep all topics together, one copy of each, below the limit.
+
+    Kafka drops whole segments, and only closed ones: a partition takes its retention and one
+    segment more. Raise ConfigurationError where the limit leaves a partition no room.
+    """
+    total = sum(t.log_weight for t in TOPICS.values() if not t.compacted)
+    topic_bytes = (kafka.log_limit_mb or 0) * 1_000_000 * topic.log_weight / total
+    partition_bytes = int(topic_bytes / (topic.partitions or kafka.partitions))
+    # A segment must hold the largest record batch; Kafka takes none below 1 MiB.
+    segment_bytes = max(partition_bytes // 5, topic.max_message_bytes, 1 << 20)
+    if partition_bytes < segment_bytes:
+        enough_mb = (kafka.log_limit_mb or 0) * segment_bytes // partition_bytes + 1
+        raise ConfigurationError(
+            f"kafka.log_limit_mb {kafka.log_limit_mb} is too little for {kafka.partitions} "
+            f"partitions of topic {topic.name}; give at least {enough_mb}, or fewer partitions"
+        )
+    return {
+        "segment.bytes": str(segment_bytes),
+        "retention.bytes": str(partition_bytes - segment_bytes),
+    }
 
 
 def _declared(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, Topic]:
