@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import City
+from civicstream.clock import city_clock
 from civicstream.errors import CivicStreamError
 from civicstream.roads import RoadGraph, RoadSpeeds
 from civicstream.service_events import Allocation, Tour
@@ -181,7 +182,7 @@ class StreetLife:
             problems = self._citizens.problems if self._citizens is not None else ()
             self._crews.sites.problems, self._crews.sites.incidents = problems, incidents
             said = self._crews.advance(now, speeds)
-            self._waiting += [crew_message(one, root, int(wall)) for one in said]
+            self._waiting += [crew_message(one, root, city_clock().at(wall)) for one in said]
             self._crew_messages += len(said)
 
     def _speak(self, publisher: Publisher, until: float) -> None:
