@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from benchmarks.registry import BENCHES  # names only; a bench is imported when it runs
 from civicstream import __version__
 from civicstream.clock import declare
 from civicstream.embedded.command import up
@@ -38,6 +39,24 @@ Config = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log the libraries too.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """Run the command line; our own errors are one line and exit code 2, not a traceback."""
     try:
@@ -45,6 +64,14 @@ def main() -> None:
     except CivicStreamError as error:
         sys.stderr.write(f"civicstream: {error}\n")
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+
+
+def _for_people(command: str, config: Path | None) -> Settings:
+    """Set up a command that looks at a running stack."""
+    set_up_logging(command)
+    from civicstream.embedded.running_stack import load_command_settings
+
+    return load_command_settings(config, command)
 
 
 def _start(part: str, config: Path | None, verbose: bool) -> Settings:
@@ -91,7 +118,7 @@ def sink(config: Config = None, verbose: Verbose = False) -> None:
 
 @app.command()
 def feeds(config: Config = None, verbose: Verbose = False) -> None:
-    """Serve Open311 over HTTP: citizens' apps post reports and follow them."""
+    """Serve the operations page, the live feed, the API, CAP and Open311 over HTTP."""
     settings = _start("feeds", config, verbose)
     from feeds.service import run
 
@@ -118,7 +145,7 @@ def deliver(config: Config = None, verbose: Verbose = False) -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="streams, sink, gateway, e2e, memory, nab or all.")],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)} or all.")],
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Measuring time; start-up comes on top.")
     ] = None,
@@ -182,7 +209,7 @@ def tail(
     config: Config = None,
 ) -> None:
     """Print a Kafka topic as JSON lines, frames as one line per reading; Ctrl-C stops it."""
-    settings = _start("tail", config, verbose=False)
+    settings = _for_people("tail", config)
     from civicstream.stopping import stop_on_signals
     from civicstream.tail import tail as run
 
@@ -199,7 +226,7 @@ def health(
     config: Config = None,
 ) -> None:
     """Exit with 0 when the part's next ledger report arrives in time, with 1 when not."""
-    settings = _start("health", config, verbose=False)
+    settings = _for_people("health", config)
     from civicstream.health import instance_of, wait_for_report
 
     instance = instance or instance_of(settings, part)
@@ -209,7 +236,7 @@ def health(
 @app.command()
 def asyncapi(config: Config = None) -> None:
     """Print the AsyncAPI 3.0 document of all MQTT and Kafka channels."""
-    settings = load_settings(config)
+    settings = _for_people("asyncapi", config)
     import msgspec
 
     from civicstream.asyncapi import document
@@ -241,7 +268,7 @@ def ledger(
     config: Config = None,
 ) -> None:
     """Print the balance from device to database row; exit with 1 when a reading is missing."""
-    settings = _start("ledger", config, verbose=False)
+    settings = _for_people("ledger", config)
     import msgspec
 
     from sinks.ledger import read_balance, show
@@ -273,7 +300,7 @@ def forget(
     config: Config = None,
 ) -> None:
     """Erase what is known of a citizen as a person; their reports stay, of nobody."""
-    settings = _start("forget", config, verbose=False)
+    settings = _for_people("forget", config)
     from sinks.forgetting import forget as run
 
     typer.echo(run(settings, pseudonym, by=by).summary())
@@ -293,7 +320,7 @@ def token_create(
     config: Config = None,
 ) -> None:
     """Make a token and print it, this once; the database keeps only its hash."""
-    settings = _start("token", config, verbose=False)
+    settings = _for_people("token", config)
     from sinks.access_tokens import create_token
 
     typer.echo(create_token(settings, name, scope, expires).secret)
@@ -302,7 +329,7 @@ def token_create(
 @token.command("list")
 def token_list(config: Config = None) -> None:
     """List the tokens: id, state, name, scopes, end, last use."""
-    settings = _start("token", config, verbose=False)
+    settings = _for_people("token", config)
     from sinks.access_tokens import list_tokens, show
 
     show(list_tokens(settings))
@@ -314,7 +341,7 @@ def token_revoke(
     config: Config = None,
 ) -> None:
     """Revoke a token; within seconds its bearer is refused and cut off the live feed."""
-    settings = _start("token", config, verbose=False)
+    settings = _for_people("token", config)
     from sinks.access_tokens import revoke_token
 
     typer.echo(f"revoked: token {id_} of {revoke_token(settings, id_)}")
@@ -328,7 +355,7 @@ def audit_verify(
     config: Config = None,
 ) -> None:
     """Compute the audit's chain of hashes again; exit with 1 and name the row that breaks it."""
-    settings = _start("audit", config, verbose=False)
+    settings = _for_people("audit", config)
     from sinks.audit import parse_head, verify
 
     found = verify(settings, parse_head(head) if head is not None else None)
@@ -341,7 +368,7 @@ def audit_verify(
 @audit.command("head")
 def audit_head(config: Config = None) -> None:
     """Print number and hash of the newest row, to keep where nobody can change it."""
-    settings = _start("audit", config, verbose=False)
+    settings = _for_people("audit", config)
     from sinks.audit import head
 
     typer.echo(str(head(settings)))
@@ -360,7 +387,7 @@ def truth(
     config: Config = None,
 ) -> None:
     """Hold what was detected against what the simulator says happened (simulation only)."""
-    settings = _start("truth", config, verbose=False)
+    settings = _for_people("truth", config)
     import msgspec
 
     from sinks.truth import compare, keep_comparing, show

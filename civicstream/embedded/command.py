@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from civicstream.embedded.data_folder import DATA_FOLDER
 from civicstream.logs import set_up_logging
 
 __all__ = ["up"]
@@ -15,7 +16,7 @@ __all__ = ["up"]
 def up(
     data: Annotated[
         Path, typer.Option(help="Folder of the database and logs, kept between runs.")
-    ] = Path("data"),
+    ] = DATA_FOLDER,
     fresh: Annotated[bool, typer.Option("--fresh", help="Wipe the data folder first.")] = False,
     mqtt: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Use this MQTT broker.")
@@ -27,7 +28,9 @@ def up(
     mqtt_port: Annotated[int, typer.Option(help="Port of our MQTT broker; 0: a free one.")] = 0,
     kafka_port: Annotated[int, typer.Option(help="Port of our Kafka; 0: a free one.")] = 0,
     database_port: Annotated[int, typer.Option(help="Port of our database; 0: a free one.")] = 0,
-    http_port: Annotated[int, typer.Option(help="Port of our HTTP front; 0: a free one.")] = 0,
+    http_port: Annotated[
+        int, typer.Option(help="Of the page and the API; 0: 8311, a free one if that is taken.")
+    ] = 0,
     mosquitto: Annotated[
         bool, typer.Option(help="Use mosquitto where it is installed, else amqtt.")
     ] = True,
@@ -37,6 +40,9 @@ def up(
     simulator: Annotated[
         bool, typer.Option(help="--no-simulator: wait for readings of your own.")
     ] = True,
+    city: Annotated[
+        Path | None, typer.Option(help="The city's model (GeoJSON); docs/city.md.")
+    ] = None,
     time: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +91,7 @@ def up(
             rate=rate,
             seed=seed,
             simulator=simulator,
+            city=city,
             time=time,
             incidents=incidents,
             replay=replay,

@@ -14,7 +14,11 @@ from types import TracebackType
 
 from civicstream.errors import ConfigurationError
 
-__all__ = ["DataFolder", "write_private"]
+__all__ = ["CONNECTION_FILE", "DATA_FOLDER", "DataFolder", "running_process", "write_private"]
+
+DATA_FOLDER = Path("data")
+"""Of a stack that is given none: in the current folder."""
+CONNECTION_FILE = "civicstream.toml"
 
 _LOCK = "civicstream.lock"
 
@@ -42,7 +46,7 @@ class DataFolder:
     @property
     def connection_file(self) -> Path:
         """Settings with which other commands reach this stack: ``civicstream tail -c FILE``."""
-        return self.path / "civicstream.toml"
+        return self.path / CONNECTION_FILE
 
     @property
     def reader_url_file(self) -> Path:
@@ -158,10 +162,29 @@ class DataFolder:
         write_private(self.connection_file, "\n".join(lines) + "\n")
 
 
+def running_process(folder: Path) -> int | None:
+    """Return the id of the `civicstream up` that uses ``folder``; None while nobody does.
+
+    The lock is tried only where that process lives, so that one that starts finds it free.
+    """
+    try:
+        process = int((folder / _LOCK).read_text())
+        os.kill(process, 0)
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return process
+    except (OSError, ValueError):
+        return None
+    return None  # another process has got its number since
+
+
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, from its first moment on."""
+    """Write a file that only its owner can read; who reads it meanwhile gets the old one."""
+    new = file.with_name(f".{file.name}.new")
     with contextlib.suppress(FileNotFoundError):
-        file.unlink()
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        new.unlink()
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
         out.write(text)
+    new.replace(file)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from civicstream.clock import wall_ms
-from civicstream.embedded.data_folder import DataFolder, write_private
-from civicstream.embedded.database import postgres_program
+from civicstream.embedded.data_folder import DataFolder
 from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
 from civicstream.embedded.outcome import replay_outcome
 from civicstream.embedded.part_settings import connection_sections
@@ -23,7 +20,9 @@ from civicstream.embedded.stack import Stack
 from civicstream.embedded.stack_options import StackOptions, choose_addresses
 from civicstream.embedded.status import View, make_view, status_rows
 from civicstream.embedded.supervisor import Supervisor
-from civicstream.settings import load_settings
+from civicstream.embedded.welcome import welcome
+from civicstream.errors import ConfigurationError
+from civicstream.settings import Settings, load_settings
 from civicstream.stopping import stop_on_signals
 
 __all__ = ["run"]
@@ -37,7 +36,7 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
     Raise ConfigurationError when a person must change something first (a port in use, a folder
     taken), ServerUnavailable when a part cannot be brought up; nothing is left running.
     """
-    settings = load_settings(options.config)
+    settings = _with_city(load_settings(options.config), options)
     if not options.http_port and "port" in settings.feeds.model_fields_set:
         options = replace(options, http_port=settings.feeds.port)
     addresses = choose_addresses(options)
@@ -53,7 +52,10 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
             try:
                 _start(supervisor, stack, view, stop)
                 if not stop.is_set():
-                    view.explain(_welcome(stack, folder))
+                    folder.write_connection_file(
+                        connection_sections(settings, stack.sections_for_people())
+                    )
+                    view.explain(welcome(stack, settings, folder))
                 _keep_up(supervisor, stack, view, stop, options.duration_s)
                 if options.replay and not stop.is_set():
                     supervisor.end("replay")
@@ -126,20 +128,13 @@ def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = Fals
     view.show(rows, last=last)
 
 
-def _welcome(stack: Stack, folder: DataFolder) -> list[str]:
-    """Return the one address to open, and where everything else is written."""
-    lines = [f"open      {stack.page_url}"]
-    if stack.reader_url:
-        write_private(folder.reader_url_file, stack.reader_url)
-        psql = "psql" if shutil.which("psql") else postgres_program("psql")
-        lines.append(f'rows      {psql} "$(cat {_shown(folder.reader_url_file)})"')
-    return [
-        *lines,
-        f"settings  {_shown(folder.connection_file)} (all addresses; for commands, with -c)",
-        f"logs      {_shown(folder.logs)}",
-    ]
-
-
-def _shown(path: Path) -> str:
-    """Return a path as one would type it here."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def _with_city(settings: Settings, options: StackOptions) -> Settings:
+    """Return the settings with the city of ``--city``; it wins over theirs."""
+    if options.city is None:
+        return settings
+    if options.replay is not None:
+        raise ConfigurationError("--city and --replay: the recorded city has a model of its own")
+    if not options.city.is_file():
+        raise ConfigurationError(f"--city {options.city}: no such file; docs/city.md says how")
+    city = settings.city.model_copy(update={"file": options.city})
+    return settings.model_copy(update={"city": city})

@@ -69,7 +69,7 @@ class Stack:
         self, options: StackOptions, settings: Settings, addresses: Addresses, folder: DataFolder
     ) -> None:
         self._options = options
-        self._addresses = addresses
+        self.addresses = addresses
         self._folder = folder
         self._database: EmbeddedDatabase | None = None
         url = addresses.database
@@ -118,19 +118,29 @@ class Stack:
             self.sections[section] = values | self.sections.get(section, {})
 
     def _role_url(self, role: str) -> str:
-        at = f"{LOOPBACK}:{self._addresses.database_port}"
+        at = f"{LOOPBACK}:{self.addresses.database_port}"
         password = self._folder.secret(f"database-{role}")
         return f"postgresql://civicstream_{role}:{password}@{at}/civicstream"
 
     @property
     def page_url(self) -> str:
         """Where the operations page is; citizens' reports come in below it, at /open311/v2."""
-        return f"http://{LOOPBACK}:{self._addresses.http_port}/"
+        return f"http://{LOOPBACK}:{self.addresses.http_port}/"
 
     @property
     def reader_url(self) -> str | None:
         """Address for people who only read; None where the database is not ours."""
         return self._role_url("reader") if self._database else None
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether the MQTT broker is ours, which asks nobody for a password."""
+        return not self._options.mqtt
+
+    def sections_for_people(self) -> Sections:
+        """Return the settings with those that only commands for people need: the owner's rights."""
+        owner = self._owner_sections().get("database", {})
+        return {**self.sections, "database": self.sections["database"] | owner}
 
     def parts(self) -> list[Part]:
         servers = [*self._database_part(), *self._kafka_part(), *self._mqtt_part()]
@@ -162,7 +172,7 @@ class Stack:
     def _kafka_part(self) -> list[Part]:
         if self._options.kafka:
             return []
-        port = int(self._addresses.kafka.rpartition(":")[2])
+        port = int(self.addresses.kafka.rpartition(":")[2])
         options = BrokerOptions(port, self._folder.path / "kafka")
         log_file = self._folder.logs / "kafka.log"
         return [
@@ -172,7 +182,7 @@ class Stack:
     def _mqtt_part(self) -> list[Part]:
         if self._options.mqtt:
             return []
-        port, folder = self._addresses.mqtt_port, self._folder.path / "mqtt"
+        port, folder = self.addresses.mqtt_port, self._folder.path / "mqtt"
         mosquitto = self._options.mosquitto
         return [
             Part(

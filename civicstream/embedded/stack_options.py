@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from civicstream.embedded.processes import free_port
+from civicstream.embedded.processes import free_port, port_answers
 from civicstream.errors import ConfigurationError
 
 __all__ = ["LOOPBACK", "Addresses", "StackOptions", "choose_addresses"]
@@ -37,6 +37,8 @@ class StackOptions:
     """Readings per second that the simulated city sends."""
     seed: int = 1
     simulator: bool = True
+    city: Path | None = None
+    """The city's model; None: that of the settings, or one made for the simulator."""
     time: str | None = None
     """HH:MM at which the simulated city's clock starts, ``now`` for the machine's clock; None: a
     busy hour."""
@@ -69,7 +71,8 @@ class Addresses:
 def choose_addresses(options: StackOptions) -> Addresses:
     """Return the given addresses and, for what is embedded, the given or free ports.
 
-    Raise ConfigurationError for an address that is none, and for two servers on one port.
+    Raise ConfigurationError for an address that is none, for two servers on one port, and for a
+    port that another program has: before anything is started.
     """
     host, port = LOOPBACK, options.mqtt_port or free_port()
     if options.mqtt:
@@ -80,10 +83,7 @@ def choose_addresses(options: StackOptions) -> Addresses:
         raise ConfigurationError(
             "--database: not a URL; expected postgresql://USER:PASSWORD@HOST:PORT/NAME"
         )
-    ports = (options.mqtt_port, options.kafka_port, options.database_port, options.http_port)
-    given = [p for p in ports if p]
-    if len(set(given)) != len(given):
-        raise ConfigurationError(f"ports {given}: each server needs its own")
+    _check_ports(options)
     return Addresses(
         mqtt_host=host,
         mqtt_port=port,
@@ -92,6 +92,25 @@ def choose_addresses(options: StackOptions) -> Addresses:
         database_port=options.database_port or free_port(),
         http_port=options.http_port or _page_port(),
     )
+
+
+def _check_ports(options: StackOptions) -> None:
+    ours = {
+        "--mqtt-port": 0 if options.mqtt else options.mqtt_port,
+        "--kafka-port": 0 if options.kafka else options.kafka_port,
+        "--database-port": 0 if options.database else options.database_port,
+        "--http-port": options.http_port,
+    }
+    given = {option: port for option, port in ours.items() if port}
+    if len(set(given.values())) != len(given):
+        raise ConfigurationError(f"ports {[*given.values()]}: each server needs its own")
+    for option, port in given.items():
+        if port_answers(port):
+            setting = " (or CIVICSTREAM_FEEDS__PORT)" if option == "--http-port" else ""
+            raise ConfigurationError(
+                f"{option} {port}: another program listens on that port; give another with "
+                f"{option}{setting}, or 0 for a free one"
+            )
 
 
 def _page_port() -> int:
