@@ -7,9 +7,11 @@ import logging
 import select
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 
+from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ConfigurationError, ServerUnavailable
@@ -48,11 +50,18 @@ Record = PendingLetter | PendingEvent
 Item = SealedFrame | Record | _Report
 
 
-def run(settings: Settings, stop: threading.Event | None = None) -> None:
-    """Run the gateway until ``stop`` is set (default: SIGINT or SIGTERM)."""
+def run(
+    settings: Settings,
+    stop: threading.Event | None = None,
+    clock: Callable[[], int] = now_ms,
+) -> None:
+    """Run the gateway until ``stop`` is set (default: SIGINT or SIGTERM).
+
+    ``clock`` returns epoch milliseconds: by it readings are too old or of the future.
+    """
     stop = stop or stop_on_signals()
     _hush_kafka()
-    gateway = _Gateway(settings)
+    gateway = _Gateway(settings, clock)
     try:
         gateway.serve(stop)
     finally:
@@ -71,16 +80,17 @@ def _hush_kafka() -> None:
 
 
 class _Gateway:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
         self._settings = settings
-        self._epoch = now_ms()
+        self._clock = clock
+        self._now, self._now_ms = time.monotonic(), clock()
+        self._epoch = self._now_ms
         self._bell = Bell()
-        self._intake = Intake(settings, self._epoch, _known_keys(settings))
+        self._intake = Intake(settings, self._epoch, _city(settings))
         self._kafka: KafkaOutput[Item] = KafkaOutput(settings.kafka, self._bell.ring)
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
         self._records_out: dict[Record, None] = {}
         """Dead letters and events on their way to Kafka, the oldest first."""
-        self._now, self._now_ms = time.monotonic(), now_ms()
         self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
         self._complained_at = -_SAY_AGAIN_S
         self._progress_at = self._now
@@ -116,7 +126,7 @@ class _Gateway:
     def _turn(self, *, reading: bool) -> None:
         """One turn of the loop: wait, confirm, read, seal, send, acknowledge, report."""
         self._wait(reading)
-        self._now, self._now_ms = time.monotonic(), now_ms()
+        self._now, self._now_ms = time.monotonic(), self._clock()
         if not self._kafka.connected:
             self._connect_kafka()
         self._take_outcomes()
@@ -309,7 +319,7 @@ class _Gateway:
             return
         self._report_out = True
         report = self._intake.ledger.report(
-            now_ms(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
+            self._clock(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
         )
         self._kafka.send(
             "ledger",
@@ -325,11 +335,11 @@ class _Gateway:
         )
 
 
-def _known_keys(settings: Settings) -> frozenset[int] | None:
-    if not settings.gateway.strict_sensors:
-        return None
-    if settings.city.file is None:
+def _city(settings: Settings) -> City | None:
+    if settings.city.file is not None:
+        return read_city(settings.city.file)
+    if settings.gateway.strict_sensors:
         raise ConfigurationError(
             "CIVICSTREAM_GATEWAY__STRICT_SENSORS needs a city model; set CIVICSTREAM_CITY__FILE"
         )
-    return frozenset(read_city(settings.city.file).sensor_keys.tolist())
+    return None
