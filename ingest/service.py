@@ -60,7 +60,6 @@ def run(
     ``clock`` returns epoch milliseconds: by it readings are too old or of the future.
     """
     stop = stop or stop_on_signals()
-    _hush_kafka()
     gateway = _Gateway(settings, clock)
     try:
         gateway.serve(stop)
@@ -68,29 +67,18 @@ def run(
         gateway.close()
 
 
-def _hush_kafka() -> None:
-    """Unless verbose: of each attempt to connect again the library writes four lines of its own.
-
-    The gateway says in one line, every ten seconds, that Kafka confirms nothing.
-    """
-    for name in ("kafka.net", "kafka.cluster"):
-        logger = logging.getLogger(name)
-        if not logger.isEnabledFor(logging.INFO):
-            logger.setLevel(logging.CRITICAL)
-
-
 class _Gateway:
     def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
         self._settings = settings
         self._clock = clock
-        self._now, self._now_ms = time.monotonic(), clock()
-        self._epoch = self._now_ms
+        self._epoch = now_ms()
         self._bell = Bell()
         self._intake = Intake(settings, self._epoch, _city(settings))
         self._kafka: KafkaOutput[Item] = KafkaOutput(settings.kafka, self._bell.ring)
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
         self._records_out: dict[Record, None] = {}
         """Dead letters and events on their way to Kafka, the oldest first."""
+        self._now, self._now_ms = time.monotonic(), clock()
         self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
         self._complained_at = -_SAY_AGAIN_S
         self._progress_at = self._now
@@ -319,7 +307,7 @@ class _Gateway:
             return
         self._report_out = True
         report = self._intake.ledger.report(
-            self._clock(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
+            now_ms(), in_flight_messages=len(self._intake.acks), connected=self._mqtt.ready
         )
         self._kafka.send(
             "ledger",
