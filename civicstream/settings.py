@@ -167,10 +167,11 @@ class GatewaySettings(Section):
     """How long an MQTT 5 broker keeps messages for a gateway that is away."""
     max_payload_bytes: int = Field(256 * 1024, ge=1024)
     max_future_skew_s: float = Field(30, ge=0)
-    oldest_year: int = Field(2000, ge=1970, le=2100)
-    """Readings before this year are rejected: almost always seconds sent as milliseconds."""
     strict_sensors: bool = False
     """Reject sensors that the city model does not know."""
+    new_sensors_per_hour: int = Field(20_000, ge=1)
+    """So many sensors that the city model does not know are taken in; more are rejected."""
+    new_areas_per_hour: int = Field(500, ge=1)
 
 
 class WindowSettings(Section):

@@ -9,13 +9,14 @@ from civicstream.errors import RejectedReading
 from civicstream.kinds import KINDS, sensor_key
 from civicstream.partitioning import partition_of
 from civicstream.topics import parse_mqtt_topic
+from ingest.newcomers import Newcomers
 from ingest.validation import name_of
 
-__all__ = ["Channel", "Channels", "kind_of"]
+__all__ = ["Channel", "Channels", "check_name", "kind_of"]
 
-# A million entries would take some 400 MB; past this many the cache starts afresh, and a
-# flood of invented topics cannot fill the memory.
-_MAX_CACHED = 250_000
+# Two generations of so many entries take some 200 MB. What was not used while one filled is
+# forgotten first, so that a flood of invented topics pushes out itself and no sensor that reports.
+_GENERATION = 250_000
 
 # Kafka keys, database keys and frames carry these names with every reading.
 _MAX_NAME_BYTES = 200
@@ -37,27 +38,39 @@ class Channel:
 
 
 class Channels:
-    """Finds the channel of a topic; ``known_keys`` limits the sensors in strict mode."""
+    """Finds the channel of a topic; ``known_keys`` are the sensors of the city model."""
 
     def __init__(
-        self, root: str, partitions: int, known_keys: Container[int] | None = None
+        self,
+        root: str,
+        partitions: int,
+        newcomers: Newcomers,
+        known_keys: Container[int] = (),
+        *,
+        strict: bool = False,
     ) -> None:
         self._root = root
         self._partitions = partitions
+        self._newcomers = newcomers
         self._known_keys = known_keys
-        self._cache: dict[str, Channel] = {}
+        self._strict = strict
+        self._recent: dict[str, Channel] = {}
+        self._older: dict[str, Channel] = {}
 
-    def find(self, topic: str) -> Channel:
-        """Return the topic's channel; raise RejectedReading for one we cannot serve."""
-        channel = self._cache.get(topic)
+    def find(self, topic: str, now: float) -> Channel:
+        """Return the topic's channel; raise RejectedReading for one we cannot serve.
+
+        ``now`` is the monotonic clock [s].
+        """
+        channel = self._recent.get(topic)
         if channel is None:
-            channel = self._resolve(topic)
-            if len(self._cache) >= _MAX_CACHED:
-                self._cache.clear()
-            self._cache[topic] = channel
+            channel = self._older.get(topic) or self._resolve(topic, now)
+            if len(self._recent) >= _GENERATION:
+                self._older, self._recent = self._recent, {}
+            self._recent[topic] = channel
         return channel
 
-    def _resolve(self, topic: str) -> Channel:
+    def _resolve(self, topic: str, now: float) -> Channel:
         parts = parse_mqtt_topic(topic, self._root)
         if parts is None:
             raise RejectedReading(
@@ -70,21 +83,35 @@ class Channels:
                 f"topic {name_of(topic)}: kind {name_of(parts.kind)} is not one of "
                 f"{', '.join(KINDS)}",
             )
-        if max(len(parts.area.encode()), len(parts.sensor.encode())) > _MAX_NAME_BYTES:
-            raise RejectedReading(
-                "name_too_long",
-                f"topic {name_of(topic)}: area and sensor may have {_MAX_NAME_BYTES} bytes each",
-            )
+        check_name("area", parts.area)
+        check_name("sensor", parts.sensor)
         key = sensor_key(parts.kind, parts.area, parts.sensor)
-        if self._known_keys is not None and key not in self._known_keys:
-            raise RejectedReading(
-                "unknown_sensor",
-                f"sensor {name_of(parts.sensor)} of kind {parts.kind} in area "
-                f"{name_of(parts.area)} is not in the city model; add it there, or set "
-                "CIVICSTREAM_GATEWAY__STRICT_SENSORS=false",
-            )
+        if key not in self._known_keys:
+            if self._strict:
+                raise RejectedReading(
+                    "unknown_sensor",
+                    f"sensor {name_of(parts.sensor)} of kind {parts.kind} in area "
+                    f"{name_of(parts.area)} is not in the city model; add it there, or set "
+                    "CIVICSTREAM_GATEWAY__STRICT_SENSORS=false",
+                )
+            self._newcomers.admit_sensor(parts.kind, parts.area, parts.sensor, now)
         partition = partition_of(parts.area, self._partitions)
         return Channel(parts.kind, parts.area, parts.sensor, key, partition)
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise RejectedReading for a topic's area, sensor or client that no database would keep.
+
+    The sentence does not repeat the name: a client's may be a person's.
+    """
+    if not name.isprintable():
+        raise RejectedReading(
+            "name_malformed", f"the topic's {what} holds control characters; use printable ones"
+        )
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        raise RejectedReading(
+            "name_too_long", f"the topic's {what} may have {_MAX_NAME_BYTES} bytes; shorten it"
+        )
 
 
 def kind_of(topic: str, root: str) -> str:

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-import numpy as np
 
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ConfigurationError, RejectedReading
 from civicstream.rate_limit import RateLimit
+from civicstream.reading_age import max_age_of
 from civicstream.report_making import ReportMaker
 from civicstream.service_events import Unit
 from civicstream.settings import Settings
+from ingest.channels import check_name
+from ingest.newcomers import Newcomers
 from ingest.report_messages import decode_report
 from ingest.unit_messages import decode_unit
 from ingest.validation import TimeLimits
@@ -26,9 +28,9 @@ __all__ = ["CityMessages", "Event", "MessageKind", "Refusal"]
 
 MessageKind = Literal["report", "unit"]
 
-_MAX_NAME_BYTES = 200
 # A dead letter keeps this much of a payload; reports are far smaller.
 _KEPT_BYTES = 64 * 1024
+_SHOWN_AREA = 200
 _UNSEALED = b""
 """Payload of a report's dead letter while there is no key to seal it with."""
 
@@ -59,12 +61,13 @@ class CityMessages:
     Raises ConfigurationError for a services or address file that is wrong.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, newcomers: Newcomers | None = None) -> None:
+        self._newcomers = newcomers or Newcomers(settings.gateway)
         self._root = settings.mqtt.root + "/"
         self._source = f"gateway/{settings.gateway.id}"
         self._max_payload = settings.gateway.max_payload_bytes
-        oldest = np.datetime64(f"{settings.gateway.oldest_year:04d}-01-01", "ms").astype(int)
-        self._oldest_ms = int(oldest)
+        kinds: tuple[MessageKind, ...] = ("report", "unit")
+        self._max_age = {kind: max_age_of(kind, settings.database) for kind in kinds}
         self._skew_ms = round(settings.gateway.max_future_skew_s * 1000)
         self._limit = RateLimit(settings.reports.per_client_10_min / 600, settings.reports.burst)
         self.maker: ReportMaker | None = None
@@ -91,16 +94,17 @@ class CityMessages:
     def take(
         self, kind: MessageKind, topic: str, payload: bytes, *, now_ms: int, now: float
     ) -> list[Event] | Refusal:
-        """Return the events of a message, or why it is refused; never raises on what was sent."""
+        """Return the events of a message, or why it is refused; ``now`` is monotonic [s]."""
         try:
             self._check_size(payload)
             area, sender = self._parts(kind, topic)
-            limits = TimeLimits(self._oldest_ms, now_ms + self._skew_ms)
+            self._newcomers.admit_area(area, now)
+            limits = TimeLimits(now_ms, now_ms + self._skew_ms, self._max_age[kind])
             if kind == "unit":
-                return [self._unit(payload, area, sender, limits, now_ms)]
-            return self._report(payload, area, sender, limits, now_ms, now)
+                return [self._unit(payload, area, sender, limits)]
+            return self._report(payload, area, sender, limits, now)
         except RejectedReading as error:
-            return self._refusal(kind, topic, payload, error)
+            return self.refusal(kind, topic, payload, error)
 
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_payload:
@@ -117,36 +121,23 @@ class CityMessages:
             raise RejectedReading(
                 "unknown_topic", f"the topic is not {self._root}{kind}/<area>/<{names[kind]}>"
             )
-        for name, value in zip(("area", names[kind]), parts, strict=True):
-            if len(value.encode()) > _MAX_NAME_BYTES:
-                raise RejectedReading(
-                    "name_too_long", f"the topic's {name} may have {_MAX_NAME_BYTES} bytes"
-                )
-            if not value.isprintable():
-                raise RejectedReading(
-                    "name_malformed", f"the topic's {name} holds control characters"
-                )
+        check_name("area", parts[0])
+        check_name(names[kind], parts[1])
         return parts[0], parts[1]
 
-    def _unit(self, payload: bytes, area: str, unit: str, limits: TimeLimits, now_ms: int) -> Event:
-        said = decode_unit(payload, area, unit, limits, received_ms=now_ms)
+    def _unit(self, payload: bytes, area: str, unit: str, limits: TimeLimits) -> Event:
+        said = decode_unit(payload, area, unit, limits)
         if isinstance(said, Unit):
             return self._event("units", "unit", f"{unit}/{said.at}", said.at, area, said)
         return self._event("crew_actions", "action", said.id, said.at, area, said)
 
     def _report(
-        self,
-        payload: bytes,
-        area: str,
-        client: str,
-        limits: TimeLimits,
-        now_ms: int,
-        now: float,
+        self, payload: bytes, area: str, client: str, limits: TimeLimits, now: float
     ) -> list[Event]:
         if self.maker is None:
             raise RejectedReading("reports_not_configured", self.why_not)
-        sent = decode_report(payload, area, client, limits, received_ms=now_ms)
-        made = self.maker.make(sent, area, now_ms)
+        sent = decode_report(payload, area, client, limits)
+        made = self.maker.make(sent, area, limits.now_ms)
         report, personal = made.report, made.personal
         if not self._limit.admit(report.reporter, report.id, now):
             raise RejectedReading(
@@ -170,9 +161,10 @@ class CityMessages:
         )
         return Event(topic, key.encode(), msgspec.json.encode(event), headers)
 
-    def _refusal(
+    def refusal(
         self, kind: MessageKind, topic: str, payload: bytes, error: RejectedReading
     ) -> Refusal:
+        """Return what a dead letter may say of a message refused for ``error``."""
         kept = payload[:_KEPT_BYTES]
         if kind == "unit":
             return Refusal(error.reason, error.detail, topic, bytes(kept))
@@ -184,5 +176,5 @@ class CityMessages:
         else:
             shown = self.maker.privacy.pseudonym(f"mqtt:{client}")
             sealed = self.maker.privacy.seal(kept).encode()
-        where = f"{self._root}report/{area[:_MAX_NAME_BYTES]}/{shown}"
+        where = f"{self._root}report/{area[:_SHOWN_AREA]}/{shown}"
         return Refusal(error.reason, error.detail, where, sealed)

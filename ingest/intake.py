@@ -6,22 +6,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
+from civicstream.city import City
 from civicstream.errors import RejectedReading
 from civicstream.events import DeadLetter, WrittenSequence
 from civicstream.kafka.dead_letter import Origin, dead_letter
 from civicstream.kinds import KINDS
+from civicstream.reading_age import max_age_of
 from civicstream.settings import Settings
 from civicstream.topics import frames_topic, topic_name
 from ingest.acks import AckWindow
 from ingest.channels import Channel, Channels, kind_of
 from ingest.city_messages import CityMessages, Event, MessageKind, Refusal
+from ingest.guard import Guard
 from ingest.lanes import Lane, OpenFrame, SealedFrame
 from ingest.ledger import Ledger
+from ingest.newcomers import Newcomers
 from ingest.readings import BadMember, Decoded, ReadingDecoder
 from ingest.validation import Row
 
@@ -55,26 +57,32 @@ class PendingEvent:
 class Intake:
     """All state of a gateway between MQTT and Kafka."""
 
-    def __init__(
-        self, settings: Settings, epoch: int, known_keys: Container[int] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, epoch: int, city: City | None = None) -> None:
+        """``city`` is the city model, where there is one."""
         gateway = settings.gateway
         self._gateway, self._epoch = gateway.id, epoch
         self._root = settings.mqtt.root
         self._max_payload = gateway.max_payload_bytes
         self._max_rows = gateway.max_frame_readings
         self._max_age_s = gateway.max_frame_age_ms / 1000
-        oldest = np.datetime64(f"{gateway.oldest_year:04d}-01-01", "ms").astype(int)
         self._decoders = {
             name: ReadingDecoder(
                 kind,
-                oldest_ms=int(oldest),
+                max_age=max_age_of(name, settings.database),
                 max_future_skew_ms=round(gateway.max_future_skew_s * 1000),
             )
             for name, kind in KINDS.items()
         }
-        self._channels = Channels(self._root, settings.kafka.partitions, known_keys)
-        self.city = CityMessages(settings)
+        newcomers = Newcomers(gateway, frozenset(city.area_index) if city else frozenset())
+        self._channels = Channels(
+            self._root,
+            settings.kafka.partitions,
+            newcomers,
+            frozenset(city.sensor_keys.tolist()) if city else (),
+            strict=gateway.strict_sensors,
+        )
+        self.city = CityMessages(settings, newcomers)
+        self._guard = Guard()
         self._unconfirmed: dict[int, int] = {}
         """Receipt of a report or unit message -> its events that Kafka has not confirmed."""
         self._lanes: dict[tuple[str, int], Lane] = {}
@@ -98,23 +106,36 @@ class Intake:
     ) -> None:
         """Take one message: received at ``now_ms`` (epoch), ``now`` on the monotonic clock [s]."""
         try:
-            channel = self._channels.find(topic)
+            channel = self._channels.find(topic, now)
+            decoded = self._decode(channel, payload, now_ms)
         except RejectedReading as error:
-            if topic.startswith(self._own):
-                self.ledger.gauges["own_alerts"] += 1
-                self.due += self.acks.confirm([self.acks.receive(packet_id)])
-                return
-            kind = self.city.kind(topic)
-            if kind is None:
-                bad = BadMember(0, error.reason, error.detail)
-                self._reject_whole(topic, payload, packet_id, now_ms, bad)
-            else:
-                self._receive_city(kind, topic, payload, packet_id, now_ms=now_ms, now=now)
-            return
+            self._receive_other(topic, payload, packet_id, error, now_ms=now_ms, now=now)
+        except Exception as error:
+            rejection = self._guard.rejection(kind_of(topic, self._root), error, now)
+            self._reject_whole(topic, payload, packet_id, now_ms, rejection)
+        else:
+            self._receive_rows(channel, topic, payload, packet_id, decoded, now_ms, now)
+
+    def _decode(self, channel: Channel, payload: bytes, now_ms: int) -> Decoded:
         if len(payload) > self._max_payload:
-            self._reject_whole(topic, payload, packet_id, now_ms, self._oversized(payload))
-            return
-        decoded = self._decoders[channel.kind].decode(payload, channel.sensor, now_ms)
+            raise RejectedReading(
+                "payload_too_large",
+                f"payload of {len(payload)} bytes is over the limit of {self._max_payload}; send "
+                "fewer readings at once, or raise CIVICSTREAM_GATEWAY__MAX_PAYLOAD_BYTES",
+            )
+        return self._decoders[channel.kind].decode(payload, channel.sensor, now_ms)
+
+    def _receive_rows(
+        self,
+        channel: Channel,
+        topic: str,
+        payload: bytes,
+        packet_id: int,
+        decoded: Decoded,
+        now_ms: int,
+        now: float,
+    ) -> None:
+        """Take what a sensor's message holds: rows to its lane, bad members to a dead letter."""
         rows, bad_members = decoded.rows, decoded.bad
         self.ledger.received[channel.kind] += len(rows) + len(bad_members)
         lane = self._lane(channel)
@@ -135,6 +156,26 @@ class Intake:
             if len(frame) >= lane.max_rows:
                 self._seal(lane, now_ms)
 
+    def _receive_other(
+        self,
+        topic: str,
+        payload: bytes,
+        packet_id: int,
+        error: RejectedReading,
+        *,
+        now_ms: int,
+        now: float,
+    ) -> None:
+        """Take what is no reading: our own alert, a report, a unit's message, a dead letter."""
+        kind = self.city.kind(topic)
+        if topic.startswith(self._own):
+            self.ledger.gauges["own_alerts"] += 1
+            self.due += self.acks.confirm([self.acks.receive(packet_id)])
+        elif kind is None:
+            self._reject_whole(topic, payload, packet_id, now_ms, error)
+        else:
+            self._receive_city(kind, topic, payload, packet_id, now_ms=now_ms, now=now)
+
     def _receive_city(
         self,
         kind: MessageKind,
@@ -147,7 +188,12 @@ class Intake:
     ) -> None:
         """Take a report or what a unit says: acknowledged when Kafka has all that came of it."""
         self.ledger.received[kind] += 1
-        found = self.city.take(kind, topic, payload, now_ms=now_ms, now=now)
+        found: list[Event] | Refusal
+        try:
+            found = self.city.take(kind, topic, payload, now_ms=now_ms, now=now)
+        except Exception as error:
+            rejection = self._guard.rejection(kind, error, now)
+            found = self.city.refusal(kind, topic, payload, rejection)
         if isinstance(found, Refusal):
             self._refuse(kind, found, len(payload), packet_id, now_ms)
             return
@@ -205,20 +251,13 @@ class Intake:
             frame.channels.append(channel)
         frame.receipts.append(receipt)
 
-    def _oversized(self, payload: bytes) -> BadMember:
-        return BadMember(
-            0,
-            "payload_too_large",
-            f"payload of {len(payload)} bytes is over the limit of {self._max_payload}; send "
-            "fewer readings at once, or raise CIVICSTREAM_GATEWAY__MAX_PAYLOAD_BYTES",
-        )
-
     def _reject_whole(
-        self, topic: str, payload: bytes, packet_id: int, now_ms: int, bad: BadMember
+        self, topic: str, payload: bytes, packet_id: int, now_ms: int, error: RejectedReading
     ) -> None:
         kind = kind_of(topic, self._root)
         self.ledger.received[kind] += 1
         receipt = self.acks.receive(packet_id)
+        bad = BadMember(0, error.reason, error.detail)
         self._queue_letter(kind, topic, payload, receipt, now_ms, Decoded([], [bad]))
 
     def _queue_letter(

@@ -7,8 +7,6 @@ by member, which accepts after all (SenML) or says what is wrong with each.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,8 +17,18 @@ import msgspec
 
 from civicstream.errors import RejectedReading
 from civicstream.kinds import Kind, Measure
+from civicstream.reading_age import MaxAge
 from ingest import senml
-from ingest.validation import AwareDatetime, Row, TimeLimits, check_reading, name_of, to_ms
+from ingest.json_text import parse_json
+from ingest.validation import (
+    LARGEST_NUMBER,
+    AwareDatetime,
+    Row,
+    TimeLimits,
+    check_reading,
+    name_of,
+    to_ms,
+)
 
 __all__ = ["BadMember", "Decoded", "ReadingDecoder"]
 
@@ -45,42 +53,42 @@ class Decoded:
 class ReadingDecoder:
     """Decodes the payloads of one kind."""
 
-    def __init__(self, kind: Kind, *, oldest_ms: int, max_future_skew_ms: int) -> None:
+    def __init__(self, kind: Kind, *, max_age: MaxAge, max_future_skew_ms: int) -> None:
         self.kind = kind
-        self._oldest_ms = oldest_ms
+        self._max_age = max_age
         self._skew_ms = max_future_skew_ms
-        self._struct = _struct(kind, oldest_ms)
+        self._struct = _struct(kind)
         self._decoder = msgspec.json.Decoder(self._struct | list[self._struct])  # type: ignore[name-defined]
         self._row = attrgetter("ts", *kind.measure_names)
         self._nothing = None if kind.required else (None,) * len(kind.measures)
 
     def decode(self, payload: bytes, sensor: str, received_ms: int) -> Decoded:
-        """Return the payload's rows and bad members; never raises on what a device sent."""
-        newest_ms = received_ms + self._skew_ms
+        """Return the payload's rows and bad members."""
+        oldest_ms, newest_ms = self._max_age.oldest_ms(received_ms), received_ms + self._skew_ms
         try:
             found = self._decoder.decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return self._judge(payload, sensor, received_ms)
         if type(found) is self._struct:
-            row = self._accept(found, sensor, newest_ms)
+            row = self._accept(found, sensor, oldest_ms, newest_ms)
             if row is not None:
                 return Decoded([row])
         elif found:
-            rows = [self._accept(member, sensor, newest_ms) for member in found]
+            rows = [self._accept(member, sensor, oldest_ms, newest_ms) for member in found]
             if None not in rows:
                 return Decoded(rows)  # type: ignore[arg-type]
         return self._judge(payload, sensor, received_ms)
 
-    def _accept(self, member: Any, sensor: str, newest_ms: int) -> Row | None:
+    def _accept(self, member: Any, sensor: str, oldest_ms: int, newest_ms: int) -> Row | None:
         """Return the row of a member that the decoder passed, None if it needs judging."""
         row: Row = self._row(member)
         ts = row[0]
         if type(ts) is datetime:
             ts = to_ms(ts)
-            if ts < self._oldest_ms:
-                return None
             row = (ts, *row[1:])
-        if ts > newest_ms or (member.sensor is not None and member.sensor != sensor):
+        if not oldest_ms <= ts <= newest_ms:
+            return None
+        if member.sensor is not None and member.sensor != sensor:
             return None
         if self._nothing is not None and row[1:] == self._nothing:
             return None
@@ -88,20 +96,18 @@ class ReadingDecoder:
 
     def _judge(self, payload: bytes, sensor: str, received_ms: int) -> Decoded:
         try:
-            document = _parse(payload, sensor)
+            document = parse_json(payload, f"sensor {name_of(sensor)}: the payload")
             members = self._members(document, sensor, received_ms)
         except RejectedReading as error:
             return Decoded([], [BadMember(0, error.reason, error.detail)])
-        limits = TimeLimits(self._oldest_ms, received_ms + self._skew_ms)
+        limits = TimeLimits(received_ms, received_ms + self._skew_ms, self._max_age)
         rows: list[Row] = []
         bad: list[BadMember] = []
         for index, member in members:
             try:
                 if isinstance(member, RejectedReading):
                     raise member
-                rows.append(
-                    check_reading(self.kind, member, sensor, limits, received_ms=received_ms)
-                )
+                rows.append(check_reading(self.kind, member, sensor, limits))
             except RejectedReading as error:
                 bad.append(BadMember(index, error.reason, error.detail))
         return Decoded(rows, bad)
@@ -128,10 +134,10 @@ class ReadingDecoder:
         return members
 
 
-def _struct(kind: Kind, oldest_ms: int) -> Any:
+def _struct(kind: Kind) -> Any:
     """Return the msgspec struct of a reading; kw_only, because required fields come mixed."""
     fields: list[Any] = [
-        ("ts", Annotated[int, msgspec.Meta(ge=oldest_ms)] | AwareDatetime),
+        ("ts", int | AwareDatetime),
         ("sensor", str | None, None),
     ]
     for measure in kind.measures:
@@ -144,23 +150,6 @@ def _struct(kind: Kind, oldest_ms: int) -> Any:
 
 def _value_type(measure: Measure) -> Any:
     base: type = int if measure.integer else float
-    limits = {"ge": measure.minimum, "le": measure.maximum}
-    finite = {name: base(limit) for name, limit in limits.items() if math.isfinite(limit)}
-    return Annotated[base, msgspec.Meta(**finite)] if finite else base
-
-
-def _parse(payload: bytes, sensor: str) -> Any:
-    """Return the JSON document; NaN and Infinity pass, so that their field can be named."""
-    who = f"sensor {name_of(sensor)}: the payload"
-    if not payload:
-        raise RejectedReading("empty_payload", f"{who} is empty")
-    try:
-        return json.loads(payload.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise RejectedReading(
-            "invalid_utf8", f"{who} is not UTF-8 at byte {error.start} ({error.reason})"
-        ) from None
-    except RecursionError:
-        raise RejectedReading("not_json", f"{who} is nested too deeply") from None
-    except ValueError as error:
-        raise RejectedReading("not_json", f"{who} is not JSON: {error}") from None
+    low = max(measure.minimum, -LARGEST_NUMBER)
+    high = min(measure.maximum, LARGEST_NUMBER - (base is int))  # msgspec takes limits in int64
+    return Annotated[base, msgspec.Meta(ge=base(low), le=base(high))]

@@ -9,6 +9,7 @@ import msgspec
 
 from civicstream.errors import RejectedReading
 from civicstream.report_making import Submission
+from ingest.json_text import why_not_json
 from ingest.validation import TimeLimits, check_time
 
 __all__ = ["decode_report"]
@@ -38,9 +39,7 @@ class _Message(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Message)
 
 
-def decode_report(
-    payload: bytes, area: str, client: str, limits: TimeLimits, *, received_ms: int
-) -> Submission:
+def decode_report(payload: bytes, area: str, client: str, limits: TimeLimits) -> Submission:
     """Return the report in a payload; raise RejectedReading that repeats nothing of its texts."""
     try:
         sent = _decoder.decode(payload)
@@ -48,7 +47,7 @@ def decode_report(
         # says the field and the types, never the value
         raise RejectedReading("wrong_shape", f"report: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RejectedReading("not_json", "report: the payload is not JSON in UTF-8") from None
+        raise why_not_json(payload, "report: the payload") from None
     if (sent.lon is None) != (sent.lat is None):
         raise RejectedReading("place_missing", "report: lon and lat must come together")
     place = None if sent.lon is None or sent.lat is None else (sent.lon, sent.lat)
@@ -57,7 +56,7 @@ def decode_report(
         identity=f"mqtt:{client}",
         reference=str(sent.reference),
         service=sent.service,
-        reported_at=_time(sent.ts, limits, received_ms),
+        reported_at=_time(sent.ts, limits),
         area=area,
         place=place,
         address=sent.address_string,
@@ -75,12 +74,12 @@ def decode_report(
     )
 
 
-def _time(ts: object, limits: TimeLimits, received_ms: int) -> int:
+def _time(ts: object, limits: TimeLimits) -> int:
     if isinstance(ts, str) and not _TIME.fullmatch(ts):  # could be anything, so it is not shown
         raise RejectedReading(
             "time_malformed", "report: ts is not RFC 3339, e.g. 2026-05-04T08:15:30Z"
         )
-    return check_time(ts, "report: ts", limits, received_ms=received_ms)
+    return check_time(ts, "report: ts", limits)
 
 
 def _values(value: str | float | list[str]) -> list[str]:

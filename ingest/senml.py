@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from civicstream.errors import RejectedReading
 from civicstream.kinds import Kind, Measure
-from ingest.validation import name_of
+from ingest.validation import check_number, name_of
 
 __all__ = ["is_pack", "readings"]
 
@@ -103,7 +103,7 @@ def _records(
                 if _has_other_value(record):
                     yield index, _bad(sensor, f"record {index} has no numeric value 'v'")
                 continue
-            yield index, _resolve(record, base, received_ms)
+            yield index, _resolve(record, base, received_ms, sensor)
         except RejectedReading as error:
             yield index, error
 
@@ -129,20 +129,23 @@ def _check_record(record: Mapping[str, Any], base: dict[str, Any], sensor: str, 
     numbers = (base["bt"], record.get("t", 0))
     if not all(isinstance(t, str) for t in texts):
         raise _bad(sensor, f"record {index}: names (bn, n) must be strings")
-    if not all(isinstance(t, int | float) and not isinstance(t, bool) for t in numbers):
+    if not all(map(_is_number, numbers)):
         raise _bad(sensor, f"record {index}: times (bt, t) must be numbers")
     if not all(abs(t) < 1e12 for t in numbers):
         raise _bad(sensor, f"record {index}: times (bt, t) are in seconds, these are too large")
 
 
-def _resolve(record: Mapping[str, Any], base: dict[str, Any], received_ms: int) -> _Record:
+def _resolve(
+    record: Mapping[str, Any], base: dict[str, Any], received_ms: int, sensor: str
+) -> _Record:
     seconds = base["bt"] + record.get("t", 0)
     ms = round(seconds * 1000)
     if seconds < _RELATIVE_BELOW_S:
         ms += received_ms
     value, offset = record.get("v", 0), base["bv"]
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    if plain and isinstance(offset, int | float) and offset:
+    if _is_number(value) and _is_number(offset) and offset:
+        for term in (value, offset):  # a large integer and a float cannot be added
+            check_number(term, f"sensor {name_of(sensor)}: SenML v and bv:")
         value += offset
     return ms, base["bn"] + record.get("n", ""), record.get("u", base["bu"]), value
 
@@ -161,11 +164,11 @@ def _measure(kind: Kind, name: str, sensor: str) -> Measure | None:
 
 
 def _convert(measure: Measure, value: Any, unit: object, sensor: str) -> Any:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    if unit is None or not plain:
+    if unit is None or not _is_number(value):
         return value
+    check_number(value, f"sensor {name_of(sensor)}: {measure.name}")
     head = re.split("[ ,]", measure.unit)[0]  # "kWh, counter" is in kWh
-    for ours, factor, offset in _CONVERSIONS.get(str(unit), ()):
+    for ours, factor, offset in _CONVERSIONS.get(unit if isinstance(unit, str) else "", ()):
         if ours == head:
             return value if factor == 1 and not offset else value * factor + offset
     raise RejectedReading(
@@ -173,6 +176,10 @@ def _convert(measure: Measure, value: Any, unit: object, sensor: str) -> Any:
         f"sensor {name_of(sensor)}: {measure.name} in unit {name_of(unit)} "
         f"does not convert to {measure.unit}",
     )
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _bad(sensor: str, what: str) -> RejectedReading:

@@ -7,7 +7,9 @@ import logging
 import select
 import threading
 import time
+from collections.abc import Callable
 
+from civicstream.city import City
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
@@ -47,41 +49,37 @@ Record = PendingLetter | PendingEvent
 Item = SealedFrame | Record | _Report
 
 
-def run(settings: Settings, stop: threading.Event | None = None) -> None:
-    """Run the gateway until ``stop`` is set (default: SIGINT or SIGTERM)."""
+def run(
+    settings: Settings,
+    stop: threading.Event | None = None,
+    clock: Callable[[], int] = now_ms,
+) -> None:
+    """Run the gateway until ``stop`` is set (default: SIGINT or SIGTERM).
+
+    ``clock`` returns epoch milliseconds: by it readings are too old or of the future.
+    """
     stop = stop or stop_on_signals()
-    _hush_kafka()
-    gateway = _Gateway(settings)
+    gateway = _Gateway(settings, clock)
     try:
         gateway.serve(stop)
     finally:
         gateway.close()
 
 
-def _hush_kafka() -> None:
-    """Unless verbose: of each attempt to connect again the library writes four lines of its own.
-
-    The gateway says in one line, every ten seconds, that Kafka confirms nothing.
-    """
-    for name in ("kafka.net", "kafka.cluster"):
-        logger = logging.getLogger(name)
-        if not logger.isEnabledFor(logging.INFO):
-            logger.setLevel(logging.CRITICAL)
-
-
 class _Gateway:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
         self._settings = settings
+        self._clock = clock
         self._epoch = wall_ms()
         self._bell = Bell()
-        self._intake = Intake(settings, self._epoch, _known_keys(settings))
+        self._intake = Intake(settings, self._epoch, _city(settings))
         self._kafka: KafkaOutput[Item] = KafkaOutput(
             settings.kafka, self._bell.ring, f"gateway/{settings.gateway.id}"
         )
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
         self._records_out: dict[Record, None] = {}
         """Dead letters and events on their way to Kafka, the oldest first."""
-        self._now, self._now_ms = time.monotonic(), now_ms()
+        self._now, self._now_ms = time.monotonic(), clock()
         self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
         self._complained_at = -_SAY_AGAIN_S
         self._progress_at = self._now
@@ -117,7 +115,7 @@ class _Gateway:
     def _turn(self, *, reading: bool) -> None:
         """One turn of the loop: wait, confirm, read, seal, send, acknowledge, report."""
         self._wait(reading)
-        self._now, self._now_ms = time.monotonic(), now_ms()
+        self._now, self._now_ms = time.monotonic(), self._clock()
         if not self._kafka.connected:
             self._connect_kafka()
         self._take_outcomes()
@@ -309,11 +307,11 @@ class _Gateway:
         self._kafka.send("ledger", made.value, _Report(), key=made.key, headers=made.headers)
 
 
-def _known_keys(settings: Settings) -> frozenset[int] | None:
-    if not settings.gateway.strict_sensors:
-        return None
-    if settings.city.file is None:
+def _city(settings: Settings) -> City | None:
+    if settings.city.file is not None:
+        return read_city(settings.city.file)
+    if settings.gateway.strict_sensors:
         raise ConfigurationError(
             "CIVICSTREAM_GATEWAY__STRICT_SENSORS needs a city model; set CIVICSTREAM_CITY__FILE"
         )
-    return frozenset(read_city(settings.city.file).sensor_keys.tolist())
+    return None

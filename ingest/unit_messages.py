@@ -10,6 +10,7 @@ import msgspec
 from civicstream.errors import RejectedReading
 from civicstream.report_texts import clean_text
 from civicstream.service_events import CrewAction, Unit, UnitState
+from ingest.json_text import shortened, why_not_json
 from ingest.validation import TimeLimits, check_time, name_of
 
 __all__ = ["decode_unit"]
@@ -48,28 +49,26 @@ class _Decision(msgspec.Struct):
 _states, _decisions = msgspec.json.Decoder(_State), msgspec.json.Decoder(_Decision)
 
 
-def decode_unit(
-    payload: bytes, area: str, unit: str, limits: TimeLimits, *, received_ms: int
-) -> Unit | CrewAction:
+def decode_unit(payload: bytes, area: str, unit: str, limits: TimeLimits) -> Unit | CrewAction:
     """Return what a unit says; raise RejectedReading that names unit, field and remedy."""
     who = f"unit {name_of(unit)}"
     try:
         decides = "action" in msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
         sent = (_decisions if decides else _states).decode(payload)
     except msgspec.ValidationError as error:
-        raise RejectedReading("wrong_shape", f"{who}: {error}") from None
+        raise RejectedReading("wrong_shape", f"{who}: {shortened(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RejectedReading("not_json", f"{who}: the payload is not JSON in UTF-8") from None
+        raise why_not_json(payload, f"{who}: the payload") from None
     if sent.unit is not None and sent.unit != unit:
         raise RejectedReading(
             "unit_mismatch",
             f"{who}: the payload says unit {name_of(sent.unit)}; "
             "topic and payload must name the same one",
         )
-    at = check_time(sent.ts, f"{who}: ts", limits, received_ms=received_ms)
+    at = check_time(sent.ts, f"{who}: ts", limits)
     if isinstance(sent, _Decision):
         return _action(sent, area, unit, at)
-    farthest = TimeLimits(limits.oldest_ms, received_ms + _LONGEST_SHIFT_MS)
+    farthest = TimeLimits(limits.now_ms, limits.now_ms + _LONGEST_SHIFT_MS)
     return Unit(
         id=unit,
         area=area,
@@ -77,9 +76,7 @@ def decode_unit(
         skills=sent.skills,
         lon=sent.lon,
         lat=sent.lat,
-        shift_end=check_time(
-            sent.shift_end, f"{who}: shift_end", farthest, received_ms=received_ms
-        ),
+        shift_end=check_time(sent.shift_end, f"{who}: shift_end", farthest),
         capacity=sent.capacity,
         load=sent.load,
         at=at,

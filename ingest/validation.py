@@ -18,14 +18,16 @@ import msgspec
 from civicstream.clock import rfc3339
 from civicstream.errors import RejectedReading
 from civicstream.kinds import Kind, Measure
+from civicstream.reading_age import MaxAge
 
 __all__ = [
+    "LARGEST_NUMBER",
     "AwareDatetime",
     "Row",
     "TimeLimits",
+    "check_number",
     "check_reading",
     "check_time",
-    "check_ts",
     "name_of",
     "to_ms",
 ]
@@ -38,6 +40,10 @@ AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _FARTHEST_MS = 253_402_300_799_999  # the end of year 9999, the last that a datetime can print
+_PLAUSIBLE_MS = 946_684_800_000  # 2000-01-01: earlier times are seconds sent as milliseconds
+
+LARGEST_NUMBER = 2**63
+"""JSON has integers of any length; beyond this they fit neither a float nor a database column."""
 
 _names = reprlib.Repr()
 _names.maxstring = _names.maxother = 60
@@ -50,10 +56,16 @@ _JSON_TYPES = {bool: "a boolean", str: "a string", list: "an array", dict: "an o
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """The event times [epoch ms] that are believable at one moment."""
+    """The event times [epoch ms] that are taken at one moment."""
 
-    oldest_ms: int
+    now_ms: int
     newest_ms: int
+    max_age: MaxAge | None = None
+    """None: any time since 2000."""
+
+    @property
+    def oldest_ms(self) -> int:
+        return _PLAUSIBLE_MS if self.max_age is None else self.max_age.oldest_ms(self.now_ms)
 
 
 def to_ms(stamp: datetime) -> int:
@@ -61,9 +73,7 @@ def to_ms(stamp: datetime) -> int:
     return (stamp - _EPOCH) // _MILLISECOND
 
 
-def check_reading(
-    kind: Kind, member: object, sensor: str, limits: TimeLimits, *, received_ms: int
-) -> Row:
+def check_reading(kind: Kind, member: object, sensor: str, limits: TimeLimits) -> Row:
     """Return the row of one decoded JSON object; raise RejectedReading saying what is wrong.
 
     Fields that the kind does not know are ignored. ``sensor`` is the one in the topic.
@@ -81,7 +91,7 @@ def check_reading(
             f"sensor {name_of(sensor)}: the payload says sensor {name_of(own)}; "
             "topic and payload must name the same one",
         )
-    ts = check_ts(member.get("ts"), sensor, limits, received_ms=received_ms)
+    ts = check_time(member.get("ts"), f"sensor {name_of(sensor)}: ts", limits)
     values = [_check_measure(m, member.get(m.name), sensor) for m in kind.measures]
     if all(value is None for value in values):
         raise RejectedReading(
@@ -92,12 +102,22 @@ def check_reading(
     return (ts, *values)
 
 
-def check_ts(ts: object, sensor: str, limits: TimeLimits, *, received_ms: int) -> int:
-    """Return a reading's ``ts`` as ``check_time`` does."""
-    return check_time(ts, f"sensor {name_of(sensor)}: ts", limits, received_ms=received_ms)
+def check_number(value: float, who: str) -> None:
+    """Raise RejectedReading for NaN, an infinity, and what is beyond ±2^63."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RejectedReading(
+            "not_a_number",
+            f"{who} {value} is not a number; leave the field out, or send null, "
+            "for what was not measured",
+        )
+    if abs(value) > LARGEST_NUMBER:
+        raise RejectedReading(
+            "number_too_large",
+            f"{who} {_number(value)} is beyond ±2^63; send it in the unit that is asked for",
+        )
 
 
-def check_time(ts: object, who: str, limits: TimeLimits, *, received_ms: int) -> int:
+def check_time(ts: object, who: str, limits: TimeLimits) -> int:
     """Return an event time as epoch ms: whole milliseconds, or RFC 3339 with an offset.
 
     ``who`` begins the sentence of the RejectedReading that is raised for anything else.
@@ -117,20 +137,25 @@ def check_time(ts: object, who: str, limits: TimeLimits, *, received_ms: int) ->
     if isinstance(ts, int | float):
         _explain_scale(ms, who, limits)
     if ms < limits.oldest_ms:
-        raise RejectedReading(
-            "time_too_old", f"{who} {_stamp(ms)} is before {_stamp(limits.oldest_ms)[:10]}"
-        )
-    ahead_s = (ms - received_ms) / 1000
+        if limits.max_age is not None:
+            raise limits.max_age.too_old(who, ms, limits.now_ms)
+        raise RejectedReading("too_old", f"{who} {_stamp(ms)} is before 2000-01-01")
+    ahead_s = (ms - limits.now_ms) / 1000
     raise RejectedReading(
         "time_in_future",
         f"{who} {_stamp(ms)} is {ahead_s:g} s ahead of the gateway's clock, at most "
-        f"{(limits.newest_ms - received_ms) / 1000:g} s is allowed; check the device's clock",
+        f"{(limits.newest_ms - limits.now_ms) / 1000:g} s is allowed; check the device's clock",
     )
 
 
 def _whole_ms(ts: float, who: str) -> int:
-    if not math.isfinite(ts):
+    if isinstance(ts, float) and not math.isfinite(ts):
         raise RejectedReading("time_malformed", f"{who} {ts} is not a number")
+    if abs(ts) > LARGEST_NUMBER:
+        raise RejectedReading(
+            "number_too_large",
+            f"{who} {_number(ts)} is beyond ±2^63; give epoch milliseconds or RFC 3339",
+        )
     if ts != int(ts) and abs(ts) >= 1e11:
         raise RejectedReading("time_malformed", f"{who} {ts!r} is not whole milliseconds")
     return int(ts)
@@ -143,7 +168,7 @@ def _explain_scale(ms: int, who: str, limits: TimeLimits) -> None:
         ("time_in_microseconds", "microseconds", ms // 1000),
         ("time_in_nanoseconds", "nanoseconds", ms // 1_000_000),
     ):
-        if limits.oldest_ms <= as_ms <= limits.newest_ms:
+        if _PLAUSIBLE_MS <= as_ms <= limits.newest_ms:
             raise RejectedReading(
                 reason, f"{who} {name_of(ms)} looks like {unit}, expected milliseconds"
             )
@@ -158,9 +183,15 @@ def _parse_rfc3339(text: str, who: str) -> int:
                 "time_without_offset",
                 f"{who} {name_of(text)} has no offset; add Z or +hh:mm",
             ) from None
+    except UnicodeEncodeError:
         raise RejectedReading(
-            "time_malformed", f"{who} {name_of(text)} is not RFC 3339, e.g. 2026-05-04T08:15:30Z"
+            "lone_surrogate",
+            f"{who} {name_of(text)} holds half of a surrogate pair, which is no character; "
+            "send text in UTF-8",
         ) from None
+    raise RejectedReading(
+        "time_malformed", f"{who} {name_of(text)} is not RFC 3339, e.g. 2026-05-04T08:15:30Z"
+    )
 
 
 def _check_measure(measure: Measure, value: object, sensor: str) -> float | None:
@@ -176,21 +207,19 @@ def _check_measure(measure: Measure, value: object, sensor: str) -> float | None
         raise RejectedReading(
             "wrong_type", f"{who} {name_of(value)} is {_json_type(value)}, expected a number"
         )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RejectedReading(
-            "not_a_number",
-            f"{who} {value} is not a number; leave the field out, or send null, "
-            "for what was not measured",
-        )
+    check_number(value, who)
     if not measure.minimum <= value <= measure.maximum:
         hint = f" ({measure.hint})" if measure.hint else ""
-        shown = f"{value:g}" if isinstance(value, float) else name_of(value)
         raise RejectedReading(
-            "out_of_range", f"{who} {shown} is outside {measure.range_text}{hint}"
+            "out_of_range", f"{who} {_number(value)} is outside {measure.range_text}{hint}"
         )
     if measure.integer and value != int(value):
         raise RejectedReading("not_whole", f"{who} {value:g} is not a whole number")
     return value
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else name_of(value)
 
 
 def _json_type(value: object) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from civicstream.city import Area, City, Sensors
 from civicstream.events import LedgerReport
 from civicstream.frames import decode
 from civicstream.kinds import sensor_key
@@ -24,14 +25,21 @@ GOOD = {"ts": NOW, "intensity": 12, "period": 20}
 BAD = {"ts": NOW, "intensity": -12, "period": 20}
 
 
+RING = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0))
+CITY = City(
+    (Area("north", "North", RING),),
+    (),
+    Sensors.from_rows([("A7", 0, 0, -1, 0, 20.0, 0.5, 0.5)]),
+)
+"""One sensor: A7 of kind traffic in area north."""
+
+
 class Bench:
     """An intake and a Kafka that confirms what it is told to."""
 
-    def __init__(self, known_keys: set[int] | None = None, **gateway: Any) -> None:
+    def __init__(self, city: City | None = None, **gateway: Any) -> None:
         chosen = GatewaySettings(**({"id": "g1", "max_frame_age_ms": 50} | gateway))
-        self.intake = Intake(
-            Settings(gateway=chosen, kafka=KafkaSettings(partitions=4)), 99, known_keys
-        )
+        self.intake = Intake(Settings(gateway=chosen, kafka=KafkaSettings(partitions=4)), 99, city)
         self.now = 10.0
         self.packet_id = 0
         self.acked: list[int] = []
@@ -200,7 +208,7 @@ def test_a_topic_that_cannot_be_served_is_a_dead_letter(topic: str, reason: str,
 
 
 def test_strict_mode_rejects_sensors_that_the_city_model_does_not_know() -> None:
-    bench = Bench(known_keys={sensor_key("traffic", "north", "A7")})
+    bench = Bench(CITY, strict_sensors=True)
     bench.receive(GOOD)
     bench.receive(GOOD, "city/v1/traffic/south/A7")
     (pending,) = bench.intake.letters

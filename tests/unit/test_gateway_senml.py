@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from civicstream.kinds import KINDS
+from civicstream.reading_age import MaxAge
 from ingest.readings import Decoded, ReadingDecoder
 
 NOW = 1_795_282_800_000
@@ -15,7 +16,11 @@ NOW_S = NOW // 1000
 
 
 def decode(pack: list[Any], kind: str, sensor: str = "A7") -> Decoded:
-    decoder = ReadingDecoder(KINDS[kind], oldest_ms=946_684_800_000, max_future_skew_ms=30_000)
+    decoder = ReadingDecoder(
+        KINDS[kind],
+        max_age=MaxAge(30, "CIVICSTREAM_DATABASE__READINGS_RETENTION_DAYS"),
+        max_future_skew_ms=30_000,
+    )
     return decoder.decode(json.dumps(pack).encode(), sensor, NOW)
 
 
@@ -97,6 +102,12 @@ def test_traffic_can_come_as_senml() -> None:
         ({"n": "LAeq", "v": 50, "t": NOW}, "senml_malformed", "in seconds"),
         ({"n": "LAeq", "v": 50, "bver": 11}, "senml_malformed", "version 11, expected 10"),
         ({"n": "LAeq", "v": 50, "must_": 1}, "senml_malformed", "field 'must_'"),
+        ({"n": "LAeq", "v": 10**400}, "number_too_large", "LAeq 1000000"),
+        ({"n": "LAeq", "v": 10**400, "bv": 0.5}, "number_too_large", "SenML v and bv: 1000000"),
+        ({"n": "LAeq", "v": 0.5, "bv": 10**400}, "number_too_large", "SenML v and bv: 1000000"),
+        ({"n": "LAeq", "v": 10**400, "u": "dBspl"}, "number_too_large", "LAeq 1000000"),
+        ({"n": "LAeq", "v": 50, "t": 10**400}, "senml_malformed", "in seconds"),
+        ({"n": "LAeq", "v": 50, "u": ["dB"]}, "wrong_unit", "unit ['dB'] does not convert"),
         ({"n": "LAeq", "v": 50, "t": NOW_S + 60}, "time_in_future", "60 s ahead"),
     ],
 )

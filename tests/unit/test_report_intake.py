@@ -111,6 +111,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lon": "13.4"}, "wrong_shape"),
     ({"ts": NOW // 1000}, "time_in_seconds"),
     ({"ts": NOW + 3_600_000}, "time_in_future"),
+    ({"ts": NOW - 731 * 86_400_000}, "too_old"),
+    ({"ts": 10**400}, "number_too_large"),
+    ({"reference": 10**400}, "reference_malformed"),
+    ({"lon": 10**400}, "wrong_shape"),
+    ({"attributes": {"depth": 10**400}}, "attribute_malformed"),
     ({"ts": "Ada Muster was here"}, "time_malformed"),
     ({"ts": "2026-11-21T10:00:00"}, "time_without_offset"),
     ({"reference": "ada@example.org"}, "reference_malformed"),
@@ -148,12 +153,23 @@ def test_a_wrong_report_is_a_dead_letter_that_tells_nothing_of_the_person(
     assert (counts.rejected, counts.imbalance, bench.acked) == (1, 0, [packet_id])
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b'{"name": "Ada \xff"}', b"[" * 5000, b"[1]"])
-def test_what_is_no_json_object_is_a_sealed_dead_letter(payload: bytes) -> None:
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "empty_payload"),
+        (b"{", "not_json"),
+        (b'{"name": "Ada \xff"}', "invalid_utf8"),
+        (b"[" * 5000, "wrong_shape"),
+        (b"[1]", "wrong_shape"),
+        (b'{"reference": "\\ud800", "service": "pothole", "ts": 1}', "lone_surrogate"),
+        (b'{"reference": 1, "service": "pothole", "ts": NaN}', "not_json"),
+    ],
+)
+def test_what_is_no_json_object_is_a_sealed_dead_letter(payload: bytes, reason: str) -> None:
     bench = ReportBench()
     bench.receive(payload)
     (letter,) = bench.letters()
-    assert letter.reason in {"not_json", "wrong_shape"}
+    assert letter.reason == reason
     assert unseal(letter.payload) == payload
     assert letter.payload_bytes == len(payload)
 

@@ -86,6 +86,7 @@ def test_a_decision_sent_again_has_the_same_id_and_another_one_another() -> None
 @pytest.mark.parametrize(
     ("said", "reason", "words"),
     [
+        (UNIT | {"state": "\0" * 10_000}, "wrong_shape", r"Invalid enum value '\x00"),
         (UNIT | {"state": "asleep"}, "wrong_shape", "Invalid enum value 'asleep'"),
         (UNIT | {"lat": 91}, "wrong_shape", "$.lat"),
         (UNIT | {"skills": "tow"}, "wrong_shape", "Expected `array`, got `str` - at `$.skills`"),
@@ -94,6 +95,12 @@ def test_a_decision_sent_again_has_the_same_id_and_another_one_another() -> None
         (UNIT | {"unit": "tow-4"}, "unit_mismatch", "the payload says unit 'tow-4'"),
         (UNIT | {"ts": NOW + 60_000}, "time_in_future", "unit 'tow-3': ts"),
         (UNIT | {"shift_end": NOW // 1000}, "time_in_seconds", "unit 'tow-3': shift_end"),
+        (UNIT | {"ts": 10**400}, "number_too_large", "unit 'tow-3': ts 1000000"),
+        (UNIT | {"ts": NOW - 31 * 86_400_000}, "too_old", "UNITS_RETENTION_DAYS"),
+        (UNIT | {"shift_end": 10**400}, "number_too_large", "unit 'tow-3': shift_end 1000000"),
+        (UNIT | {"shift_end": 5}, "too_old", "unit 'tow-3': shift_end"),
+        (UNIT | {"lon": 10**400}, "wrong_shape", "out of range - at `$.lon`"),
+        (UNIT | {"unit": "\ud800"}, "lone_surrogate", "half of a surrogate pair"),
         (UNIT | {"shift_end": None}, "time_missing", "unit 'tow-3': shift_end is missing"),
         (ACCEPT | {"action": "sleep"}, "wrong_shape", "Invalid enum value 'sleep'"),
         (ACCEPT | {"task": "case/1"}, "subject_missing", "either 'allocation' or 'task'"),
@@ -109,5 +116,7 @@ def test_what_is_wrong_is_a_dead_letter_with_the_bytes(said: Any, reason: str, w
     assert letter.reason == reason
     assert words in letter.detail
     assert letter.detail.startswith("unit 'tow-3'")
+    assert letter.detail.isprintable()
+    assert len(letter.detail) < 300
     assert json.loads(letter.payload) == said
     assert (letter.topic, letter.kind) == (TOPIC, "unit")
