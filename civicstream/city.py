@@ -120,6 +120,34 @@ class City:
             raise ConfigurationError(
                 "city model: two sensors share kind, area and id; each must be unique"
             )
+        self._check_detectors()
+
+    def _check_detectors(self) -> None:
+        """Raise where a segment's detectors are not all in its area.
+
+        An area is a partition: of such a segment, or of others with the same area, two partitions
+        would each publish a part under one id, and all of them would be wrong.
+        """
+        s = self.sensors
+        detectors = np.flatnonzero((s.kind == s.kind_names.index("traffic")) & (s.segment >= 0))
+        home = np.array([self.area_index[segment.area] for segment in self.segments], np.int32)
+        strange = detectors[s.area[detectors] != home[s.segment[detectors]]]
+        if not len(strange):
+            return
+        found = int(strange[0])
+        segment = self.segments[s.segment[found]]
+        area = self.areas[s.area[found]].id
+        same = detectors[s.segment[detectors] == s.segment[found]]
+        others = [int(i) for i in same if s.area[i] != s.area[found]]
+        beside = "".join(
+            f", beside detector {s.ids[i]!r} in area {self.areas[s.area[i]].id!r}"
+            for i in others[:1]
+        )
+        raise ConfigurationError(
+            f"city model: segment {segment.id!r} of area {segment.area!r} has detector "
+            f"{s.ids[found]!r} in area {area!r}{beside} ({len(strange)} such detectors in all); "
+            "give a segment and its detectors one area, or split the segment where the areas meet"
+        )
 
     @cached_property
     def area_index(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from civicstream.errors import CorruptFrame, DataError
 from civicstream.events import (
@@ -35,6 +36,7 @@ _Event = TypeVar("_Event", bound=msgspec.Struct)
 _INT8_END = 2**63
 _INT4_END = 2**31
 _LAST_TS_MS = 253_402_300_800_000  # the year 10,000: no clock is that wrong
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,19 @@ class Batch:
     received: list[Received] = field(default_factory=list)
     """The numbers of all records that have one."""
     next: dict[Place, int] = field(default_factory=dict)
-    records: int = 0
+    newest_at: dict[Place, int] = field(default_factory=dict)
+    """When Kafka appended the newest record of each partition, where it says so [epoch ms]."""
+    records: list[KafkaRecord] = field(default_factory=list)
     rows: int = 0
+    days: set[tuple[str, int]] = field(default_factory=set)
+    """Topics and days of the readings: no fewer than the chunks that writing them touches."""
 
     def add(self, records: Iterable[KafkaRecord], now_ms: int) -> None:
         """Decode and keep the records; what cannot be read becomes a dead letter."""
         for record in records:
+            if record.append_time is not None:
+                newest = self.newest_at.get(record.place, record.append_time)
+                self.newest_at[record.place] = max(newest, record.append_time)
             try:
                 self._add(record)
                 self._number(record)
@@ -110,7 +119,18 @@ class Batch:
                 )
                 self.rows += 1
             self.next[record.place] = record.offset + 1
-            self.records += 1
+            self.records.append(record)
+
+    def halves(self, now_ms: int) -> tuple[Batch, Batch]:
+        """Return two batches of half the records each, in order; there must be two or more."""
+        middle = len(self.records) // 2
+        first, second = Batch(self.routes, self.instance), Batch(self.routes, self.instance)
+        first.add(self.records[:middle], now_ms)
+        second.add(self.records[middle:], now_ms)
+        return first, second
+
+    def _count_days(self, topic: str, frame: Frame) -> None:
+        self.days.update((topic, day) for day in np.unique(frame.ts // _DAY_MS).tolist())
 
     def _number(self, record: KafkaRecord, *, corrupt: bool = False) -> None:
         """Note the record's number; of one that cannot be read too, if its headers can."""
@@ -143,6 +163,8 @@ class Batch:
         elif topic in routes.kind_of:
             self._add_frame(record, routes.kind_of[topic], record.value)
         elif topic in routes.event_of:
+            if _is_provisional(record):
+                return
             self._add_event(_from_json(record.value, routes.event_of[topic]))
         elif topic == routes.late:
             self._add_late(record, record.value)
@@ -161,6 +183,7 @@ class Batch:
             )
         raw = RawFrame(record.place, record.offset, headers, frame)
         self.frames.setdefault(kind, []).append(raw)
+        self._count_days(record.place.topic, frame)
         self.rows += len(frame)
 
     def _add_event(self, event: msgspec.Struct) -> None:
@@ -193,7 +216,13 @@ class Batch:
                 "late_headers", f"header kind or closed_until missing or malformed: {error!r}"
             ) from error
         self.late.append(LateFrame(headers, closed_until, frame))
+        self._count_days(record.place.topic, frame)
         self.rows += len(frame)
+
+
+def _is_provisional(record: KafkaRecord) -> bool:
+    """Return whether it is a result of an open window, without decoding it: they are many."""
+    return any(name == "ce_id" and b"/provisional/" in value for name, value in record.headers)
 
 
 def _from_json(value: bytes, of: type[_Event]) -> _Event:

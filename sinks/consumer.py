@@ -1,55 +1,27 @@
-"""The sink's Kafka consumer: offsets come from the database, never from Kafka.
-
-A partition just assigned is paused until the database has said where to go on.
-"""
+"""The sink's Kafka consumer: offsets come from the database, never from Kafka."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 from uuid import UUID
 
-from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.errors import FencedInstanceIdError, KafkaError
+from kafka import TopicPartition
+from kafka.errors import KafkaError
 
-from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka.clients import admin_client, consumer
+from civicstream.errors import ServerUnavailable
+from civicstream.kafka.clients import admin_client
+from civicstream.kafka.reader import GroupReader
 from civicstream.settings import Settings
+from sinks.placing import Log, Position
 from sinks.records import KafkaRecord, Place
 
 __all__ = ["Intake"]
 
-log = logging.getLogger(__name__)
-
 _POLL_RECORDS = 50
 _FETCH_BYTES = 8 * 1024 * 1024
 """Per partition and fetch: under lag some hundred frames at once, for large batches."""
-
-
-class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes that partitions came or went; called on the client's own thread, so it only notes."""
-
-    def __init__(self) -> None:
-        self.changed = threading.Event()
-
-    def on_partitions_revoked(self, _revoked: set[TopicPartition]) -> None:
-        self.changed.set()
-
-    def on_partitions_assigned(self, _assigned: set[TopicPartition]) -> None:
-        self.changed.set()
-
-
-class _Listener(_Rebalances):
-    """Stops new partitions before anything is fetched from a place the database did not name."""
-
-    def __init__(self, intake: Intake) -> None:
-        super().__init__()
-        self._intake = intake
-
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._intake.hold(assigned)
-        super().on_partitions_assigned(assigned)
+_LOG_APPEND_TIME = 1
 
 
 class Intake:
@@ -57,71 +29,54 @@ class Intake:
 
     def __init__(self, settings: Settings, topics: list[str]) -> None:
         self._kafka = settings.kafka
-        self._id = settings.sink.id
-        self._topics = topics
         static = {"group_instance_id": settings.sink.id} if settings.sink.static_member else {}
-        try:
-            self._consumer = consumer(
-                settings.kafka,
-                group_id=settings.kafka.scoped(settings.sink.group),
-                client_id=settings.sink.id,
-                allow_auto_create_topics=False,
-                max_poll_records=_POLL_RECORDS,
-                max_partition_fetch_bytes=_FETCH_BYTES,
-                fetch_max_wait_ms=100,
-                metrics_enabled=False,
-                **static,
-            )
-        except KafkaError as error:
-            raise ServerUnavailable(f"Kafka: {error!r}") from error
-        self._listener = _Listener(self)
-        self._consumer.subscribe(topics, listener=self._listener)
-
-    def hold(self, partitions: set[TopicPartition]) -> None:
-        """Pause partitions; the position only keeps the client from asking Kafka for one."""
-        for partition in partitions:
-            self._consumer.seek(partition, 0)
-            self._consumer.pause(partition)
+        self._reader = GroupReader(
+            settings.kafka,
+            topics,
+            group=settings.sink.group,
+            client_id=settings.sink.id,
+            max_poll_records=_POLL_RECORDS,
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_wait_ms=100,
+            **static,
+        )
+        self.take_changes = self._reader.take_changes
+        self.missing_topics = self._reader.missing_topics
+        self.pause = self._reader.pause
+        self.resume = self._reader.resume
+        self.close = self._reader.close
 
     def poll(self, timeout_ms: int) -> list[KafkaRecord]:
         """Return what has come, in order per partition; raise as the class of the error says."""
-        try:
-            polled = self._consumer.poll(timeout_ms)
-        except FencedInstanceIdError as error:
-            raise ConfigurationError(
-                f"another sink runs with the id {self._id!r}; give each its own "
-                "CIVICSTREAM_SINK__ID, or set CIVICSTREAM_SINK__STATIC_MEMBER=false"
-            ) from error
-        except KafkaError as error:
-            raise ServerUnavailable(f"Kafka: {error!r}") from error
-        return [
-            KafkaRecord(
-                Place(r.topic, r.partition),
-                r.offset,
-                r.timestamp,
-                list(r.headers),
-                r.value,
-                r.key,
-            )
-            for records in polled.values()
-            for r in records
-        ]
-
-    def take_rebalanced(self) -> bool:
-        """Return whether partitions changed since the last call."""
-        changed = self._listener.changed.is_set()
-        self._listener.changed.clear()
-        return changed
+        polled = self._reader.poll(timeout_ms)
+        return [_record(r) for records in polled.values() for r in records]
 
     def assigned(self) -> set[Place]:
-        return {Place(tp.topic, tp.partition) for tp in self._consumer.assignment()}
+        return {Place(tp.topic, tp.partition) for tp in self._reader.assigned()}
 
-    def topic_ids(self) -> dict[str, UUID]:
-        """Return the id of each subscribed topic; raise ServerUnavailable if Kafka is away."""
+    def logs(self, known: Mapping[Place, Position | None]) -> dict[Place, Log]:
+        """Return each partition as Kafka has it now; raise ServerUnavailable if it is away."""
+        topic_ids = self._topic_ids({place.topic for place in known})
+        partitions = {place: _partition(place) for place in known}
+        bounds = self._reader.bounds(partitions.values())
+        later = self._reader.first_since(
+            {
+                partitions[place]: position.newest_at + 1
+                for place, position in known.items()
+                if position is not None and position.newest_at is not None
+            }
+        )
+        return {
+            place: Log(topic_ids[place.topic], *bounds[partition], later.get(partition))
+            for place, partition in partitions.items()
+        }
+
+    def _topic_ids(self, topics: Collection[str]) -> dict[str, UUID]:
+        """Return the id of each topic, as the broker has it this moment."""
         try:
             admin = admin_client(self._kafka, bootstrap_timeout_ms=3_000)
             try:
-                described = admin.describe_topics(self._topics)
+                described = admin.describe_topics(sorted(topics))
             finally:
                 admin.close()
         except (KafkaError, OSError) as error:
@@ -135,32 +90,24 @@ class Intake:
 
     def go_on_from(self, offsets: Mapping[Place, int]) -> None:
         """Read these partitions from these offsets."""
-        assigned = self._consumer.assignment()
-        for place, offset in offsets.items():
-            partition = TopicPartition(place.topic, place.partition)
-            if partition in assigned:
-                self._consumer.seek(partition, offset)
-                self._consumer.resume(partition)
-
-    def pause(self) -> None:
-        self._consumer.pause(*self._consumer.assignment())
-
-    def resume(self) -> None:
-        self._consumer.resume(*self._consumer.assignment())
+        self._reader.go_on_from({_partition(place): offset for place, offset in offsets.items()})
 
     def lag(self, following: Mapping[Place, int]) -> int:
-        """Return how many records wait beyond the offsets ``following``.
+        """Return how many records wait beyond the offsets ``following``."""
+        return self._reader.lag({_partition(place): at for place, at in following.items()})
 
-        From the high watermark that each fetch brings: the embedded broker's end offsets are
-        not to be trusted.
-        """
-        waiting = 0
-        for partition in self._consumer.assignment():
-            end = self._consumer.highwater(partition)
-            at = following.get(Place(partition.topic, partition.partition))
-            if end is not None and at is not None:
-                waiting += max(0, end - at)
-        return waiting
 
-    def close(self) -> None:
-        self._consumer.close(autocommit=False, timeout_ms=5_000)
+def _partition(place: Place) -> TopicPartition:
+    return TopicPartition(place.topic, place.partition)
+
+
+def _record(record: Any) -> KafkaRecord:
+    return KafkaRecord(
+        Place(record.topic, record.partition),
+        record.offset,
+        record.timestamp,
+        list(record.headers),
+        record.value,
+        record.key,
+        record.timestamp if record.timestamp_type == _LOG_APPEND_TIME else None,
+    )

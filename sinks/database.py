@@ -15,15 +15,24 @@ from pydantic import SecretStr
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.retry import wait_until_available
 
-__all__ = ["BAD_DATA", "Connection", "connect", "translated", "wait_for_database"]
+__all__ = ["BAD_DATA", "TOO_MUCH", "Connection", "connect", "translated", "wait_for_database"]
 
 log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# A text too long for an index is "program limit exceeded", which psycopg counts as operational.
-BAD_DATA = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded)
-"""What PostgreSQL raises when values, not circumstances, are at fault."""
+# SQLSTATE classes 54 (a text too long for an index) and 53 (more chunks than the lock table has
+# room for) say that too much was asked for at once; psycopg counts them as operational.
+TOO_MUCH = (
+    *(errors.OutOfMemory, errors.ConfigurationLimitExceeded, errors.InsufficientResources),
+    *(errors.ProgramLimitExceeded, errors.StatementTooComplex, errors.TooManyColumns),
+    errors.TooManyArguments,
+)
+"""What PostgreSQL raises when a statement needs more than there is: less at once may do. Not among
+them: too many connections, and a full disk, where nothing can be written until there is room."""
+
+BAD_DATA = (psycopg.DataError, psycopg.IntegrityError, *TOO_MUCH)
+"""What PostgreSQL raises when what is written, not circumstances, is at fault."""
 
 # A cut link must be noticed in seconds, not after the system's two hours of TCP patience.
 _LIVELY = {
@@ -64,7 +73,8 @@ def translated() -> Iterator[None]:
     """Turn psycopg's errors into ours.
 
     ServerUnavailable where waiting helps (connection, restart, resources, deadlock),
-    ConfigurationError where a right, a table or a setting is missing. Bad data passes as it is.
+    ConfigurationError where a right, a table or a setting is missing. Data errors and broken
+    constraints pass as they are.
     """
     try:
         yield
@@ -84,6 +94,14 @@ def translated() -> Iterator[None]:
                 f"CIVICSTREAM_DATABASE__URL is not a PostgreSQL URL: {error}"
             ) from None
         raise
+    except errors.DiskFull as error:
+        raise ServerUnavailable(
+            f"the database's disk is full: {_sentence(error)}; make room on it"
+        ) from error
+    except TOO_MUCH as error:
+        raise ServerUnavailable(
+            f"the database lacks room for it: {_sentence(error)} (SQLSTATE {error.sqlstate})"
+        ) from error
     except errors.ReadOnlySqlTransaction as error:
         raise ServerUnavailable("the database is read-only now (a standby?)") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -72,16 +72,16 @@ def letter_row(stored: StoredLetter) -> Sequence[Any]:
 
 
 def row_letter(
-    table: str, values: dict[str, Any], detail: str, instance: str, now_ms: int
+    table: str, values: dict[str, Any], reason: str, detail: str, instance: str, now_ms: int
 ) -> DeadLetter:
-    """Return the dead letter for a result row that the database does not take."""
+    """Return the dead letter for a row of results or events that is not written."""
     payload = msgspec.json.encode({name: _plain(value) for name, value in values.items()})
     return dead_letter(
         "sink",
         instance,
         Origin(table),
         payload,
-        "refused_by_database",
+        reason,
         f"a row of {table}: {detail}",
         at_ms=now_ms,
     )

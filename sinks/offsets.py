@@ -2,75 +2,106 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from uuid import UUID
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from civicstream.errors import OwnershipLost
 from sinks.database import Connection
+from sinks.placing import KafkaGap, Log, Position, go_on
 from sinks.records import Place
 
-__all__ = ["Position", "advance", "lock", "place"]
+__all__ = ["Logs", "advance", "lock", "place", "settle", "stored"]
 
-log = logging.getLogger(__name__)
+Logs = Callable[[Mapping[Place, Position | None]], Mapping[Place, Log]]
+"""Returns each partition as Kafka has it now."""
 
-
-@dataclass(frozen=True)
-class Position:
-    """The next offset to consume in a topic of this id."""
-
-    topic_id: UUID
-    next_offset: int
-
-
-_SELECT = (
-    "SELECT topic, partition, topic_id, next_offset FROM sink_offsets "
+_FOUND = (
+    "SELECT topic, partition, topic_id, next_offset, "
+    "(extract(epoch FROM newest_at) * 1000)::bigint FROM sink_offsets "
     "JOIN unnest(%s::text[], %s::int[]) AS wanted (topic, partition) USING (topic, partition) "
-    # One order for every process, so that two never wait for each other.
-    "ORDER BY topic, partition FOR UPDATE OF sink_offsets"
 )
+# One order for every process, so that two never wait for each other.
+_LOCKED = _FOUND + "ORDER BY topic, partition FOR UPDATE OF sink_offsets"
 
 
-def _locked(connection: Connection, places: Collection[Place]) -> dict[Place, Position]:
+def _read(connection: Connection, query: str, places: Collection[Place]) -> dict[Place, Position]:
     rows = connection.execute(
-        _SELECT, ([p.topic for p in places], [p.partition for p in places])
+        query.encode(), ([p.topic for p in places], [p.partition for p in places])
     ).fetchall()
-    return {Place(topic, part): Position(uid, offset) for topic, part, uid, offset in rows}
+    return {Place(topic, part): Position(*position) for topic, part, *position in rows}
+
+
+def stored(connection: Connection, places: Collection[Place]) -> dict[Place, Position]:
+    """Return the positions that the database has of these partitions."""
+    with connection.transaction():
+        return _read(connection, _FOUND, places)
+
+
+def settle(
+    connection: Connection, logs: Logs, places: Collection[Place], sink: str
+) -> tuple[dict[Place, Position], list[KafkaGap]]:
+    """Return where to go on reading each partition, and the gaps found, which are stored.
+
+    Raise OwnershipLost when another process has moved the positions meanwhile.
+    """
+    before = stored(connection, places)
+    found = logs({spot: before.get(spot) for spot in places})
+    after, gaps = {}, []
+    for spot in places:
+        after[spot], gap = go_on(spot, before.get(spot), found[spot])
+        if gap is not None:
+            gaps.append(gap)
+    place(connection, before, after, gaps, sink)
+    return after, gaps
 
 
 def place(
-    connection: Connection, topic_ids: Mapping[str, UUID], places: Collection[Place]
-) -> dict[Place, Position]:
-    """Return where to go on reading each partition, in a transaction of its own.
+    connection: Connection,
+    before: Mapping[Place, Position],
+    after: Mapping[Place, Position],
+    gaps: Iterable[KafkaGap] = (),
+    sink: str = "",
+) -> None:
+    """Store where reading goes on and the gaps found, in a transaction of its own.
 
-    A topic with another id than before was made anew: its partitions start at 0.
+    Raise OwnershipLost when the positions are no longer those of ``before``.
     """
     with connection.transaction():
-        found = _locked(connection, places)
-        positions, changed = {}, []
-        for spot in places:
-            topic_id = topic_ids[spot.topic]
-            known = found.get(spot)
-            if known is None or known.topic_id != topic_id:
-                changed.append((spot.topic, spot.partition, topic_id))
-                if known is not None:
-                    log.warning(
-                        "topic %s was made anew (id %s, was %s): partition %d starts at 0, "
-                        "%d offsets of the old topic were stored",
-                        *(spot.topic, topic_id, known.topic_id, spot.partition, known.next_offset),
-                    )
-                known = Position(topic_id, 0)
-            positions[spot] = known
+        changed = [spot for spot, position in after.items() if before.get(spot) != position]
+        lock(connection, {spot: before[spot] for spot in changed if spot in before})
         # Two processes may meet a new topic at once: the row of the first stays.
         connection.cursor().executemany(
             "INSERT INTO sink_offsets (topic, partition, topic_id, next_offset) "
-            "VALUES (%s, %s, %s, 0) ON CONFLICT (topic, partition) DO UPDATE "
-            "SET topic_id = excluded.topic_id, next_offset = 0, updated_at = now() "
-            "WHERE sink_offsets.topic_id <> excluded.topic_id",
-            changed,
+            "VALUES (%s, %s, %s, %s) ON CONFLICT (topic, partition) DO NOTHING",
+            [
+                (spot.topic, spot.partition, after[spot].topic_id, after[spot].next_offset)
+                for spot in changed
+                if spot not in before
+            ],
         )
-    return positions
+        connection.cursor().executemany(
+            "UPDATE sink_offsets SET topic_id = %s, next_offset = %s, "
+            "newest_at = to_timestamp(%s / 1000.0), updated_at = now() "
+            "WHERE topic = %s AND partition = %s",
+            [
+                (
+                    *(after[spot].topic_id, after[spot].next_offset, after[spot].newest_at),
+                    *(spot.topic, spot.partition),
+                )
+                for spot in changed
+                if spot in before
+            ],
+        )
+        connection.cursor().executemany(
+            "INSERT INTO kafka_gaps (topic, partition, topic_id, reason, first_offset, "
+            "next_offset, read_from, sink) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    *(gap.place.topic, gap.place.partition, gap.topic_id, gap.reason),
+                    *(gap.first_offset, gap.next_offset, gap.read_from, sink),
+                )
+                for gap in gaps
+            ],
+        )
 
 
 def lock(connection: Connection, expected: Mapping[Place, Position]) -> None:
@@ -79,7 +110,7 @@ def lock(connection: Connection, expected: Mapping[Place, Position]) -> None:
     Done first, so that a process which lost its partitions without knowing (a zombie) fails
     before it writes a row, and so does the rightful one after a zombie's last transaction.
     """
-    found = _locked(connection, list(expected))
+    found = _read(connection, _LOCKED, list(expected))
     for spot, position in expected.items():
         if found.get(spot) != position:
             raise OwnershipLost(
@@ -90,16 +121,24 @@ def lock(connection: Connection, expected: Mapping[Place, Position]) -> None:
             )
 
 
-def advance(connection: Connection, following: Mapping[Place, int]) -> None:
-    """Store the offsets that come next; call after ``lock`` in the same transaction."""
+def advance(
+    connection: Connection, following: Mapping[Place, int], newest_at: Mapping[Place, int]
+) -> None:
+    """Store the offsets that come next; call after ``lock`` in the same transaction.
+
+    ``newest_at``: when Kafka appended the newest record of a partition [epoch ms], where known.
+    """
     places = list(following)
     connection.execute(
-        "UPDATE sink_offsets SET next_offset = moved.next_offset, updated_at = now() "
-        "FROM unnest(%s::text[], %s::int[], %s::bigint[]) AS moved (topic, partition, next_offset) "
+        "UPDATE sink_offsets SET next_offset = moved.next_offset, updated_at = now(), "
+        "newest_at = greatest(sink_offsets.newest_at, to_timestamp(moved.newest_ms / 1000.0)) "
+        "FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) "
+        "AS moved (topic, partition, next_offset, newest_ms) "
         "WHERE sink_offsets.topic = moved.topic AND sink_offsets.partition = moved.partition",
         (
             [p.topic for p in places],
             [p.partition for p in places],
             [following[p] for p in places],
+            [newest_at.get(p) for p in places],
         ),
     )

@@ -40,7 +40,6 @@ class Outbox:
 
     def __init__(self, settings: Settings) -> None:
         prefix = settings.kafka.topic_prefix
-        self._source = f"sink/{settings.sink.id}"
         self._letters = topic_name(prefix, "deadletter")
         self._gaps = topic_name(prefix, "gaps")
         # A short block: while Kafka is away the loop must go on polling and stay in its group.
@@ -100,7 +99,7 @@ class Outbox:
         place = f"{stream.writer}/{stream.epoch}/{stream.topic}/{stream.partition}"
         headers = cloud_headers(
             "gap",
-            source=self._source,
+            source="sink",
             event_id=f"{place}/{gap.first}",
             time_ms=at,
             subject=stream.writer,

@@ -16,7 +16,8 @@ from sinks.database import Connection
 from sinks.dedupe import last_of_each, newest_per_reading
 from sinks.known_sensors import NEVER, KnownSensors
 from sinks.letters import printable
-from sinks.rows import Rows, collect, reading_letter, sensor_names, unfit
+from sinks.retention import TOO_OLD, Kept
+from sinks.rows import Rows, collect, reading_letters, sensor_names, unfit
 from sinks.tables import latest_table, readings_table
 from sinks.writer import Merged, copy_rows, merge_rows, merge_what_fits, sentence
 
@@ -52,7 +53,7 @@ class ReadingWriter:
             known.advance(keys, newest)
         self._advances.clear()
 
-    def write(self, batch: Batch, written: Written, *, careful: bool) -> None:
+    def write(self, batch: Batch, written: Written, kept: Kept, *, careful: bool) -> None:
         """Write every kind's readings; add to ``written`` what became of them."""
         self._advances.clear()
         for kind, frames in sorted(batch.frames.items()):
@@ -60,17 +61,24 @@ class ReadingWriter:
             counts = written.kinds[kind] = Counts(received=len(rows))
             bad = unfit(rows)
             if bad.any():
-                for index in np.flatnonzero(bad).tolist():
-                    self._reject(rows, index, "not_storable", _UNFIT, written)
+                self._reject(rows, np.flatnonzero(bad), "not_storable", _UNFIT, written)
                 rows = rows.take(~bad)
-            kept = rows.take(newest_per_reading(rows.key, rows.ts, rows.ingested_at))
-            counts.duplicate = len(rows) - len(kept)
-            if len(kept):
-                self._write_kind(kept, written, careful=careful)
+            table = readings_table(kind)
+            old = kept.too_old(table, rows.columns)
+            if old is not None:
+                self._reject(rows, np.flatnonzero(old), TOO_OLD, kept.why(table), written)
+                rows = rows.take(~old)
+            unique = rows.take(newest_per_reading(rows.key, rows.ts, rows.ingested_at))
+            counts.duplicate = len(rows) - len(unique)
+            if len(unique):
+                self._write_kind(unique, written, careful=careful)
 
-    def _reject(self, rows: Rows, index: int, reason: str, detail: str, written: Written) -> None:
-        written.letters.append(reading_letter(rows, index, reason, detail, self._sink, now_ms()))
-        written.kinds[rows.kind.name].rejected += 1
+    def _reject(
+        self, rows: Rows, indices: NDArray[np.intp], reason: str, detail: str, written: Written
+    ) -> None:
+        listed = indices.tolist()
+        written.letters += reading_letters(rows, listed, reason, detail, self._sink, now_ms())
+        written.kinds[rows.kind.name].rejected += len(listed)
 
     def _write_kind(self, rows: Rows, written: Written, *, careful: bool) -> None:
         """Write rows that are unique and ordered by (key, ts)."""
@@ -79,7 +87,8 @@ class ReadingWriter:
         if careful:
             merged = merge_what_fits(self._connection, readings_table(rows.kind.name), rows.columns)
             for index, error in merged.bad:
-                self._reject(rows, index, "refused_by_database", sentence(error), written)
+                found = np.array([index], np.intp)
+                self._reject(rows, found, "refused_by_database", sentence(error), written)
             counted = len(rows) - len(merged.bad)
             good = np.ones(len(rows), np.bool_)
             good[[index for index, _ in merged.bad]] = False

@@ -25,3 +25,5 @@ class KafkaRecord:
     headers: list[tuple[str, bytes]]
     value: bytes | None
     key: bytes | None = None
+    append_time: int | None = None
+    """When Kafka appended it [epoch ms]; None where the topic keeps the producer's time."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 from civicstream.events import Counts, LedgerReport
+from sinks.placing import KafkaGap
 from sinks.transaction import Written
 
 __all__ = ["Book"]
@@ -40,6 +42,8 @@ class Book:
         self._result_rows = 0
         self._events: Counter[str] = Counter()
         self._transactions = 0
+        self._gaps: list[int] = []
+        """Records of each gap found in Kafka's log."""
 
     def add(self, written: Written) -> None:
         """Count a committed transaction."""
@@ -52,6 +56,10 @@ class Book:
         self._result_rows += written.result_rows
         self._events.update(written.events)
         self._transactions += 1
+
+    def add_gaps(self, gaps: Iterable[KafkaGap]) -> None:
+        """Count gaps found in Kafka's log."""
+        self._gaps += [gap.records for gap in gaps]
 
     def report(self, at: int, *, pending: dict[str, int], lag: int) -> LedgerReport:
         """Return the report; ``pending`` readings per kind are received and not yet committed."""
@@ -77,5 +85,7 @@ class Book:
                 **{gauge: self._events[table] for table, gauge in _GAUGES.items()},
                 "lag_records": lag,
                 "transactions": self._transactions,
+                "kafka_gaps": len(self._gaps),
+                "kafka_gap_records": sum(self._gaps),
             },
         )

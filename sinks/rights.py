@@ -42,14 +42,14 @@ def _check_privileges(connection: Connection) -> None:
         )
     row = connection.execute(
         "SELECT has_database_privilege(current_database(), 'TEMP'), "
-        "has_function_privilege('apply_retention()', 'EXECUTE') AND "
+        "has_function_privilege('apply_retention(text, integer, integer)', 'EXECUTE') AND "
         "has_function_privilege('forget_writers(text[], interval)', 'EXECUTE'), "
         "has_schema_privilege('private', 'USAGE')"
     ).fetchone()
     if row != (True, True, True):
         raise ConfigurationError(
             f"role {role!r} lacks TEMPORARY on database {database!r}, EXECUTE on "
-            "apply_retention() and forget_writers() or USAGE on schema private; GRANT "
+            "apply_retention and forget_writers or USAGE on schema private; GRANT "
             f"civicstream_writer TO {role}"
         )
 

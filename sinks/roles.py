@@ -169,10 +169,10 @@ def grant_privileges(connection: Connection) -> None:
                 sql.SQL(", ".join(privileges)), sql.Identifier(table), writer
             )
         )
-    connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION apply_retention() TO {}").format(writer))
-    connection.execute(
-        sql.SQL("GRANT EXECUTE ON FUNCTION forget_writers(text[], interval) TO {}").format(writer)
-    )
+    for function in ("apply_retention(text, integer, integer)", "forget_writers(text[], interval)"):
+        connection.execute(
+            sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(function), writer)
+        )
     relations = connection.execute(
         "SELECT c.relname FROM pg_class c WHERE c.relnamespace = current_schema::regnamespace "
         "AND c.relkind IN ('r', 'p', 'v', 'm') AND c.relowner = current_user::regrole"

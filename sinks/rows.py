@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,11 @@ from civicstream.kinds import KINDS, Kind
 from sinks.batching import RawFrame
 from sinks.copy_binary import representable
 
-__all__ = ["Rows", "collect", "reading_letter", "sensor_names", "unfit"]
+__all__ = ["Rows", "collect", "reading_letters", "sensor_names", "unfit"]
+
+_LETTER_READINGS = 1_000
+"""A dead letter is a record, which may not be of any size: some hundred bytes a reading."""
+_NAMED_MEMBERS = 20
 
 
 @dataclass(frozen=True)
@@ -98,31 +102,50 @@ def sensor_names(rows: Rows, index: int) -> tuple[str, str]:
     )
 
 
-def reading_letter(
-    rows: Rows, index: int, reason: str, detail: str, instance: str, now_ms: int
+def reading_letters(
+    rows: Rows, indices: list[int], reason: str, detail: str, instance: str, now_ms: int
+) -> Iterator[DeadLetter]:
+    """Yield the dead letters for readings that are bad for one reason, some hundred in each."""
+    by_frame: dict[int, list[int]] = {}
+    for index in indices:
+        by_frame.setdefault(int(rows.frame[index]), []).append(index)
+    for found in by_frame.values():
+        for start in range(0, len(found), _LETTER_READINGS):
+            some = found[start : start + _LETTER_READINGS]
+            yield _letter(rows, some, reason, detail, instance, now_ms)
+
+
+def _letter(
+    rows: Rows, indices: list[int], reason: str, detail: str, instance: str, now_ms: int
 ) -> DeadLetter:
-    """Return the dead letter for one reading; its payload is the reading as JSON."""
-    raw = rows.frames[rows.frame[index]]
-    area, sensor = sensor_names(rows, index)
-    ts = int(rows.ts[index])
-    values = {
-        m.name: float(column[index])
-        for m, column in zip(rows.kind.measures, rows.measures, strict=True)
-        if not np.isnan(column[index])
-    }
-    reading = {"sensor": sensor, "area": area, "ts": ts, **values}
-    payload = msgspec.json.encode(reading)
+    """Return a dead letter for readings of one frame; its payload is the readings as JSON."""
+    raw = rows.frames[rows.frame[indices[0]]]
+    readings = [_reading(rows, index) for index in indices]
+    payload = msgspec.json.encode(readings if len(readings) > 1 else readings[0])
+    first = readings[0]
+    others = f" and {len(readings) - 1} more readings of its frame" if len(readings) > 1 else ""
     return dead_letter(
         "sink",
         instance,
         Origin(raw.place.topic, raw.place.partition, raw.offset),
         payload,
         reason,
-        f"sensor {sensor!r} at {_time(ts)}: {detail}",
+        f"sensor {first['sensor']!r} at {_time(first['ts'])}{others}: {detail}",
         at_ms=now_ms,
         kind=rows.kind.name,
-        members=[(int(rows.row[index]), detail)],
+        count=len(indices),
+        members=[(int(rows.row[index]), detail) for index in indices[:_NAMED_MEMBERS]],
     )
+
+
+def _reading(rows: Rows, index: int) -> dict[str, Any]:
+    area, sensor = sensor_names(rows, index)
+    values = {
+        m.name: float(column[index])
+        for m, column in zip(rows.kind.measures, rows.measures, strict=True)
+        if not np.isnan(column[index])
+    }
+    return {"sensor": sensor, "area": area, "ts": int(rows.ts[index]), **values}
 
 
 def _time(ts: int) -> str:

@@ -13,6 +13,7 @@ from civicstream.settings import DatabaseSettings
 
 __all__ = [
     "BOOKKEEPING_TABLES",
+    "MOST_CHUNKS",
     "TimeTable",
     "kind_statements",
     "reading_columns",
@@ -29,9 +30,11 @@ _HISTORY_TABLES = (
     *("results_traffic", "results_environment", "late_readings", "dead_letters"),
     *("incidents", "forecasts", "sensor_health", "anomalies"),
     *("citizen_reports", "cases", "units", "allocations", "demand", "actions"),
-    *("alerts", "frame_gaps"),
+    *("alerts", "frame_gaps", "kafka_gaps"),
     *("bin_forecasts", "parking_forecasts", "tours"),
 )
+MOST_CHUNKS = 500
+"""Of one hypertable."""
 _CURRENT_TABLES = ("units_current", "demand_current", "bins_current", "parking_current")
 
 
@@ -42,12 +45,20 @@ class TimeTable:
     name: str
     time_column: str
     keep_days: int
-    chunk_days: float
+    shortest_chunk_days: float
     segment_by: str
     hypertable: bool = True
     """False for tables whose unique key has no time in it, which a hypertable cannot have."""
     schema: str | None = None
     """None: that of the others."""
+
+    @property
+    def chunk_days(self) -> float:
+        """Return the width of a chunk: however long rows are kept, a table has some hundred.
+
+        Each chunk that a statement touches takes locks, and PostgreSQL has room for so many only.
+        """
+        return max(self.shortest_chunk_days, self.keep_days / MOST_CHUNKS)
 
 
 def time_tables(database: DatabaseSettings) -> list[TimeTable]:
@@ -90,6 +101,7 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         *_citizens_tables(database),
         TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
         TimeTable("frame_gaps", "at", letters, week, "gateway", hypertable=False),
+        TimeTable("kafka_gaps", "at", letters, week, "topic", hypertable=False),
     ]
 
 

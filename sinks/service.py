@@ -4,9 +4,10 @@
 
     connect ─ check rights ─ subscribe ─┐
         ┌───────────────────────────────┘
-        ├─ partitions changed?   drop the batch, ask the database where to go on
+        ├─ partitions or logs changed?   drop the batch, find out where to go on
         ├─ poll, decode, collect
-        └─ batch full or old?    write it; database away: wait, keep polling, write it again
+        └─ batch full or old?    write it; database away: wait, keep polling, write it again;
+                                 too much for the database at once: write it in pieces
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from civicstream.stopping import stop_on_signals
 from sinks import offsets
 from sinks.batching import Batch, Routes
 from sinks.consumer import Intake
-from sinks.database import Connection, connect, translated
+from sinks.database import TOO_MUCH, Connection, connect, translated
 from sinks.maintenance import Maintenance
-from sinks.offsets import Position
 from sinks.outbox import Outbox
+from sinks.placing import Position
 from sinks.records import KafkaRecord, Place
 from sinks.reporting import Book
 from sinks.rights import check_rights
@@ -48,6 +49,13 @@ _REPORT_S = 1.0
 _LONGEST_PAUSE_S = 5.0
 _REMIND_S = 20.0
 """A group forms within seconds, after a member's crash within its session timeout."""
+_MOST_DAYS = 500
+"""Days of readings in one transaction: a chunk each, with some locks of PostgreSQL's 6,400. A
+single record may have as many again, what a table keeps (``schema.MOST_CHUNKS``)."""
+
+
+class _TooMuchAtOnce(Exception):
+    """The database lacks the means to write the batch in one transaction."""
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -158,13 +166,19 @@ class _Sink:
                 self._place()
             elif time.monotonic() > self._next_reminder:
                 self._next_reminder = time.monotonic() + _REMIND_S
-                log.warning(
-                    "Kafka has assigned no partitions yet; if the topics are missing, run "
-                    "civicstream init"
-                )
+                self._remind()
         if self._batch.records and self._due():
             self._write()
         self._report()
+
+    def _remind(self) -> None:
+        if missing := self._intake.missing_topics():
+            log.warning(
+                "Kafka lacks %d of the topics, %s among them; run civicstream init",
+                *(len(missing), missing[0]),
+            )
+        else:
+            log.warning("Kafka has assigned no partitions yet: other sinks may have them all")
 
     def _due(self) -> bool:
         limits = self._settings.sink
@@ -184,7 +198,7 @@ class _Sink:
             log.warning("%s", error)
             self._stop.wait(0.5)
             return
-        if self._intake.take_rebalanced():
+        if self._intake.take_changes():
             log.info("partitions changed: %d assigned now", len(self._intake.assigned()))
             self._start_over()
         elif self._placed and records:
@@ -200,46 +214,62 @@ class _Sink:
         self._writer.forget()
 
     def _keep(self, records: list[KafkaRecord]) -> None:
+        ownership = self._ownership
         for record in records:
             known = self._positions.get(record.place)
             following = self._batch.next.get(record.place, known.next_offset if known else None)
             if following is None or record.offset < following:
                 log.warning(
-                    "%s partition %d went back to offset %d, expected %s: was the topic made anew?",
+                    "%s partition %d went back to offset %d, expected %s",
                     *(record.place.topic, record.place.partition, record.offset, following),
                 )
                 self._start_over()
                 return
-        if not self._batch.records:
-            self._batch_since = time.monotonic()
-        self._batch.add(records, now_ms())
+            if not self._batch.records:
+                self._batch_since = time.monotonic()
+            self._batch.add([record], now_ms())
+            if len(self._batch.days) >= _MOST_DAYS:
+                self._write()
+                if self._ownership != ownership or self._stop.is_set():
+                    return  # the others are read again from where we got to
 
     def _place(self) -> None:
-        """Ask the database where to go on with the assigned partitions."""
+        """Find out where to go on with the assigned partitions."""
         places = sorted(self._intake.assigned(), key=lambda p: (p.topic, p.partition))
 
         def attempt() -> None:
-            topic_ids = self._intake.topic_ids()
             with translated():
-                self._positions = offsets.place(self._connection, topic_ids, places)
-
-        if self._persist(attempt):
-            self._intake.go_on_from({p: at.next_offset for p, at in self._positions.items()})
-            self._placed = True
-
-    def _write(self, *, patient: bool = True) -> None:
-        """Write the batch; start over if it is no longer ours."""
-        written: list[Written] = []
-
-        def attempt() -> None:
-            written[:] = [self._write_once()]
+                self._positions, gaps = offsets.settle(
+                    self._connection, self._intake.logs, places, self._settings.sink.id
+                )
+            for gap in gaps:
+                log.error("gap: %s", gap.sentence)
+            self._book.add_gaps(gaps)
 
         try:
-            if patient:
-                if not self._persist(attempt):
+            if not self._persist(attempt):
+                return
+        except OwnershipLost as error:
+            log.warning("%s", error)
+            return  # tried again by the next turn
+        self._intake.go_on_from({p: at.next_offset for p, at in self._positions.items()})
+        self._placed = True
+
+    def _write(self, *, patient: bool = True) -> None:
+        """Write the batch, in pieces if need be; start over if it is no longer ours."""
+        pieces = [self._batch]
+        try:
+            while pieces:
+                try:
+                    done = self._write_piece(pieces[0], patient=patient)
+                except _TooMuchAtOnce:
+                    pieces[:1] = pieces[0].halves(now_ms())
+                    # What is not written before the end is read again by the next start.
+                    self._batch = self._new_batch()
+                    continue
+                if not done:
                     return
-            else:
-                attempt()
+                del pieces[0]
         except OwnershipLost as error:
             log.warning("%s", error)
             self._start_over()
@@ -247,20 +277,39 @@ class _Sink:
         except ServerUnavailable as error:
             log.warning("not written before the end, the next start reads it again: %s", error)
             return
-        for place, following in self._batch.next.items():
-            self._positions[place] = Position(self._positions[place].topic_id, following)
-        self._book.add(written[0])
         self._batch = self._new_batch()
 
-    def _write_once(self) -> Written:
+    def _write_piece(self, piece: Batch, *, patient: bool) -> bool:
+        """Write one transaction; return False when stopped or when the partitions changed."""
+        written: list[Written] = []
+
+        def attempt() -> None:
+            written[:] = [self._write_once(piece)]
+
+        if not patient:
+            attempt()
+        elif not self._persist(attempt):
+            return False
+        for place, following in piece.next.items():
+            self._positions[place] = Position(self._positions[place].topic_id, following)
+        self._book.add(written[0])
+        return True
+
+    def _write_once(self, piece: Batch) -> Written:
         with translated():
             try:
-                return self._writer.write(self._batch, self._positions)
+                return self._writer.write(piece, self._positions)
+            except TOO_MUCH as error:
+                log.warning("%d records are too much at once: %s", len(piece.records), error)
+                if len(piece.records) > 1:
+                    raise _TooMuchAtOnce from error
+                # The means may be another connection's for the moment.
+                self._stop.wait(1)
             except NOT_STORABLE as error:
                 log.warning(
                     "a batch has rows the database does not take, writing around: %s", error
                 )
-                return self._writer.write(self._batch, self._positions, careful=True)
+            return self._writer.write(piece, self._positions, careful=True)
 
     def _persist(self, attempt: Callable[[], None]) -> bool:
         """Repeat ``attempt`` while a server is away, staying in the consumer group meanwhile.
@@ -305,7 +354,7 @@ class _Sink:
         except ServerUnavailable as error:
             log.warning("%s", error)
             self._stop.wait(0.1)
-        if self._intake.take_rebalanced():
+        if self._intake.take_changes():
             self._start_over()
 
     def _reconnect(self) -> bool:

@@ -84,7 +84,11 @@ def _set_clause(columns: tuple[str, ...]) -> str:
 
 @lru_cache
 def readings_table(kind_name: str) -> BulkTable:
-    """History of a kind. Of two readings of a sensor and time, the one ingested later wins."""
+    """History of a kind. Of two readings of a sensor and time, the one ingested later wins.
+
+    Of two ingested at once, the one that is written later; with equal values too the time moves
+    on, or a correction ingested in between would win when it is read last.
+    """
     kind = KINDS[kind_name]
     columns = reading_columns(kind)
     name = f"readings_{kind_name}"
@@ -97,8 +101,8 @@ def readings_table(kind_name: str) -> BulkTable:
         _reading_types(kind_name),
         ("sensor_key", "ts"),
         f"DO UPDATE SET {_set_clause(columns[2:])} "
-        f"WHERE excluded.ingested_at > {name}.ingested_at "
-        f"AND ROW({old}) IS DISTINCT FROM ROW({new})",
+        f"WHERE excluded.ingested_at > {name}.ingested_at OR (excluded.ingested_at = "
+        f"{name}.ingested_at AND ROW({old}) IS DISTINCT FROM ROW({new}))",
     )
 
 
@@ -113,7 +117,7 @@ def latest_table(kind_name: str) -> BulkTable:
         _reading_types(kind_name),
         ("sensor_key",),
         f"DO UPDATE SET {_set_clause(columns[1:])} WHERE (excluded.ts, excluded.ingested_at) "
-        f"> ({name}.ts, {name}.ingested_at)",
+        f">= ({name}.ts, {name}.ingested_at)",
     )
 
 

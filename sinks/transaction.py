@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from civicstream.clock import now_ms
 from civicstream.errors import DataError
 from civicstream.events import Counts, DeadLetter, ReadSequence
@@ -19,12 +22,13 @@ from sinks.event_tables import HISTORIES, NEWEST, newest_of_each
 from sinks.histories import event_columns
 from sinks.intelligence import FORECASTS, forecast_columns
 from sinks.letters import INSERT, corrupt_record, letter_row, row_letter
-from sinks.offsets import Position
 from sinks.personal_records import write_personal
+from sinks.placing import Position
 from sinks.reading_writer import ReadingWriter
 from sinks.records import Place
 from sinks.records_seen import load_sequences, store_sequences
 from sinks.result_rows import environment_columns, late_columns, traffic_columns
+from sinks.retention import TOO_OLD, Kept, kept
 from sinks.tables import LATE, RESULTS_ENVIRONMENT, RESULTS_TRAFFIC, BulkTable
 from sinks.writer import Merged, merge_rows, merge_what_fits, sentence
 
@@ -69,6 +73,8 @@ class BatchWriter:
         self._readings = ReadingWriter(connection, sink)
         self._tallies: dict[Stream, ReadSequence] = {}
         self._loaded: set[Place] = set()
+        self._kept = Kept({}, 0)
+        """As of the transaction under way."""
 
     def forget(self) -> None:
         self._readings.forget()
@@ -88,7 +94,8 @@ class BatchWriter:
         try:
             with self._connection.transaction():
                 offsets.lock(self._connection, {spot: expected[spot] for spot in batch.next})
-                self._readings.write(batch, written, careful=careful)
+                self._kept = kept(self._connection, now_ms())
+                self._readings.write(batch, written, self._kept, careful=careful)
                 self._write_results(batch, written, careful=careful)
                 self._connection.cursor().executemany(
                     INSERT, [letter_row(x) for x in batch.letters]
@@ -97,7 +104,7 @@ class BatchWriter:
                 self._store_counts(written)
                 if written.letters or written.gaps:
                     self._announce(written.letters, written.gaps)
-                offsets.advance(self._connection, batch.next)
+                offsets.advance(self._connection, batch.next, batch.newest_at)
         except BaseException:
             self.forget()
             raise
@@ -112,7 +119,12 @@ class BatchWriter:
         ):
             written.result_rows += self._merge(table, columns, written, careful=careful).new
         if batch.late:
-            self._merge(LATE, late_columns(batch.late), written, careful=careful)
+            columns = late_columns(batch.late)
+            # Their readings came in a frame too, and are a dead letter of that.
+            old = self._kept.too_old(LATE, columns)
+            if old is not None:
+                columns = _without(columns, old)
+            self._merge(LATE, columns, written, careful=careful)
         self._write_events(batch, written, careful=careful)
         if batch.personal:
             self._write_personal(batch, written, careful=careful)
@@ -124,8 +136,7 @@ class BatchWriter:
             merged = self._merge(table, columns, written, careful=careful)
             written.events[table.name] = written.events.get(table.name, 0) + merged.new
             if newest := NEWEST.get(event):
-                bad = {index for index, _ in merged.bad}
-                stored = [e for index, e in enumerate(found) if index not in bad]
+                stored = [e for index, e in enumerate(found) if index not in merged.bad_rows]
                 columns = event_columns(newest_of_each(stored, newest), newest)
                 self._merge(newest, columns, written, careful=careful)
         if batch.forecasts:
@@ -144,16 +155,22 @@ class BatchWriter:
     def _merge(
         self, table: BulkTable, columns: list[Any], written: Written, *, careful: bool
     ) -> Merged:
-        if not len(columns[0]):
-            return Merged()
-        merge = merge_what_fits if careful else merge_rows
-        merged = merge(self._connection, table, columns)
+        old = self._kept.too_old(table, columns)
+        taken = np.arange(len(columns[0])) if old is None else np.flatnonzero(~old)
+        fitting = columns if old is None else _without(columns, old)
+        merged = Merged()
+        if len(taken):
+            merge = merge_what_fits if careful else merge_rows
+            merged = merge(self._connection, table, fitting)
         written.add_days(table.name, merged.days)
-        for index, error in merged.bad:
+        why = [(int(taken[i]), "refused_by_database", sentence(e)) for i, e in merged.bad]
+        if old is not None:
+            why += [(i, TOO_OLD, self._kept.why(table)) for i in np.flatnonzero(old).tolist()]
+        for index, reason, detail in why:
             values = {n: c[index] for n, c in zip(table.columns, columns, strict=True)}
-            written.letters.append(
-                row_letter(table.name, values, sentence(error), self._sink, now_ms())
-            )
+            letter = row_letter(table.name, values, reason, detail, self._sink, now_ms())
+            written.letters.append(letter)
+        merged.bad_rows = {index for index, _, _ in why}
         return merged
 
     def _account(self, batch: Batch, written: Written) -> dict[Stream, ReadSequence]:
@@ -192,3 +209,10 @@ class BatchWriter:
             "ON CONFLICT (table_name, day) DO UPDATE SET rows = w.rows + excluded.rows",
             [(table, day, rows) for (table, day), rows in sorted(written.days.items())],
         )
+
+
+def _without(columns: list[Any], rows: NDArray[np.bool_]) -> list[Any]:
+    """Return the columns, arrays or lists, without the rows that the mask names."""
+    left = np.flatnonzero(~rows)
+    listed = left.tolist()
+    return [c[left] if isinstance(c, np.ndarray) else [c[i] for i in listed] for c in columns]

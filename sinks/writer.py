@@ -34,6 +34,8 @@ class Merged:
     changed: int = 0
     days: Counter[date] = field(default_factory=Counter)
     bad: list[tuple[int, Exception]] = field(default_factory=list)
+    bad_rows: set[int] = field(default_factory=set)
+    """Numbers of all rows that were given and are not in the table."""
 
 
 def copy_rows(connection: Connection, table: BulkTable, columns: Columns) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ from sinks import offsets
 from sinks.batching import Batch, Routes
 from sinks.database import Connection, connect
 from sinks.init import init_database
-from sinks.offsets import Position
+from sinks.placing import Position
 from sinks.records import KafkaRecord, Place
 from sinks.transaction import BatchWriter, Written
 from sinks.writer import NOT_STORABLE
@@ -43,8 +43,22 @@ def as_role(url: str, role: str) -> SecretStr:
     return SecretStr(psycopg.conninfo.make_conninfo(url, user=role, password=role))
 
 
+FOR_EVER = dict.fromkeys(
+    (
+        *("readings_retention_days", "results_retention_days", "forecasts_retention_days"),
+        "units_retention_days",
+    ),
+    36_500,
+)
+"""Most tests write rows of a fixed day in the past."""
+
+
 def settings_for(
-    url: str, kafka: KafkaSettings | None = None, city: CitySettings | None = None, **sink: Any
+    url: str,
+    kafka: KafkaSettings | None = None,
+    city: CitySettings | None = None,
+    keep: Mapping[str, int] = FOR_EVER,
+    **sink: Any,
 ) -> Settings:
     """Return settings whose parts run as the writer, and `init` as the given superuser."""
     return Settings(
@@ -58,6 +72,7 @@ def settings_for(
             reader_password=SecretStr("civicstream_reader"),
             private_password=SecretStr("civicstream_private"),
             private_url=as_role(url, "civicstream_private"),
+            **keep,
         ),
     )
 
@@ -119,8 +134,10 @@ class Loader:
         batch = Batch(ROUTES, "sink-1")
         batch.add(records, now_ms())
         new = [place for place in batch.next if place not in self.positions]
-        ids = dict.fromkeys(ROUTES.topics, TOPIC_ID)
-        self.positions |= offsets.place(self.connection, ids, new)
+        begun = {place: Position(TOPIC_ID, 0) for place in new}
+        before = offsets.stored(self.connection, new)
+        offsets.place(self.connection, before, begun | before)
+        self.positions |= begun | before
         try:
             written = self.writer.write(batch, self.positions)
         except NOT_STORABLE:
@@ -140,9 +157,9 @@ class Loader:
 
 
 @contextmanager
-def loader(url: str) -> Iterator[Loader]:
+def loader(url: str, keep: Mapping[str, int] = FOR_EVER) -> Iterator[Loader]:
     """Initialise the database and yield a loader that is connected as the writer."""
-    settings = settings_for(url)
+    settings = settings_for(url, keep=keep)
     init_database(settings)
     hold_jobs(url)
     with connect(settings.database.url, "test") as connection:

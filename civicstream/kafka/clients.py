@@ -37,6 +37,9 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap_servers": kafka.addresses,
         "security_protocol": kafka.security_protocol,
+        # By default the pause between attempts doubles up to 30 s, and so would the time for which
+        # a part stands still after a broker has come back.
+        "reconnect_backoff_max_ms": 1_000,
     }
     if kafka.ca_file:
         config["ssl_cafile"] = str(kafka.ca_file)
@@ -50,15 +53,19 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def _make(factory: Any, options: dict[str, Any]) -> Any:
-    """Make a client; when that fails, end the I/O thread that kafka-python 3 leaves running.
+    """Make a client that never creates topics; when that fails, end its I/O thread.
 
-    Without this every attempt on an absent Kafka costs a thread for good.
+    kafka-python 3 leaves it running: every attempt on an absent Kafka would cost one for good.
     """
     begun: list[Any] = []
 
     def network(**config: Any) -> Any:
-        begun.append(KafkaNetClient(**config))
-        return begun[-1]
+        client = KafkaNetClient(**config)
+        # kafka-python 3.0 does not pass its option on: every request for metadata would have the
+        # broker create the topics it lacks, with the broker's number of partitions.
+        client.cluster.config["allow_auto_create_topics"] = False
+        begun.append(client)
+        return client
 
     try:
         return factory(kafka_client=network, **options)
@@ -86,8 +93,6 @@ def producer(
         "acks": "all",
         "enable_idempotence": True,
         "linger_ms": 0,
-        # A topic that comes into being by itself has the broker's partitions, not ours.
-        "allow_auto_create_topics": False,
     }
     made: NumberedProducer = _make(NumberedProducer, client_config(kafka) | defaults | options)
     transactional = options.get("transactional_id")
@@ -101,7 +106,6 @@ def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     defaults = {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
-        "allow_auto_create_topics": False,
         "session_timeout_ms": kafka.session_timeout_ms,
         "heartbeat_interval_ms": max(300, kafka.session_timeout_ms // 3),
     }

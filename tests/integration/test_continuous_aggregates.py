@@ -108,7 +108,7 @@ def licensed(timescaledb: str) -> Iterator[Licensed]:
             f"ALTER DATABASE {admin.info.dbname} "
             "SET timescaledb.max_tuples_decompressed_per_dml_transaction = 1".encode()
         )
-        with loader(timescaledb) as loaded:
+        with loader(timescaledb, keep={}) as loaded:
             yield Licensed(loaded, admin, now_ms())
 
 
@@ -150,19 +150,19 @@ def test_a_rollup_made_anew_holds_all_that_was_there_before_it(licensed: License
         licensed.admin.execute(
             f"DELETE FROM schema_generated WHERE name = 'rollup {rollup.name}'".encode()
         )
-    applied, _, _ = init_database(settings_for(licensed.loaded.url))
+    applied, _, _ = init_database(settings_for(licensed.loaded.url, keep={}))
     assert applied == [
         f"{part} {rollup.name}" for rollup in NOISE_ROLLUPS for part in ("rollup", "refresh")
     ]
     licensed.run_jobs(REFRESH)
     licensed.assert_rollups_answer_like_their_select()
-    assert init_database(settings_for(licensed.loaded.url))[0] == []
+    assert init_database(settings_for(licensed.loaded.url, keep={}))[0] == []
 
 
 def test_rollups_keep_what_retention_has_taken_from_the_readings(licensed: Licensed) -> None:
     licensed.load(13, 12, 11)
     licensed.load(10, 9, 8, 7, 6)
-    init_database(settings_for(licensed.loaded.url))
+    init_database(settings_for(licensed.loaded.url, keep={}))
     query = "SELECT * FROM readings_noise_1d ORDER BY bucket, sensor_key"
     licensed.run_jobs(REFRESH)
     licensed.admin.execute(
@@ -170,7 +170,7 @@ def test_rollups_keep_what_retention_has_taken_from_the_readings(licensed: Licen
     )
     before = licensed.rows(query)
     assert len({row[1] for row in before}) >= 7
-    settings = settings_for(licensed.loaded.url)
+    settings = settings_for(licensed.loaded.url, keep={})
     shorter = settings.database.model_copy(
         update={"readings_retention_days": SHORTEST_RETENTION_DAYS}
     )
@@ -226,7 +226,7 @@ def test_retention_and_chunks_may_be_changed_where_chunks_are_compressed(
 ) -> None:
     licensed.load(12, 11)
     licensed.run_jobs(COMPRESS)
-    settings = settings_for(licensed.loaded.url)
+    settings = settings_for(licensed.loaded.url, keep={})
     changed = {"readings_retention_days": 20, "chunk_days": 0.5}
     database = settings.database.model_copy(update=changed)
     applied, _, _ = init_database(settings.model_copy(update={"database": database}))
@@ -251,7 +251,7 @@ def test_a_retention_that_refreshes_would_reach_past_is_refused(name: str) -> No
 def test_init_refuses_a_short_retention_and_leaves_the_database_as_it_was(
     licensed: Licensed,
 ) -> None:
-    settings = settings_for(licensed.loaded.url)
+    settings = settings_for(licensed.loaded.url, keep={})
     short = settings.database.model_copy(update={"readings_retention_days": 5})
     with pytest.raises(ConfigurationError, match="READINGS_RETENTION_DAYS is 5"):
         init_database(settings.model_copy(update={"database": short}))

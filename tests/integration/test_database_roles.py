@@ -41,7 +41,7 @@ READER_MAY_NOT = (
     *WRITER_MAY_NOT,
     "INSERT INTO readings_air (sensor_key, ts, ingested_at) VALUES (1, now(), now())",
     "INSERT INTO sink_offsets VALUES ('t', 0, gen_random_uuid(), 0)",
-    "SELECT * FROM apply_retention()",
+    "SELECT * FROM apply_retention('units', 1, 1)",
     "UPDATE units_current SET state = 'off_duty'",
     "SELECT * FROM private.sealed_records",
 )

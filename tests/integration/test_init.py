@@ -50,7 +50,7 @@ def test_a_second_run_changes_nothing(database: str) -> None:
 
 
 def test_tables_with_time_are_hypertables_where_timescaledb_is(timescaledb: str) -> None:
-    _, timescale, _ = init_database(settings_for(timescaledb))
+    _, timescale, _ = init_database(settings_for(timescaledb, keep={}))
     found = ask(timescaledb, "SELECT hypertable_name FROM timescaledb_information.hypertables")
     wanted = {f"readings_{kind}" for kind in KINDS}
     wanted |= {"results_traffic", "results_environment", "late_readings", "forecasts"}

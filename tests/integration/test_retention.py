@@ -74,7 +74,7 @@ ALL_YEAR = {
 
 @pytest.fixture
 def filled(database: str) -> str:
-    init_database(settings_for(database))
+    init_database(settings_for(database, keep={}))
     hold_jobs(database)
     with psycopg.connect(database) as connection:
         connection.execute(INSERT.encode())
@@ -135,7 +135,7 @@ def test_the_sinks_timer_applies_retention_and_ends_when_told(filled: str) -> No
 
 
 def test_a_shorter_retention_takes_effect_with_the_next_init(filled: str) -> None:
-    settings = settings_for(filled)
+    settings = settings_for(filled, keep={})
     shorter = settings.database.model_copy(update={"readings_retention_days": 8})
     init_database(settings.model_copy(update={"database": shorter}))
     remove_old_rows(as_role(filled, "civicstream_writer"))

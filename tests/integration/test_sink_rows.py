@@ -19,7 +19,7 @@ from civicstream.events import (
 )
 from civicstream.frames import FrameHeaders, encode
 from civicstream.kinds import KINDS
-from sinks.offsets import Position
+from sinks.placing import Position
 from sinks.schema import reading_columns
 from tests.sink_input import START, frame_of, sensors
 from tests.sink_rows import Loader, loader, noise
@@ -80,6 +80,23 @@ def test_of_two_values_the_one_ingested_later_wins_in_either_order(database: str
         assert sorted(levels(loaded)) == [51, 60]
         assert sorted(levels(loaded, "latest_noise")) == [51, 60]
         assert loaded.rows("SELECT accepted, duplicate, replaced FROM sink_counts") == [(2, 2, 1)]
+
+
+def test_an_older_correction_does_not_win_after_the_same_values_came_again(database: str) -> None:
+    with loader(database) as loaded:
+        for level, ingested_at in ((60, 100), (60, 300), (70, 200)):
+            frame = noise("a", [(0, START, level)])
+            loaded.write(loaded.frame(frame, ingested_at=ingested_at))
+        assert levels(loaded) == levels(loaded, "latest_noise") == [60]
+
+
+def test_of_two_ingested_at_once_the_last_to_come_wins_also_over_transactions(
+    database: str,
+) -> None:
+    with loader(database) as loaded:
+        for level in (60, 70):
+            loaded.write(loaded.frame(noise("a", [(0, START, level)]), ingested_at=100))
+        assert levels(loaded) == levels(loaded, "latest_noise") == [70]
 
 
 def test_a_late_reading_goes_to_history_and_never_sets_the_latest_back(database: str) -> None:
@@ -143,7 +160,7 @@ def test_values_no_row_can_hold_become_dead_letters_and_the_rest_is_written(data
         written = loaded.write(loaded.frame(frame, ingested_at=START))
         assert sorted(levels(loaded)) == [50, 53]
     assert written.kinds["noise"].rejected == 2
-    assert [letter.reason for letter in loaded.letters] == ["not_storable", "not_storable"]
+    assert [(letter.reason, letter.count) for letter in loaded.letters] == [("not_storable", 2)]
 
 
 def test_a_sensor_name_with_nul_does_not_stop_the_batch(database: str) -> None:

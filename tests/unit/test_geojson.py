@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from benchmarks.workload import traffic_city
 from civicstream.city import City
 from civicstream.errors import ConfigurationError
-from civicstream.geojson import from_geojson, to_geojson
+from civicstream.geojson import from_geojson, read_city, to_geojson
 
 CITY = traffic_city(300)
 
@@ -80,6 +81,41 @@ def test_what_other_programs_add_to_a_feature_does_not_matter() -> None:
 def test_a_wrong_sensor_is_named_with_what_is_wrong(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         from_geojson(last_sensor(change))
+
+
+def two_areas(features: Any) -> None:
+    """Add an area, and move the last detector of the city there, which stays on its segment."""
+    other = msgspec.json.decode(msgspec.json.encode(features[0]))
+    other["id"], other["properties"]["id"] = "area/elsewhere", "elsewhere"
+    features.insert(1, other)
+    features[-1]["properties"]["area"] = "elsewhere"
+
+
+def test_a_segment_with_detectors_of_two_areas_is_refused_with_both_names(tmp_path: Path) -> None:
+    segment = CITY.sensors.segment[-1]
+    others = np.flatnonzero(CITY.sensors.segment == segment)[:-1]
+    assert len(others)
+    file = tmp_path / "city.geojson"
+    file.write_bytes(changed(two_areas))
+    with pytest.raises(ConfigurationError) as refused:
+        read_city(file)
+    said = str(refused.value)
+    home = CITY.segments[segment].area
+    assert f"detector {CITY.sensors.ids[-1]!r} in area 'elsewhere'" in said
+    assert f"beside detector {CITY.sensors.ids[others[0]]!r} in area {home!r}" in said
+    assert "give a segment and its detectors one area, or split the segment" in said
+
+
+def test_a_detector_in_another_area_than_its_segment_is_refused() -> None:
+    def move_all(features: Any) -> None:
+        two_areas(features)
+        segment = features[-1]["properties"]["segment"]
+        for feature in features:
+            if feature["properties"].get("segment") == segment:
+                feature["properties"]["area"] = "elsewhere"
+
+    with pytest.raises(ConfigurationError, match=r"of area .* has detector .* in area 'elsewhere'"):
+        from_geojson(changed(move_all))
 
 
 @pytest.mark.parametrize("document", [b"", b"[]", b"{}", b'{"features":3}', b"\xff\xfe", b"{"])

@@ -1,0 +1,206 @@
+"""A consumer of a group whose owner decides where each partition is read from.
+
+kafka-python rebalances on a thread of its own. A partition that has just been assigned is paused
+there, before anything of it can be fetched; ``poll`` goes on serving the others. The owner asks
+``take_changes`` after each ``poll``, finds out where to go on, and calls ``go_on_from``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.errors import (
+    FencedInstanceIdError,
+    KafkaError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.kafka.clients import consumer
+from civicstream.settings import KafkaSettings
+
+__all__ = ["GroupReader"]
+
+log = logging.getLogger(__name__)
+
+_ANSWER_MS = 10_000
+_METADATA_AGE_MS = 3_000
+"""How long topics, partitions and leaders are believed. kafka-python loses a request for metadata
+that is made while another is under way. By default a group that was assigned without knowing its
+topics would then stay without partitions for five minutes."""
+_LOG_CHANGED = (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError)
+"""Kafka's log is not the one that was read so far, or was deleted beyond where it was read."""
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Counts changes; called on the client's own thread, so it only notes and pauses."""
+
+    def __init__(self, reader: GroupReader) -> None:
+        self._reader = reader
+        self.changes = 0
+
+    def on_partitions_revoked(self, _revoked: Collection[TopicPartition]) -> None:
+        self.changes += 1
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._reader.hold(assigned)
+        self.changes += 1
+
+
+class GroupReader:
+    """Subscribed to topics; of each partition at most one member of the group is the owner.
+
+    Every method raises ServerUnavailable when Kafka does not answer, ConfigurationError when
+    another process reads under the same static id.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, topics: Collection[str], *, group: str, **options: Any
+    ) -> None:
+        """Subscribe; ``options`` are those of kafka-python's consumer."""
+        self._listener = _Listener(self)
+        self._seen = 0
+        self._moved = 0
+        """Changes noticed by ``poll`` itself."""
+        self._topic_ids: dict[str, UUID] = {}
+        self._topics = sorted(topics)
+        self._look_at = 0.0
+        defaults: dict[str, Any] = {
+            "group_id": kafka.scoped(group),
+            # Where to go on is for the owner to say, also when the log is not what it was.
+            "auto_offset_reset": "none",
+            "isolation_level": "read_committed",
+            "metadata_max_age_ms": _METADATA_AGE_MS,
+            "metrics_enabled": False,
+        }
+        with _translated():
+            self._consumer = consumer(kafka, **defaults | options)
+            self._consumer.subscribe(self._topics, listener=self._listener)
+
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        """Pause partitions; the position only keeps the client from asking Kafka for one."""
+        for partition in partitions:
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        """Return what has come within ``timeout_ms``, in order per partition."""
+        with _translated():
+            try:
+                polled: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms)
+            except _LOG_CHANGED as error:
+                log.warning("Kafka's log is not what was read before: %s", error)
+                self._moved += 1
+                return {}
+        self._look_at_topics()
+        return polled
+
+    def _look_at_topics(self) -> None:
+        """Notice a topic that was deleted and made anew with as many partitions as before."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + 1
+        for topic, known in self.topic_ids().items():
+            if self._topic_ids.setdefault(topic, known) != known:
+                self._topic_ids[topic] = known
+                self._moved += 1
+
+    def take_changes(self) -> bool:
+        """Return whether partitions or their logs have changed since the last call.
+
+        Nothing that was received before may be used any more, and where to go on is to be found
+        out for every assigned partition.
+        """
+        # One number is read once: a change that is noted meanwhile is found by the next call.
+        now = self._listener.changes + self._moved
+        changed = now != self._seen
+        self._seen = now
+        return changed
+
+    def assigned(self) -> set[TopicPartition]:
+        found: set[TopicPartition] = self._consumer.assignment()
+        return found
+
+    def missing_topics(self) -> list[str]:
+        """Return the subscribed topics that Kafka does not have, as far as is known now."""
+        known = self._consumer._cluster
+        return [topic for topic in self._topics if not known.partitions_for_topic(topic)]
+
+    def topic_ids(self) -> dict[str, UUID]:
+        """Return the id of every subscribed topic that Kafka has, as far as is known now.
+
+        A topic that was deleted and made anew has another one.
+        """
+        found = {topic: self._consumer._cluster.topic_id(topic) for topic in self._topics}
+        return {topic: topic_id for topic, topic_id in found.items() if topic_id is not None}
+
+    def bounds(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the first offset that Kafka has of each partition, and the one after the last."""
+        if not partitions:
+            return {}
+        listed = list(partitions)
+        with _translated():
+            begins = self._consumer.beginning_offsets(listed, timeout_ms=_ANSWER_MS)
+            ends = self._consumer.end_offsets(listed, timeout_ms=_ANSWER_MS)
+        return {partition: (begins[partition], ends[partition]) for partition in listed}
+
+    def first_since(self, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the first offset of each partition at that time or later, where there is one."""
+        if not times_ms:
+            return {}
+        with _translated():
+            found = self._consumer.offsets_for_times(dict(times_ms), timeout_ms=_ANSWER_MS)
+        return {
+            partition: at.offset
+            for partition, at in found.items()
+            if at is not None and at.offset >= 0
+        }
+
+    def go_on_from(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets, those of them that are still assigned."""
+        assigned = self._consumer.assignment()
+        for partition, offset in offsets.items():
+            if partition in assigned:
+                self._consumer.seek(partition, offset)
+                self._consumer.resume(partition)
+
+    def pause(self) -> None:
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        self._consumer.resume(*self._consumer.assignment())
+
+    def lag(self, following: Mapping[TopicPartition, int]) -> int:
+        """Return how many records wait beyond ``following``, by what each last fetch knew."""
+        waiting = 0
+        for partition in self._consumer.assignment():
+            end, at = self._consumer.highwater(partition), following.get(partition)
+            if end is not None and at is not None:
+                waiting += max(0, end - at)
+        return waiting
+
+    def close(self) -> None:
+        self._consumer.close(autocommit=False, timeout_ms=5_000)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except FencedInstanceIdError as error:
+        raise ConfigurationError(
+            "another process reads in this consumer group under the same id; give each its own "
+            "CIVICSTREAM_…__ID, or set CIVICSTREAM_SINK__STATIC_MEMBER=false"
+        ) from error
+    except (KafkaError, AssertionError) as error:
+        raise ServerUnavailable(f"Kafka: {error!r}") from error

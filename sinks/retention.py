@@ -1,0 +1,57 @@
+"""How far back rows are kept: what is older is not written any more.
+
+Retention would take it at once; until then each day of it costs a chunk of its own, and a device
+whose clock is wrong would make thousands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from civicstream.clock import rfc3339
+from civicstream.settings import DatabaseSettings
+from sinks.database import Connection
+from sinks.schema import time_tables
+from sinks.tables import BulkTable
+
+__all__ = ["TOO_OLD", "Kept", "kept"]
+
+TOO_OLD = "too_old"
+_DAY_MS = 86_400_000
+_TIMES = {t.name: t.time_column for t in time_tables(DatabaseSettings()) if t.hypertable}
+
+
+class Kept:
+    """What each hypertable keeps, as of ``now_ms``."""
+
+    def __init__(self, days: dict[str, int], now_ms: int) -> None:
+        self._days = days
+        self._now_ms = now_ms
+
+    def too_old(self, table: BulkTable, columns: list[Any]) -> NDArray[np.bool_] | None:
+        """Return bool[n]: rows that retention would take at once; None where none is."""
+        name = _TIMES.get(table.name)
+        if name is None or not len(columns[0]) or table.name not in self._days:
+            return None
+        old: NDArray[np.bool_] = columns[table.columns.index(name)] < self._oldest(table.name)
+        return old if old.any() else None
+
+    def why(self, table: BulkTable) -> str:
+        """Return the sentence for such a row."""
+        return (
+            f"older than the {self._days[table.name]} days that {table.name} keeps "
+            f"(since {rfc3339(self._oldest(table.name))}); correct the clock of the sender, or "
+            "keep more (CIVICSTREAM_DATABASE__..._RETENTION_DAYS) and run civicstream init"
+        )
+
+    def _oldest(self, table: str) -> int:
+        return max(0, self._now_ms - self._days[table] * _DAY_MS)
+
+
+def kept(connection: Connection, now_ms: int) -> Kept:
+    """Return the rules as `init` has written them, the same by which rows are removed."""
+    rows = connection.execute("SELECT table_name, keep_days FROM retention").fetchall()
+    return Kept(dict(rows), now_ms)
