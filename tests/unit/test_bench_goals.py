@@ -14,6 +14,7 @@ def test_every_goal_belongs_to_a_bench() -> None:
     assert judged == {
         "streams",
         "sink",
+        "start",
         "gateway",
         "e2e",
         "memory",
