@@ -48,7 +48,9 @@ def tail(
     name = topic.removeprefix(f"{kafka.topic_prefix}.")
     if name not in TOPICS:
         raise ConfigurationError(f"topic {topic!r} is not one of: {', '.join(TOPICS)}")
-    wait_for_kafka(kafka)
+    wait_for_kafka(kafka, stop=stop)
+    if stop.is_set():
+        return
     reader = consumer(kafka, group_id=None)
     try:
         _start_at(reader, topic_name(kafka.topic_prefix, name), start)

@@ -188,7 +188,9 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     """Run the worker until ``stop`` is set (default: by SIGINT or SIGTERM)."""
     stop = stop or stop_on_signals()
     city = read_city(settings.city.file) if settings.city.file else City()
-    wait_for_kafka(settings.kafka)
+    wait_for_kafka(settings.kafka, stop=stop)
+    if stop.is_set():
+        return
     wait_for_topics(settings.kafka)
     settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
     asyncio.run(Worker(settings, city).main(stop))

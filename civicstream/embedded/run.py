@@ -18,7 +18,7 @@ from civicstream.embedded.outcome import replay_outcome
 from civicstream.embedded.part_settings import connection_sections
 from civicstream.embedded.stack import Stack
 from civicstream.embedded.stack_options import StackOptions, choose_addresses
-from civicstream.embedded.status import View, make_view, status_rows
+from civicstream.embedded.status import View, make_view, status_line
 from civicstream.embedded.supervisor import Supervisor
 from civicstream.embedded.welcome import welcome
 from civicstream.errors import ConfigurationError
@@ -124,8 +124,8 @@ def _keep_up(
 
 
 def _show(supervisor: Supervisor, stack: Stack, view: View, *, last: bool = False) -> None:
-    rows = stack.watch.ask(lambda history: status_rows(supervisor.parts, history, wall_ms()))
-    view.show(rows, last=last)
+    line = stack.watch.ask(lambda history: status_line(supervisor.parts, history, wall_ms()))
+    view.show(line, last=last)
 
 
 def _with_city(settings: Settings, options: StackOptions) -> Settings:

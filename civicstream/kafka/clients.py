@@ -112,6 +112,25 @@ def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     return _make(KafkaConsumer, client_config(kafka) | defaults | options)
 
 
+def _reach_any(bootstrap: str) -> None:
+    """Raise OSError when nothing listens at any of the addresses.
+
+    It takes no time where a client of Kafka tries for seconds, and logs every attempt.
+    """
+    refused: OSError | None = None
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        place = (host.strip("[]"), int(port)) if port.isdecimal() else (address.strip(), 9092)
+        try:
+            socket.create_connection(place, timeout=1).close()
+        except OSError as error:
+            refused = error
+        else:
+            return
+    if refused is not None:
+        raise refused
+
+
 def wait_for_kafka(
     kafka: KafkaSettings, timeout_s: float | None = None, stop: threading.Event | None = None
 ) -> None:
@@ -120,6 +139,7 @@ def wait_for_kafka(
 
     def ask() -> None:
         try:
+            _reach_any(kafka.bootstrap)
             admin_client(kafka, bootstrap_timeout_ms=3_000).close()
         except (KafkaError, OSError) as error:
             raise ServerUnavailable(

@@ -309,7 +309,7 @@ class Terminal:
         os.close(self._ours)
 
 
-def test_a_live_table_is_shown_and_a_closed_terminal_stops_the_stack_in_order(
+def test_a_line_of_figures_is_shown_and_a_closed_terminal_stops_the_stack_in_order(
     up: Callable[..., Up],
 ) -> None:
     terminal = Terminal()

@@ -1,4 +1,4 @@
-"""The live table on small and large terminals."""
+"""The events and the line of figures of `up`, on a terminal and in a file."""
 
 from __future__ import annotations
 
@@ -7,61 +7,55 @@ import io
 import pytest
 from rich.console import Console
 
-from civicstream.embedded.status import LiveView, PlainView, Row
-from civicstream.embedded.supervisor import PartState
+from civicstream.embedded.status import LiveView, PlainView
 
-ROWS: list[tuple[Row, PartState]] = [
-    (("gateway", "ready", "501 readings/s", "81,124 received, 67 in flight", "2"), PartState.READY),
-    (
-        ("worker", "waiting", "0 readings/s", "162 windows closed " * 4, ""),
-        PartState.WAITING,
-    ),
-]
+LINE = "501 readings/s in | 498 computed | 502 rows/s, lag 4"
+COMMAND = "mosquitto_pub -h 127.0.0.1 -p 41873 -q 1 -t city/v1/noise/[d0]/a -m " + "x" * 60
 
 
-def _everything_shown(height: int, events: int) -> str:
+def _shown(events: int) -> str:
     out = io.StringIO()
     console = Console(
         file=out,
         force_terminal=True,
         color_system=None,
         width=80,
-        height=height,
+        height=24,
         legacy_windows=False,
     )
     with LiveView(console) as view:
-        view.explain(["results   civicstream tail results.traffic -c [data]/civicstream.toml"])
-        view.show(ROWS)
+        view.explain([COMMAND])
         for number in range(events):
-            view.tell(f"event {number} " + "x" * 200)
+            view.tell(f"event {number}")
+            view.show(f"{number} {LINE}")
     return out.getvalue()
 
 
-def _last_screen(height: int, events: int) -> list[str]:
-    # rich moves up and erases before it draws; what follows the last erasure is the screen
-    return _everything_shown(height, events).rpartition("\x1b[2K")[2].splitlines()
+def test_events_scroll_by_and_the_line_of_figures_is_rewritten_below_them() -> None:
+    shown = _shown(events=60)
+    assert all(f"event {number}" in shown for number in range(60))
+    last_drawn = shown.rpartition("\x1b[2K")[2]
+    assert f"59 {LINE}" in last_drawn
+    assert last_drawn.count("\n") <= 1  # one line, however many events
 
 
-@pytest.mark.parametrize("height", [24, 40])
-def test_the_newest_event_is_on_the_screen_whatever_its_height(height: int) -> None:
-    screen = _last_screen(height, events=60)
-    assert len(screen) <= height
-    text = "\n".join(screen)
-    assert "event 59 " in text
-    assert "event 20 " not in text
-    for shown in ("gateway", "501 readings/s", "waiting"):
-        assert shown in text
+def test_a_command_to_copy_is_not_broken_to_the_terminals_width() -> None:
+    assert COMMAND in _shown(events=1)
 
 
-def test_what_stays_true_is_said_above_the_table_in_full() -> None:
-    assert "-c [data]/civicstream.toml" in _everything_shown(24, events=3)
-
-
-def test_more_room_shows_more_events() -> None:
-    def count(height: int) -> int:
-        return sum(" event " in line for line in _last_screen(height, events=60))
-
-    assert count(40) - count(24) == 16
+def test_a_file_gets_every_event_and_the_figures_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    with PlainView() as view:
+        for number in range(20):
+            view.tell(f"event {number}")
+            view.show(LINE)
+        view.show("the last " + LINE, last=True)
+    lines = out.getvalue().splitlines()
+    assert sum("event" in line for line in lines) == 20
+    assert [line[9:] for line in lines if "readings/s" in line] == [LINE, "the last " + LINE]
 
 
 def test_a_reader_that_went_away_does_not_stop_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +66,4 @@ def test_a_reader_that_went_away_does_not_stop_the_stack(monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.stdout", Gone())
     with PlainView() as view:
         view.tell("still running")
-        view.show(ROWS, last=True)
+        view.show(LINE, last=True)

@@ -6,7 +6,7 @@ import pytest
 
 from civicstream.embedded.figures import LedgerHistory
 from civicstream.embedded.processes import Child
-from civicstream.embedded.status import plain_line, status_rows
+from civicstream.embedded.status import LINE_WIDTH, status_line
 from civicstream.embedded.supervisor import Part, PartState, Supervised
 from civicstream.events import Counts, LedgerReport
 
@@ -85,27 +85,46 @@ def test_a_gateway_is_idle_when_it_has_acknowledged_everything() -> None:
     assert history.idle("gateway", START)
 
 
-def test_the_plain_line_names_figures_and_what_is_not_ready() -> None:
+def _parts(states: dict[str, PartState]) -> dict[str, Supervised]:
     def launch() -> Child:
         raise AssertionError
 
-    parts = {
-        name: Supervised(Part(name, launch), state)
-        for name, state in (
-            ("kafka", PartState.READY),
-            ("gateway", PartState.READY),
-            ("sink", PartState.READY),
-            ("worker", PartState.STARTING),
-        )
-    }
+    return {name: Supervised(Part(name, launch), state) for name, state in states.items()}
+
+
+def test_the_line_names_rates_what_was_found_and_what_is_not_ready() -> None:
+    parts = _parts(
+        {"kafka": PartState.READY, "sink": PartState.READY, "worker": PartState.STARTING}
+    )
     history = _history(
         _report(START, 0),
         _report(START + 1000, 1500, in_flight_messages=3, dead_letters=2),
         _report(START, 0, stage="sink", rows_written=0),
-        _report(START + 1000, 0, stage="sink", rows_written=1200, results_written=5, lag_records=4),
+        _report(START + 1000, 0, stage="sink", rows_written=12_600, lag_records=4),
+        _report(START + 1000, 0, stage="alerts", alerts_active=1),
     )
-    line = plain_line(status_rows(parts, history, START + 1000))
-    assert line == (
-        "gateway 1,500 readings/s (1,500 received, 3 in flight, 2 dead letters) | "
-        "sink 1,200 rows/s (1,200 rows, 5 final results, lag 4) | starting: worker | restarts 0"
+    assert status_line(parts, history, START + 1000) == (
+        "starting: worker | 1,500 readings/s in | 13k rows/s, lag 4 | 1 alert | 2 dead letters"
     )
+
+
+def test_the_line_never_gets_longer_than_a_terminal_is_wide() -> None:
+    parts = _parts({f"part-{n}": PartState.WAITING for n in range(20)})
+    history = _history(
+        *(_report(START, 0, stage=stage, lag_records=0) for stage in ("gateway", "worker", "sink")),
+        *(
+            _report(
+                START + 1000,
+                9_999_999,
+                stage=stage,
+                rows_written=9_999_999,
+                lag_records=9_999_999,
+                open_incidents=888,
+                dead_letters=77_777,
+            )
+            for stage in ("gateway", "worker", "sink")
+        ),
+    )
+    line = status_line(parts, history, START + 1000)
+    assert line.startswith("waiting: part-0, part-1, part-2 and 17 more | 10.0M readings/s in")
+    assert len(line) <= LINE_WIDTH

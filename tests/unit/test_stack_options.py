@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,18 @@ def test_a_database_that_is_no_url_is_refused_without_showing_it() -> None:
 def test_two_servers_on_one_port_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="each server needs its own"):
         choose_addresses(StackOptions(DATA, kafka_port=5000, mqtt_port=5000))
+
+
+def test_a_port_that_is_in_use_is_refused_before_anything_starts_and_named_as_it_was_given() -> (
+    None
+):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"--http-port {port}: another program"):
+            choose_addresses(StackOptions(DATA, http_port=port))
+        with pytest.raises(ConfigurationError, match=rf"--kafka-port {port}: another program"):
+            choose_addresses(StackOptions(DATA, kafka_port=port))
+        choose_addresses(StackOptions(DATA, kafka_port=port, kafka="kafka.city:9092"))
 
 
 def test_parts_are_told_the_stacks_servers_over_the_callers_own() -> None:
