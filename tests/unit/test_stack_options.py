@@ -48,9 +48,7 @@ def test_two_servers_on_one_port_are_refused() -> None:
         choose_addresses(StackOptions(DATA, kafka_port=5000, mqtt_port=5000))
 
 
-def test_a_port_that_is_in_use_is_refused_before_anything_starts_and_named_as_it_was_given() -> (
-    None
-):
+def test_a_port_in_use_is_refused_before_anything_starts_and_named_as_it_was_given() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"--http-port {port}: another program"):
