@@ -171,7 +171,7 @@ def _rows(connection: Connection) -> list[RowsOfDay]:
                 f"FULL JOIN (SELECT ({column} AT TIME ZONE 'UTC')::date AS day, "
                 f"count(*) AS there FROM {table} GROUP BY 1) t USING (day) "
                 # The day that retention is at is there in part.
-                "WHERE coalesce(w.day, t.day) > (now() - %(kept)s) :: date + 1 "
+                "WHERE coalesce(w.day, t.day) > ((SELECT city_now()) - %(kept)s) :: date + 1 "
                 "ORDER BY 1".encode(),
                 {"table": table, "kept": timedelta(days=kept[table])},
             ).fetchall()

@@ -41,6 +41,7 @@ def choose_city_time(
 
     Raise ConfigurationError where the folder has another one than what is asked for.
     """
+    _refuse_what_does_not_go_together(options)
     file = folder.path / _CLOCK_FILE
     if options.replay is not None:
         if file.exists() or (folder.path / "database").exists():
@@ -62,6 +63,13 @@ def choose_city_time(
         chosen = CityTime(_simulated(options, present_ms))
     file.write_text(json.dumps(asdict(chosen.clock)), encoding="utf-8")
     return chosen
+
+
+def _refuse_what_does_not_go_together(options: StackOptions) -> None:
+    if options.replay is None and (options.begin or options.end):
+        raise ConfigurationError("--from, --until: they are for a part of a --replay; name one")
+    if options.replay is not None and options.time is not None:
+        raise ConfigurationError("--time: a --replay has its own; name a part of it with --from")
 
 
 def _read(file: Path) -> Clock:

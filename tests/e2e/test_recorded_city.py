@@ -89,8 +89,10 @@ def test_a_recorded_morning_is_played_whole_and_the_page_shows_it(
     aarhus: Path, reference: Reference, postgres: str, browser: Browser, tmp_path: Path
 ) -> None:
     assert (reference.rows, len(reference.readings)) == (33_824, 32_757)
+    at = psycopg.conninfo.conninfo_to_dict(postgres)
+    database = f"postgresql://{at['user']}@/{at['dbname']}?host={at['host']}"
     options = ("--replay", aarhus, "--speed", str(SPEED), "--from", BEGIN, "--until", END)
-    with running_up(tmp_path, *options, "--database", postgres) as up:
+    with running_up(tmp_path, *options, "--database", database) as up:
         up.wait_for("open      http", 150)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(up.url)

@@ -59,3 +59,10 @@ def test_a_replay_wants_a_folder_without_an_earlier_run(tmp_path: Path) -> None:
     chosen(tmp_path)
     with pytest.raises(ConfigurationError, match="holds an earlier run"):
         chosen(tmp_path, replay=Path("recording"))
+
+
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="part of a --replay"):
+        chosen(tmp_path, begin="2014-08-04T06:00")
+    with pytest.raises(ConfigurationError, match="with --from"):
+        chosen(tmp_path, replay=Path("recording"), time="08:00")

@@ -252,3 +252,30 @@ def test_the_header_says_which_stage_has_stopped_and_for_how_long(page: Page) ->
         ["no-results", "no results for 10 min", 1_000_000],
         ["delayed", "delayed, reconnecting", None],
     ]
+
+
+def test_the_page_goes_by_the_citys_clock_and_says_so(page: Page) -> None:
+    wall, city = 1_795_000_000_000, 1_794_000_000_000
+    found = run(
+        page,
+        "city_time",
+        """
+        const [wall, city] = arg;
+        const answer = { declared: true, wall_ms: wall, city_ms: city, speed: 60 };
+        const before = [m.cityNow(wall), m.clockMode(wall)];
+        m.setClock({ ...answer, server_ms: wall + 5_000 }, wall);
+        const fast = [m.cityNow(wall) - city, m.cityNow(wall - 9_000) - city, m.clockMode(wall)];
+        m.setClock({ ...answer, speed: 1, server_ms: wall }, wall);
+        const slow = [m.cityNow(wall + 7) - city, m.clockMode(wall)];
+        m.setClock({ ...answer, server_ms: wall }, wall);
+        const late = wall + 1e9;
+        return [before, fast, slow, [m.cityNow(late), m.clockMode(late)]];
+        """,
+        [wall, city],
+    )
+    assert found == [
+        [wall, ""],
+        [300_000, 0, "time runs 60\N{MULTIPLICATION SIGN}"],
+        [7, "simulated time"],
+        [wall + 1_000_000_000, ""],
+    ]
