@@ -14,14 +14,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 from paho.mqtt import publish as paho_publish
 
 from civicstream.clock import now_ms
 from civicstream.embedded.brokers import find_mosquitto, start_mqtt
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.kafka.clients import producer
+from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.topic_admin import create_topics
+from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import topic_name
 from tests.gateway_runs import (
@@ -232,6 +234,50 @@ def test_a_kafka_that_forgot_everything_gets_what_it_had_not_confirmed(
         if child is not None:
             child.stop()
         broker.stop()
+
+
+def set_min_insync_replicas(kafka: KafkaSettings, topic: str, count: int) -> None:
+    """With more than there are replicas every write is refused: NOT_ENOUGH_REPLICAS."""
+    admin = admin_client(kafka)
+    try:
+        name = topic_name(kafka.topic_prefix, topic)
+        wanted = {"min.insync.replicas": str(count)}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, wanted)])
+    finally:
+        admin.close()
+
+
+def test_a_topic_that_cannot_be_written_is_named_and_the_others_go_on_up_to_the_bound(
+    mosquitto: MqttSettings, kafka: KafkaSettings, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """MQTT acknowledges in the order of receipt: what is stuck holds up what came behind it.
+
+
+    At the bound on messages in flight the gateway stops, and nothing is lost.
+    """
+    first = now_ms() - 3_600_000
+    with gateway(mosquitto, kafka, arrivals, tmp_path, gateway__max_in_flight=500) as child:
+        set_min_insync_replicas(kafka, "frames.noise", 2)
+        noise = [("city/v1/noise/north/A7", f'{{"ts":{first},"LAeq":60}}'.encode())]
+        flood(mosquitto.port, noise, timeout_s=10)
+        others = traffic(300)
+        flood(mosquitto.port, others, timeout_s=10)
+        arrivals.wait_for(keys_of(others))
+        named = f"but not {partition_of('north', 4)} of {kafka.topic_prefix}.frames.noise"
+        wait_until(lambda: named in child.last_words(99), "the name of it", timeout_s=30)
+        more = traffic(2_000, start_ms=first - 7_200_000)
+        flood(mosquitto.port, more, timeout_s=30)  # the broker takes them and keeps them
+        wait_until(
+            lambda: arrivals.last_report().gauges["in_flight_messages"] >= 500,
+            "the bound",
+            timeout_s=30,
+        )
+        assert not keys_of(more) <= arrivals.readings.keys()
+        set_min_insync_replicas(kafka, "frames.noise", 1)
+        arrivals.wait_for(keys_of(noise) | keys_of(more))
+        assert child.alive()
+    assert set(arrivals.readings.values()) == {1}
+    check_frames_are_in_sequence(arrivals)
 
 
 def test_an_mqtt_broker_restarted_with_its_store_loses_nothing(
