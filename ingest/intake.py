@@ -355,7 +355,11 @@ class Intake:
 
     def waiting_frames(self) -> Iterator[SealedFrame]:
         """Yield the frame of each lane that is on its way to Kafka."""
-        return (lane.sealed[0] for lane in self._lanes.values() if lane.sealed)
+        return (lane.sealed[0] for lane in self.waiting_lanes())
+
+    def waiting_lanes(self) -> Iterator[Lane]:
+        """Yield the lanes with a frame on its way to Kafka."""
+        return (lane for lane in self._lanes.values() if lane.sealed)
 
     def letter_id(self, pending: PendingLetter) -> str:
         """Return the event id of a dead letter, the same when it is sent again."""

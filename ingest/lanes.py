@@ -61,7 +61,7 @@ class SealedFrame:
 class Lane:
     """The frames of one kind and partition."""
 
-    __slots__ = ("_next_seq", "kind", "max_rows", "open", "partition", "sealed")
+    __slots__ = ("_next_seq", "kind", "max_rows", "open", "partition", "sealed", "sent_at")
 
     def __init__(self, kind: Kind, partition: int, max_rows: int) -> None:
         self.kind = kind
@@ -70,6 +70,8 @@ class Lane:
         self.open: OpenFrame | None = None
         self.sealed: deque[SealedFrame] = deque()
         """The first of these is on its way to Kafka."""
+        self.sent_at = 0.0
+        """When that was first handed over [s, monotonic]."""
         self._next_seq = 0
 
     @property

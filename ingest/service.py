@@ -15,9 +15,10 @@ from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
 from civicstream.kafka.dead_letter import letter_record
 from civicstream.kafka.ledger_report import report_record
+from civicstream.retry import ThrottledLog
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
-from civicstream.topics import frames_topic
+from civicstream.topics import frames_topic, topic_name
 from ingest.bell import Bell
 from ingest.buffered_socket import BufferedSocket
 from ingest.intake import Intake, PendingEvent, PendingLetter
@@ -68,7 +69,7 @@ def run(
 
 class _Gateway:
     def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
-        self._settings = settings
+        self._settings, self._bootstrap = settings, settings.kafka.bootstrap
         self._clock = clock
         self._epoch = wall_ms()
         self._bell = Bell()
@@ -84,6 +85,7 @@ class _Gateway:
         self._complained_at = -_SAY_AGAIN_S
         self._progress_at = self._now
         self._was_ready = False
+        self._stuck = ThrottledLog(log)
         self._reported_at, self._report_out = 0.0, False
         self._paused = False
 
@@ -128,6 +130,7 @@ class _Gateway:
         self._was_ready = self._was_ready or self._mqtt.ready
         if self._was_ready and self._now - self._reported_at >= _REPORT_EVERY_S:
             self._send_report()
+            self._watch_partitions()
 
     def _wait(self, reading: bool) -> None:
         due = self._intake.next_due(self._now)
@@ -168,7 +171,7 @@ class _Gateway:
                 "confirms some",
                 messages,
                 size,
-                self._settings.kafka.bootstrap,
+                self._bootstrap,
             )
         self._paused = full
 
@@ -184,14 +187,38 @@ class _Gateway:
         log.warning(
             "Kafka at %s has confirmed nothing for %.0f s; %d messages wait here, "
             "the MQTT broker keeps the others",
-            self._settings.kafka.bootstrap,
+            self._bootstrap,
             stalled_s,
             waiting,
         )
 
+    def _watch_partitions(self) -> None:
+        """Name the partitions that cannot be written while others can."""
+        if self._now - self._progress_at >= _STALLED_AFTER_S:
+            return  # none can: that is said already
+        prefix = self._settings.kafka.topic_prefix
+        stuck = [
+            f"{lane.partition} of {topic_name(prefix, frames_topic(lane.kind.name))}"
+            for lane in self._intake.waiting_lanes()
+            if self._now - lane.sent_at >= _STALLED_AFTER_S
+        ]
+        if not stuck:
+            self._stuck.over("Kafka at %s confirms every partition again", self._bootstrap)
+            return
+        self._stuck.warning(
+            ", ".join(stuck),
+            "Kafka at %s confirms some partitions, but not %s; acknowledgements go in the order "
+            "of receipt, so all stops when %d messages wait (now %d): look at the leader and the "
+            "in-sync replicas of these partitions",
+            self._bootstrap,
+            ", ".join(stuck),
+            self._settings.gateway.max_in_flight,
+            len(self._intake.acks),
+        )
+
     def _made_progress(self) -> None:
         if self._now - self._progress_at >= _STALLED_AFTER_S:
-            log.info("Kafka at %s confirms again", self._settings.kafka.bootstrap)
+            log.info("Kafka at %s confirms again", self._bootstrap)
             self._complained_at = -_SAY_AGAIN_S
         self._progress_at = self._now
         self._kafka_pause_s = _FIRST_PAUSE_S
@@ -214,7 +241,7 @@ class _Gateway:
             self._kafka_at = time.monotonic() + self._kafka_pause_s
             self._kafka_pause_s = min(self._kafka_pause_s * 2, _LONGEST_PAUSE_S)
             return
-        log.info("connected to Kafka at %s", self._settings.kafka.bootstrap)
+        log.info("connected to Kafka at %s", self._bootstrap)
         self._complained_at, self._report_out = -_SAY_AGAIN_S, False
         for frame in list(self._intake.waiting_frames()):
             self._send_frame(frame)
@@ -238,12 +265,13 @@ class _Gateway:
             elif error is not None:
                 refused = refused or error
             else:
-                self._made_progress()
                 self._mqtt.ack(self._confirmed(item))
+            if error is None:
+                self._made_progress()
         if refused is not None and self._kafka.connected:
             log.error(
                 "Kafka at %s did not take a record (%s: %s); sending it again",
-                self._settings.kafka.bootstrap,
+                self._bootstrap,
                 type(refused).__name__,
                 refused,
             )
@@ -261,7 +289,9 @@ class _Gateway:
         if not self._kafka.connected:
             return
         while self._intake.ready:
-            self._send_frame(self._intake.ready.popleft())
+            frame = self._intake.ready.popleft()
+            frame.lane.sent_at = self._now
+            self._send_frame(frame)
         for queue in (self._intake.letters, self._intake.events):
             while queue:
                 record: Record = queue.popleft()

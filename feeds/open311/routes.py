@@ -72,6 +72,7 @@ class Open311:
             form: Format = "xml" if request.path_params["form"] == "xml" else "json"
             try:
                 _check_format(request.path_params["form"])
+                _check_text(request)
                 found, root = await method(request)
             except Open311Error as error:
                 return _failure(error, form)
@@ -192,6 +193,14 @@ class Open311:
 def _check_format(name: str) -> None:
     if name not in MEDIA_TYPES:
         raise Open311Error(404, "the address must end in .json or .xml")
+
+
+def _check_text(request: Request) -> None:
+    """Refuse what no text column of PostgreSQL can be compared with."""
+    given = {"the address": request.url.path, **request.path_params, **request.query_params}
+    for name, value in given.items():
+        if "\0" in str(value) or "\0" in name:
+            raise Open311Error(400, f"{name.replace(chr(0), '?')[:60]} holds a NUL character")
 
 
 def _failure(error: Open311Error, form: Format) -> Response:

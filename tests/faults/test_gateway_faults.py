@@ -14,13 +14,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
 from paho.mqtt import publish as paho_publish
 
 from civicstream.clock import now_ms
 from civicstream.embedded.brokers import find_mosquitto, start_mqtt
 from civicstream.embedded.processes import free_port, wait_until
+from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.topic_admin import create_topics
+from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, MqttSettings
+from civicstream.topics import topic_name
 from tests.gateway_runs import (
     Arrivals,
     Message,
@@ -146,10 +151,63 @@ def test_a_kafka_link_cut_for_eight_seconds_loses_nothing_and_repeats_nothing(
             child.stop()
 
 
+def takes_records(kafka: KafkaSettings) -> bool:
+    """Whether a client that knows nothing yet gets a record into every partition of traffic."""
+    with suppress(KafkaError, OSError):
+        fresh = producer(kafka, bootstrap_timeout_ms=2_000, max_block_ms=2_000)
+        try:
+            topic = topic_name(kafka.topic_prefix, "late")
+            sent = [fresh.send(topic, b"x", partition=n) for n in range(kafka.partitions)]
+            for future in sent:
+                future.get(timeout=5)
+            return True
+        finally:
+            fresh.close(timeout=1)
+    return False
+
+
+def test_a_kafka_killed_and_back_on_its_log_is_gone_on_with_within_15_seconds(
+    mosquitto: MqttSettings, tmp_path: Path
+) -> None:
+    port = free_port()
+    kafka = KafkaSettings(bootstrap=f"127.0.0.1:{port}", partitions=4)
+    broker = start_kafka(port, tmp_path / "kafka")
+    child = None
+    try:
+        create_topics(kafka)
+        child = start_gateway(mosquitto, kafka, tmp_path)
+        with closing(Arrivals(kafka)) as arrivals:
+            arrivals.wait_ready(child)
+        with Load(mosquitto.port, total=15_000) as load:
+            wait_until(lambda: len(load.acked) > 500, "load", timeout_s=30)
+            broker.kill()
+            time.sleep(10)  # the length of the outage is what is tested
+            broker = start_kafka(port, tmp_path / "kafka")
+            wait_until(lambda: takes_records(kafka), "Kafka taking records", timeout_s=60)
+            back = time.monotonic()
+            wait_until(
+                lambda: "confirms again" in child.last_words(99), "the gateway", timeout_s=60
+            )
+            assert time.monotonic() - back < 15
+        with closing(Arrivals(kafka)) as arrivals:
+            check_nothing_lost(load, arrivals)
+            assert set(arrivals.readings.values()) == {1}
+            assert child.stop() == 0
+            check_frames_are_in_sequence(arrivals)
+        log = child.last_words(10_000).splitlines()
+        assert len([line for line in log if "has confirmed nothing for" in line]) >= 1
+        of_the_library = [line for line in log if "gateway ERROR" in line or "<" in line]
+        assert len(of_the_library) <= 10, "a line for each state"
+    finally:
+        if child is not None:
+            child.stop()
+        broker.stop()
+
+
 def test_a_kafka_that_forgot_everything_gets_what_it_had_not_confirmed(
     mosquitto: MqttSettings, tmp_path: Path
 ) -> None:
-    """The embedded broker keeps nothing over a restart: topics, producer ids, sequences."""
+    """Restored on an empty disk it has none of our topics, producer ids and sequences."""
     port = free_port()
     kafka = KafkaSettings(bootstrap=f"127.0.0.1:{port}", partitions=4)
     broker = start_kafka(port, tmp_path / "kafka")
@@ -165,18 +223,61 @@ def test_a_kafka_that_forgot_everything_gets_what_it_had_not_confirmed(
         broker.kill()
         during = traffic(500, start_ms=now_ms() - 7_200_000)
         flood(mosquitto.port, during, timeout_s=10)
-        broker = start_kafka(port, tmp_path / "kafka")
+        broker = start_kafka(port, tmp_path / "empty")
         create_topics(kafka)
         after = traffic(500, start_ms=now_ms() - 10_800_000)
         with closing(Arrivals(kafka)) as arrivals:
             arrivals.wait_for(keys_of(during))
             flood(mosquitto.port, after, timeout_s=10)
             arrivals.wait_for(keys_of(after))
-        assert "did not take a record" in child.last_words(99)
     finally:
         if child is not None:
             child.stop()
         broker.stop()
+
+
+def set_min_insync_replicas(kafka: KafkaSettings, topic: str, count: int) -> None:
+    """With more than there are replicas every write is refused: NOT_ENOUGH_REPLICAS."""
+    admin = admin_client(kafka)
+    try:
+        name = topic_name(kafka.topic_prefix, topic)
+        wanted = {"min.insync.replicas": str(count)}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, wanted)])
+    finally:
+        admin.close()
+
+
+def test_a_topic_that_cannot_be_written_is_named_and_the_others_go_on_up_to_the_bound(
+    mosquitto: MqttSettings, kafka: KafkaSettings, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """MQTT acknowledges in the order of receipt: what is stuck holds up what came behind it.
+
+
+    At the bound on messages in flight the gateway stops, and nothing is lost.
+    """
+    first = now_ms() - 3_600_000
+    with gateway(mosquitto, kafka, arrivals, tmp_path, gateway__max_in_flight=500) as child:
+        set_min_insync_replicas(kafka, "frames.noise", 2)
+        noise = [("city/v1/noise/north/A7", f'{{"ts":{first},"LAeq":60}}'.encode())]
+        flood(mosquitto.port, noise, timeout_s=10)
+        others = traffic(300)
+        flood(mosquitto.port, others, timeout_s=10)
+        arrivals.wait_for(keys_of(others))
+        named = f"but not {partition_of('north', 4)} of {kafka.topic_prefix}.frames.noise"
+        wait_until(lambda: named in child.last_words(99), "the name of it", timeout_s=30)
+        more = traffic(2_000, start_ms=first - 7_200_000)
+        flood(mosquitto.port, more, timeout_s=30)  # the broker takes them and keeps them
+        wait_until(
+            lambda: arrivals.last_report().gauges["in_flight_messages"] >= 500,
+            "the bound",
+            timeout_s=30,
+        )
+        assert not keys_of(more) <= arrivals.readings.keys()
+        set_min_insync_replicas(kafka, "frames.noise", 1)
+        arrivals.wait_for(keys_of(noise) | keys_of(more))
+        assert child.alive()
+    assert set(arrivals.readings.values()) == {1}
+    check_frames_are_in_sequence(arrivals)
 
 
 def test_an_mqtt_broker_restarted_with_its_store_loses_nothing(
