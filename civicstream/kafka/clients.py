@@ -52,13 +52,17 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
 def _make(factory: Any, options: dict[str, Any]) -> Any:
     """Make a client; when that fails, end the I/O thread that kafka-python 3 leaves running.
 
-    Without this every attempt on an absent Kafka costs a thread for good.
+    Without this every attempt on an absent Kafka costs a thread for good. Nor does kafka-python
+    (3.0.12) hand ``allow_auto_create_topics`` on to what asks for metadata: it is set here.
     """
     begun: list[Any] = []
 
     def network(**config: Any) -> Any:
-        begun.append(KafkaNetClient(**config))
-        return begun[-1]
+        made = KafkaNetClient(**config)
+        begun.append(made)
+        creates = options.get("allow_auto_create_topics", False)
+        made.cluster.config["allow_auto_create_topics"] = creates
+        return made
 
     try:
         return factory(kafka_client=network, **options)
