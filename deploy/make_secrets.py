@@ -113,7 +113,9 @@ def make_privacy_keys(folder: Path) -> list[str]:
 
 def make_cluster_id(folder: Path) -> list[str]:
     """Write the environment file with Kafka's cluster id (22 characters of base64)."""
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = "-"
+    while cluster_id.startswith("-"):  # Kafka's own tool takes such a one for an option
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     return ["kafka.env"] if _write(folder / "kafka.env", f"CLUSTER_ID={cluster_id}\n") else []
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kafka.errors import KafkaError
 
 from civicstream.embedded.kafka_broker import BrokerOptions, launch_broker
-from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, java_program, pinned_jars
 from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.kafka.clients import admin_client
 from civicstream.settings import KafkaSettings
 
-CLUSTER_ID = "Y2l2aWNzdHJlYW0tdGVzdA"
 HEAP_MB = 256
 
 
@@ -30,14 +27,11 @@ class KafkaCluster:
         folder: Path,
         count: int,
         properties: Mapping[str, str] | None = None,
-        format_arguments: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
         self._ports = [(free_port(), free_port()) for _ in range(count)]
         self._properties = dict(properties or {})
         self.children: dict[int, Child] = {}
-        for number in range(count):
-            self._format(number, format_arguments)
         for number in range(count):
             self.launch(number)
 
@@ -55,7 +49,7 @@ class KafkaCluster:
         port, controller = self._ports[number]
         voters = [f"{i + 1}@127.0.0.1:{c}" for i, (_, c) in enumerate(self._ports)]
         copies, insync = len(self._ports), min(2, len(self._ports))
-        properties = {
+        own = {
             "node.id": str(number + 1),
             "controller.quorum.voters": ",".join(voters),
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
@@ -63,27 +57,9 @@ class KafkaCluster:
             "transaction.state.log.replication.factor": str(copies),
             "transaction.state.log.min.isr": str(insync),
         }
-        for name, value in self._properties.items():
-            properties[name] = value.format(port=port, controller=controller)
+        properties = own | self._properties
         folder = self.folder / f"kafka-{number}"
         return BrokerOptions(port, folder, heap_mb=HEAP_MB, fsync=False, properties=properties)
-
-    def _format(self, number: int, arguments: tuple[str, ...]) -> None:
-        """Format the broker's folder, with ``arguments`` to Kafka's own tool."""
-        options = self._options(number)
-        options.folder.mkdir(parents=True)
-        config = options.folder / "format.properties"
-        needed = options.properties | {
-            "process.roles": "broker,controller",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(options.folder / "log"),
-        }
-        config.write_text("".join(f"{k}={v}\n" for k, v in needed.items()))
-        classpath = ":".join(str(jar) for jar in fetch_jars(pinned_jars(), jar_cache()))
-        command = [java_program(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
-        command += ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", config]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def launch(self, number: int) -> None:
         """Start a broker; it may not answer yet."""

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -25,13 +25,27 @@ _PROGRAMS = {
 """What the container image's scripts start."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SecuredKafka:
     """A running broker; ``secrets`` is the folder that deploy/make_secrets.py made."""
 
     port: int
     secrets: Path
     run: Path
+    environment: dict[str, str]
+    """What its entrypoint runs with."""
+    log: Path
+    child: Child = field(init=False)
+
+    def launch(self) -> None:
+        """Start it; it may not answer yet."""
+        self.child = Child(
+            "kafka", [DEPLOY / "kafka" / "entrypoint.sh"], self.log, self.environment
+        )
+
+    def restart(self) -> None:
+        self.child.kill()
+        self.launch()
 
     def settings(self, user: str, password: str, mechanism: str = MECHANISM) -> KafkaSettings:
         return KafkaSettings.model_validate(
@@ -81,10 +95,9 @@ def kafka_home(folder: Path) -> Path:
 @contextlib.contextmanager
 def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     """The broker of docker-compose.yml outside a container, without topics, for the block."""
-    secrets, run = folder / "secrets", folder / "run"
+    secrets, run, port = folder / "secrets", folder / "run", free_port()
     make_secrets(secrets)
     run.mkdir()
-    kafka = SecuredKafka(free_port(), secrets, run)
     environment = {
         "PATH": os.environ["PATH"],
         "SECRETS_DIR": str(secrets),
@@ -93,14 +106,14 @@ def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
         "DATA_DIR": str(folder / "data"),
         "KAFKA_HOME": str(kafka_home(folder / "kafka")),
         "ADVERTISED_HOST": "localhost",
-        "PORT": str(kafka.port),
+        "PORT": str(port),
         "CONTROLLER_PORT": str(free_port()),
         "CLUSTER_ID": (secrets / "kafka.env").read_text().strip().removeprefix("CLUSTER_ID="),
     }
-    script = DEPLOY / "kafka" / "entrypoint.sh"
-    child = Child("kafka", [script], folder / "kafka.log", environment)
+    kafka = SecuredKafka(port, secrets, run, environment, folder / "kafka.log")
+    kafka.launch()
     try:
-        child.wait_ready(lambda: port_answers(kafka.port), timeout_s=90)
+        kafka.child.wait_ready(lambda: port_answers(port), timeout_s=90)
         yield kafka
     finally:
-        child.kill()
+        kafka.child.kill()

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,24 @@ from tests.unit.window_oracle import Kept, Reading, traffic_of, windows_of
 from tests.worker_runs import read_reports
 
 PARTS = ("gateway", "worker", "sink")
+ALL_PARTS = (*PARTS, "feeds", "alerts", "deliver")
 WINDOW_S = 5
 
 
 class System:
-    """Gateway, worker and sink as processes; start, kill and restart them by name."""
+    """The parts as processes; start, kill and restart them by name.
 
-    def __init__(self, mqtt: MqttSettings, kafka: KafkaSettings, url: str, folder: Path) -> None:
+    ``own``: settings of single parts over those of all, as in ``{"feeds": {"feeds__port": 1}}``.
+    """
+
+    def __init__(
+        self,
+        mqtt: MqttSettings,
+        kafka: KafkaSettings,
+        url: str,
+        folder: Path,
+        own: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
         self.kafka = kafka
         self.url = url
         self.folder = folder
@@ -46,6 +57,7 @@ class System:
             "kafka__bootstrap": kafka.bootstrap,
             "kafka__topic_prefix": kafka.topic_prefix,
             "kafka__partitions": kafka.partitions,
+            "kafka__replication": kafka.replication,
             "kafka__session_timeout_ms": 6000,
             "database__url": url,
             "city__file": self.city_file,
@@ -62,7 +74,12 @@ class System:
             "sink__id": "sink-1",
         }
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
-        self.environment |= {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in settings.items()}
+        self.environment |= _variables(settings)
+        self._own = {part: _variables(settings) for part, settings in (own or {}).items()}
+
+    def set(self, part: str, settings: Mapping[str, object]) -> None:
+        """Give a part settings of its own, for its next start."""
+        self._own[part] = self._own.get(part, {}) | _variables(settings)
 
     def run(self, *arguments: object, timeout_s: float = 120) -> str:
         """Run a command to its end; return what it printed; fail with it when it failed."""
@@ -75,7 +92,8 @@ class System:
         """Start a command in the background."""
         number = len(list(self.folder.glob(f"{name}-*.log")))
         command = [sys.executable, "-m", "civicstream.cli", *map(str, arguments)]
-        return Child(name, command, self.folder / f"{name}-{number}.log", self.environment)
+        environment = self.environment | self._own.get(str(arguments[0]), {})
+        return Child(name, command, self.folder / f"{name}-{number}.log", environment)
 
     def start(self, part: str, *, wait: bool = True) -> None:
         """Start a part and wait until it reports."""
@@ -102,16 +120,28 @@ class System:
         assert not any(codes.values()), codes
 
 
+def _variables(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in settings.items()}
+
+
 @contextmanager
 def running_system(
     mqtt: MqttSettings, kafka: KafkaSettings, url: str, folder: Path, *, sensors: int
 ) -> Iterator[System]:
-    """The system, initialised, with a simulated city's model and all parts ready."""
-    system = System(mqtt, kafka, url, folder)
+    """Gateway, worker and sink, initialised, ready, with a simulated city's model."""
+    with running(System(mqtt, kafka, url, folder), PARTS, sensors=sensors) as system:
+        yield system
+
+
+@contextmanager
+def running(
+    system: System, parts: Sequence[str], *, sensors: int, init: Sequence[str] = ("init",)
+) -> Iterator[System]:
+    """The system, initialised, with a simulated city's model and the parts ready."""
     system.run("city", "--sensors", sensors, "--seed", 5, "--out", system.city_file)
-    system.run("init")
+    system.run(*init)
     try:
-        for part in PARTS:
+        for part in parts:
             system.start(part)
         yield system
     except BaseException:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from civicstream.embedded.brokers import find_mosquitto
 from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
+from civicstream.kafka.topic_admin import create_topics
+from civicstream.personal import Privacy, PrivateKeys
 from civicstream.settings import load_settings
+from tests.secured_kafka import make_secrets, secured_kafka
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -30,15 +33,9 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("deploy") / "secrets"
-    _make_secrets(folder)
+    make_secrets(folder)
     (folder / "mqtt_devices").write_text("A7:device-password\n")
     return folder
-
-
-def _make_secrets(folder: Path) -> str:
-    command = [sys.executable, DEPLOY / "make_secrets.py", "--folder", folder]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return done.stdout
 
 
 @dataclass(frozen=True)
@@ -186,10 +183,10 @@ def test_making_secrets_again_keeps_them(secrets: Path, tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     shutil.copytree(secrets, folder)
     before = {f.name: f.read_bytes() for f in folder.iterdir()}
-    assert "nothing, all is there" in _make_secrets(folder)
+    assert "nothing, all is there" in make_secrets(folder)
     assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
     (folder / "database_writer_password").unlink()
-    assert "database_writer_password, database_writer_url" in _make_secrets(folder)
+    assert "database_writer_password, database_writer_url" in make_secrets(folder)
     password = (folder / "database_writer_password").read_text()
     assert f":{password}@database" in (folder / "database_writer_url").read_text()
     assert folder.stat().st_mode & 0o077 == 0
@@ -205,43 +202,30 @@ def test_secret_files_become_settings(secrets: Path, tmp_path: Path) -> None:
     assert settings.database.url.get_secret_value() == expected
 
 
-def test_kafka_gets_its_secrets_and_is_formatted_before_it_starts(
-    secrets: Path, tmp_path: Path
-) -> None:
-    """Kafka itself is not at hand here: two scripts in its place write down their arguments."""
-    kafka, run = tmp_path / "kafka", tmp_path / "run"
-    (kafka / "bin").mkdir(parents=True)
-    run.mkdir()
-    for name in ("kafka-storage.sh", "kafka-server-start.sh"):
-        (kafka / "bin" / name).write_text(f'#!/bin/sh\necho "{name} $*" >>"{tmp_path}/calls"\n')
-        (kafka / "bin" / name).chmod(0o755)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "SECRETS_DIR": str(secrets),
-        "CONFIG_DIR": str(DEPLOY / "kafka"),
-        "RUN_DIR": str(run),
-        "DATA_DIR": str(tmp_path / "data"),
-        "KAFKA_HOME": str(kafka),
-    }
+def test_the_keys_of_personal_data_belong_together(secrets: Path) -> None:
+    keys = {n: (secrets / f"privacy_{n}_key").read_text() for n in ("public", "private")}
+    sealed = Privacy(keys["public"], b"x" * 32).seal(b"Ada")
+    assert PrivateKeys([keys["private"]]).unseal(sealed) == b"Ada"
+    assert len((secrets / "privacy_pseudonym_key").read_text()) >= 32
+
+
+def test_kafka_starts_with_its_secrets_and_keeps_its_log_over_a_restart(tmp_path: Path) -> None:
+    """The rights that it then grants are tested in test_kafka_rights.py."""
+    with secured_kafka(tmp_path) as kafka:
+        properties = kafka.run / "server.properties"
+        filled = [x for x in properties.read_text().splitlines() if not x.startswith("#")]
+        assert not [x for x in filled if re.search("@[A-Z_]+@", x)]
+        assert properties.stat().st_mode & 0o077 == 0
+        pem = (kafka.run / "kafka.pem").read_text()
+        assert pem.index("BEGIN PRIVATE KEY") < pem.index("BEGIN CERTIFICATE")
+        create_topics(kafka.admin())
+        kafka.restart()
+        wait_until(lambda: port_answers(kafka.port), "the broker again", timeout_s=60)
+        assert create_topics(kafka.admin()) == []
+    del kafka.environment["CLUSTER_ID"]
     script = DEPLOY / "kafka" / "entrypoint.sh"
-    refused = subprocess.run([script], env=environment, check=False, capture_output=True, text=True)
+    refused = subprocess.run(
+        [script], env=kafka.environment, check=False, capture_output=True, text=True
+    )
     assert refused.returncode != 0
     assert "made by deploy/make_secrets.py" in refused.stderr
-    cluster_id = (secrets / "kafka.env").read_text().strip().removeprefix("CLUSTER_ID=")
-    assert len(cluster_id) == 22
-    subprocess.run([script], env=environment | {"CLUSTER_ID": cluster_id}, check=True)
-
-    properties = run / "server.properties"
-    format_arguments = f"--ignore-formatted --cluster-id {cluster_id} --config {properties}"
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        f"kafka-storage.sh format {format_arguments}",
-        f"kafka-server-start.sh {properties}",
-    ]
-    text = properties.read_text()
-    assert not [x for x in text.splitlines() if "@" in x and not x.startswith(("#", "controller"))]
-    assert f'user_civicstream="{(secrets / "kafka_password").read_text()}"' in text
-    assert properties.stat().st_mode & 0o077 == 0
-    pem = (run / "kafka.pem").read_text()
-    assert pem.index("BEGIN PRIVATE KEY") < pem.index("BEGIN CERTIFICATE")
-    context = ssl.create_default_context(cafile=run / "ca.crt")
-    context.load_cert_chain(run / "kafka.pem")

@@ -72,7 +72,7 @@ def test_reports_and_crews_reach_their_topics_and_the_ledger_counts_them(
             publish(mosquitto, topic, payload)
         publish(mosquitto, "city/v1/unit/north/crew-1", json.dumps(unit))
         publish(mosquitto, "city/v1/unit/north/crew-1", json.dumps(decision))
-        published.wait_for(reports=2, private=2, units=1, actions=1)
+        published.wait_for(reports=2, private=2, units=1, crew_actions=1)
         arrivals.wait_for_letters(1)
     kinds = arrivals.last_report().kinds
     assert (kinds["report"].accepted, kinds["report"].rejected) == (2, 1)

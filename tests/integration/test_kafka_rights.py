@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import pytest
 from kafka import TopicPartition
 from kafka.admin import (
@@ -24,13 +26,18 @@ from kafka.errors import (
     TransactionalIdAuthorizationFailedError,
 )
 
+from civicstream.clock import now_ms
+from civicstream.embedded.processes import wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.kafka.clients import admin_client, consumer, producer
-from civicstream.kafka.rights import RIGHTS, acls_of, grant_rights
+from civicstream.kafka.rights import MECHANISM, RIGHTS, acls_of, grant_rights, password_file
 from civicstream.kafka.topic_admin import create_topics, wait_for_topics
-from civicstream.settings import Settings
+from civicstream.settings import MqttSettings, Settings
 from civicstream.topics import TOPICS, topic_name
 from tests.secured_kafka import SecuredKafka, secured_kafka
+from tests.system_runs import ALL_PARTS, running
+from tests.whole_city import WholeCity
+from tests.worker_runs import read_reports
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -166,6 +173,90 @@ def test_parts_make_no_topics_and_give_no_rights(kafka: SecuredKafka) -> None:
     with pytest.raises(ConfigurationError, match="may not describe topic"):
         wait_for_topics(kafka.of("gateway"), timeout_s=5)
     wait_for_topics(kafka.of("gateway"), ("private", "frames.air", "ledger"))
+
+
+def _secured_city(
+    kafka: SecuredKafka, mqtt: MqttSettings, url: str, folder: Path
+) -> tuple[WholeCity, Path]:
+    """Return a city of which each command has its own account, and the folder of passwords."""
+    passwords = folder / "passwords"
+    admin = kafka.admin().model_copy(update={"topic_prefix": "whole"})
+    system = WholeCity(mqtt, admin, url, folder)
+    common: dict[str, object] = {
+        "kafka__security_protocol": "SASL_SSL",
+        "kafka__sasl_mechanism": MECHANISM,
+        "kafka__ca_file": kafka.secrets / "ca.crt",
+        "kafka__passwords_dir": passwords,
+        "windows__lateness_s": 2,
+    }
+    system.environment |= {f"CIVICSTREAM_{k.upper()}": str(v) for k, v in common.items()}
+    as_admin = {"kafka__username": "admin", "kafka__sasl_mechanism": "PLAIN"}
+    system.set("init", as_admin | {"kafka__password": kafka.password("admin")})
+    return system, passwords
+
+
+def test_every_part_does_its_work_with_its_own_account(
+    kafka: SecuredKafka, mosquitto: MqttSettings, postgres: str, tmp_path: Path
+) -> None:
+    system, passwords = _secured_city(kafka, mosquitto, postgres, tmp_path)
+    printed = system.run("init", "--kafka-acls")
+    secrets = {part: password_file(passwords, part).read_text() for part in RIGHTS}
+    assert not [part for part, secret in secrets.items() if secret in printed]
+    for command, part in {**{part: part for part in ALL_PARTS}, "ledger": "sink"}.items():
+        account = {"kafka__username": f"whole.{part}", "kafka__password": secrets[part]}
+        system.set(command, account)
+    system.kafka = kafka.settings("whole.reader", secrets["reader"]).model_copy(
+        update={"topic_prefix": "whole"}
+    )
+    with running(system, ALL_PARTS, sensors=60, init=("init", "--kafka-acls")):
+        system.report()
+        state = {"state": "available", "lon": 13.4, "lat": 52.5, "skills": ["road"]}
+        shift = {"shift_end": now_ms() + 3_600_000, "capacity": 1, "load": 0}
+        system.crew(ts=now_ms(), **state, **shift)
+        system.crew(ts=now_ms(), action="done", task="case/none")
+        simulator = system.launch(
+            "simulate",
+            *("simulate", "--city", system.city_file, "--kinds", "traffic,weather", "--rate", 40),
+        )
+        try:
+            _wait_for_rows(postgres, ("readings_traffic", "results_traffic", "alerts"))
+            (alert,) = _column(postgres, "SELECT id FROM alerts LIMIT 1")
+            system.decide(f"alerts/{quote(alert)}/acknowledge")
+        finally:
+            simulator.stop(timeout_s=30)
+        _wait_for_rows(
+            postgres,
+            ("readings_weather", "results_environment", "citizen_reports", "cases", "units"),
+        )
+        _wait_for_rows(postgres, ("private.sealed_records", "dead_letters"))
+        deciders = "SELECT DISTINCT by FROM actions"
+        wait_until(lambda: len(_column(postgres, deciders)) == 2, "both actions", timeout_s=30)
+        acknowledged = "SELECT 1 FROM alerts WHERE change = 'acknowledged'"
+        wait_until(lambda: bool(_column(postgres, acknowledged)), "its answer", timeout_s=30)
+        delivered = "broker.delivered"
+        wait_until(
+            lambda: read_reports(system.kafka, "deliver")[-1].gauges.get(delivered, 0) > 0,
+            "an alert delivered",
+            timeout_s=30,
+        )
+        system.run("ledger")
+    for log in tmp_path.glob("*.log"):
+        assert "uthorization" not in log.read_text(), log
+
+
+def _column(url: str, query: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def _wait_for_rows(url: str, tables: tuple[str, ...]) -> None:
+    for table in tables:
+        wait_until(
+            lambda table=table: bool(_column(url, f"SELECT 1 FROM {table} LIMIT 1")),  # type: ignore[misc]
+            f"rows in {table}",
+            timeout_s=60,
+            every_s=0.3,
+        )
 
 
 def test_rights_are_exactly_those_declared_also_after_a_change(kafka: SecuredKafka) -> None:

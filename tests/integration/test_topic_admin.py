@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaTimeoutError
 
 from civicstream.embedded.processes import wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
@@ -120,8 +121,15 @@ def test_our_clients_never_make_the_broker_create_a_topic(broker: KafkaCluster) 
     reader = consumer(kafka, group_id=None)
     reader.subscribe([topic_name("nobody", "cases")])
     reader.poll(timeout_ms=1_000)
-    assert not [name for name in reader.topics() if name.startswith("nobody.")]
     reader.close()
+    sender = producer(kafka, max_block_ms=1_000)
+    with pytest.raises(KafkaTimeoutError):
+        sender.send(topic_name("nobody", "alerts"), b"x")
+    sender.close(timeout=1)
+    admin = admin_client(kafka)
+    shown = admin.list_topics()
+    admin.close()
+    assert not [name for name in shown if name.startswith("nobody.")]
 
 
 def test_copies_other_than_set_are_refused_and_brokers_that_lack_are_named(

@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from civicstream.cli import app
+from civicstream.kafka.rights import MECHANISM, RIGHTS
 from civicstream.settings import environment_names
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,27 @@ def test_passwords_come_from_secret_files_only(name: str) -> None:
     assert set(_targets(service).values()) <= set(COMPOSE["secrets"])
     for variable, value in service.get("environment", {}).items():
         is_secret = re.search("PASSWORD|URL|TOKEN|KEY", variable)
-        assert not is_secret or variable.endswith("_FILE"), (variable, value)
+        assert not is_secret or variable.endswith(("_FILE", "_DIR")), (variable, value)
+
+
+def test_only_who_writes_to_citizens_can_open_what_is_sealed() -> None:
+    holders = {n for n, s in SERVICES.items() if "privacy_private_key" in _targets(s).values()}
+    assert holders == {"deliver"}
+    for name in ("gateway", "feeds"):
+        assert _targets(SERVICES[name])["civicstream_privacy__public_key"] == "privacy_public_key"
+
+
+def test_each_part_has_its_own_account_on_kafka_and_no_other_part_s_password() -> None:
+    for name in OURS:
+        given = _targets(SERVICES[name]).values()
+        held = {secret for secret in given if re.fullmatch("kafka_.*_password", secret)}
+        user = SERVICES[name]["environment"]["CIVICSTREAM_KAFKA__USERNAME"]
+        if name == "init":  # it gives them to Kafka
+            assert held == {f"kafka_{part}_password" for part in (*RIGHTS, "admin")}
+            assert "--kafka-acls" in SERVICES[name]["command"]
+        else:
+            assert user == f"city.{name}"
+            assert held == {f"kafka_{name}_password"}
 
 
 def test_only_who_must_gets_at_personal_data() -> None:
@@ -116,7 +137,10 @@ def test_kafka_is_reached_where_it_listens() -> None:
     text = (ROOT / "deploy" / "kafka" / "server.properties").read_text()
     lines = (x for x in text.splitlines() if x and not x.startswith("#"))
     properties = dict(line.split("=", 1) for line in lines)
-    assert properties["advertised.listeners"] == "CLIENT://kafka:9092"
+    assert properties["advertised.listeners"] == "CLIENT://@HOST@:@PORT@"
+    entrypoint = (ROOT / "deploy" / "kafka" / "entrypoint.sh").read_text()
+    assert "${ADVERTISED_HOST:-kafka}" in entrypoint
+    assert "${PORT:-9092}" in entrypoint
     listeners = dict(x.split("://") for x in properties["listeners"].split(","))
     protocols = dict(x.split(":") for x in properties["listener.security.protocol.map"].split(","))
     assert set(listeners) == set(protocols)
@@ -127,10 +151,11 @@ def test_kafka_is_reached_where_it_listens() -> None:
         assert environment["CIVICSTREAM_KAFKA__BOOTSTRAP"] == "kafka:9092"
         assert environment["CIVICSTREAM_KAFKA__SECURITY_PROTOCOL"] == protocols["CLIENT"]
         mechanism = environment["CIVICSTREAM_KAFKA__SASL_MECHANISM"]
-        assert mechanism == properties["sasl.enabled.mechanisms"]
-        user = environment["CIVICSTREAM_KAFKA__USERNAME"]
-        key = "listener.name.client.plain.sasl.jaas.config"
-        assert f'user_{user}="@PASSWORD@"' in properties[key]
+        assert mechanism in properties["sasl.enabled.mechanisms"].split(",")
+        assert mechanism == ("PLAIN" if name == "init" else MECHANISM)
+    assert properties["allow.everyone.if.no.acl.found"] == "false"
+    assert properties["super.users"] == "User:broker;User:admin"
+    assert properties["authorizer.class.name"].endswith(".StandardAuthorizer")
 
 
 def test_the_image_runs_as_an_ordinary_user_with_the_pins() -> None:
