@@ -41,12 +41,16 @@ class SinkCounts(msgspec.Struct, frozen=True):
 
 
 class LogState(msgspec.Struct, frozen=True):
-    """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on."""
+    """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on.
+
+    ``anew``: the topic is not the one that the sink has read so far.
+    """
 
     begin: int
     end: int
     next: int
     waiting: int
+    anew: bool = False
 
 
 class RowsOfDay(msgspec.Struct, frozen=True):
@@ -182,6 +186,9 @@ def _uncounted(k: KindBalance) -> Iterable[Difference]:
 def _log_differences(logs: Mapping[tuple[str, int], LogState]) -> Iterable[Difference]:
     for (topic, partition), log in sorted(logs.items()):
         place = f"{topic} partition {partition}"
+        if log.anew:
+            sentence = f"kafka: {place}: the topic was made anew since the sink read it"
+            yield Difference("kafka", "offsets", sentence, False, topic, partition)
         if log.next > log.end:
             yield Difference(
                 "kafka",

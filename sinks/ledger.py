@@ -21,6 +21,8 @@ from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
 from sinks.log_state import log_states
+from sinks.offsets import Position
+from sinks.records import Place
 from sinks.records_seen import load_sequences
 from sinks.schema import time_columns
 
@@ -114,12 +116,12 @@ def _once(
             )
 
 
-def stored_offsets(connection: Connection) -> dict[tuple[str, int], int]:
-    """Return the sink's next offset by topic and partition."""
+def stored_offsets(connection: Connection) -> dict[Place, Position]:
+    """Return where the sink goes on in every partition."""
     return {
-        (topic, partition): offset
-        for topic, partition, offset in connection.execute(
-            "SELECT topic, partition, next_offset FROM sink_offsets"
+        Place(topic, partition): Position(topic_id, offset)
+        for topic, partition, topic_id, offset in connection.execute(
+            "SELECT topic, partition, topic_id, next_offset FROM sink_offsets"
         ).fetchall()
     }
 
