@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from kafka.errors import KafkaError
 
-from civicstream.clock import now_ms
+from civicstream.clock import wall_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport, ReadSequence
 from civicstream.kafka.clients import producer
@@ -51,7 +51,7 @@ def settle_reports(settings: Settings, at_ms: int | None = None) -> int:
             reader.close()
     except KafkaError as error:
         raise ServerUnavailable(f"Kafka: {error!r}") from error
-    over = ended(reports, now_ms() if at_ms is None else at_ms)
+    over = ended(reports, wall_ms() if at_ms is None else at_ms)
     with connect(settings.database.url, "civicstream-settling") as connection, translated():
         connection.autocommit = True
         if over:
