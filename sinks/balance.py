@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
-from civicstream.kafka.sequences import Stream, without
+from civicstream.kafka.sequences import Stream, stream_of, without
 from civicstream.kinds import KINDS
 
 __all__ = [
@@ -136,7 +136,7 @@ def balance(
     waits, what a writer has reported must be there. ``kind_of``: frames topic -> kind.
     """
     topics = dict(kind_of or {})
-    written = {_stream(w): w for report in reports for w in report.written}
+    written = {stream_of(w): w for report in reports for w in report.written}
     differences = [
         *(d for report in reports for d in _unbalanced(report)),
         *_log_differences(logs),
@@ -165,10 +165,6 @@ def _waiting_kinds(
 ) -> set[str]:
     """Return the kinds of which records wait for the sink."""
     return {kind_of[t] for (t, _), log in logs.items() if log.waiting and t in kind_of}
-
-
-def _stream(of: WrittenSequence | ReadSequence) -> Stream:
-    return Stream(of.writer, of.epoch, of.topic, of.partition)
 
 
 # --- what each stage says of itself
@@ -319,9 +315,9 @@ def _worker_differences(
     read: dict[Stream, list[ReadSequence]] = {}
     for report in workers:
         for sequence in report.read:
-            read.setdefault(_stream(sequence), []).append(sequence)
+            read.setdefault(stream_of(sequence), []).append(sequence)
     newest = max((r.at for r in workers), default=0)
-    said_at = {_stream(w): r.at for r in reports for w in r.written}
+    said_at = {stream_of(w): r.at for r in reports for w in r.written}
     live = [r for r in workers if newest - r.at < _REPORTED_MS]
     behind = any(r.gauges.get("lag_records") for r in live)
     for stream, sequences in sorted(read.items(), key=lambda item: _order(item[0])):
