@@ -47,10 +47,14 @@ class LedgerReader:
         self._consumer.assign([self._partition])
         self._consumer.seek_to_beginning(self._partition)
         self._latest: dict[bytes, bytes] = {}
+        self.records = 0
+        """How many were read: the topic keeps more than the latest of each key for a while."""
 
     def read(self) -> list[LedgerReport]:
         """Return the latest reports as of now."""
-        for record in _read_to_end(self._consumer, self._partition):
+        found = _read_to_end(self._consumer, self._partition)
+        self.records += len(found)
+        for record in found:
             if record.value is None:  # added up in the database since
                 self._latest.pop(record.key, None)
             else:

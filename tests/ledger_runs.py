@@ -17,9 +17,10 @@ from civicstream.events import (
     WrittenSequence,
 )
 from civicstream.frames import FrameHeaders, encode
-from civicstream.kafka.clients import admin_client, create_topics, producer
+from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.ledger_report import report_record
 from civicstream.kafka.numbering import Number, NumberedProducer, stamp
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name

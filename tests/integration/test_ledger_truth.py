@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from civicstream.embedded.processes import Child, wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, Settings
 from sinks.balance import Balance, Difference
 from sinks.init import init_database
