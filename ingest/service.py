@@ -14,7 +14,7 @@ from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
 from civicstream.kafka.dead_letter import letter_record
-from civicstream.kafka.ledger_report import report_record
+from civicstream.kafka.ledger_report import ReportPace, report_record
 from civicstream.retry import ThrottledLog
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
@@ -87,6 +87,7 @@ class _Gateway:
         self._was_ready = False
         self._stuck = ThrottledLog(log)
         self._reported_at, self._report_out = 0.0, False
+        self._pace = ReportPace()
         self._paused = False
 
     def serve(self, stop: threading.Event) -> None:
@@ -106,7 +107,7 @@ class _Gateway:
                 len(self._intake.acks),
             )
         if self._kafka.connected:
-            self._send_report()
+            self._send_report(last=True)
 
     def close(self) -> None:
         self._mqtt.flush()
@@ -321,18 +322,20 @@ class _Gateway:
         made = letter_record(letter, f"gateway/{letter.instance}", self._intake.letter_id(pending))
         self._kafka.send("deadletter", made.value, pending, key=made.key, headers=made.headers)
 
-    def _send_report(self) -> None:
+    def _send_report(self, *, last: bool = False) -> None:
         """Publish the ledger, unless the last one still waits: no pile while Kafka is away."""
         self._reported_at = self._now
         if self._report_out or not self._kafka.connected:
             return
-        self._report_out = True
         report = self._intake.ledger.report(
             wall_ms(),
             self._intake.frames_written(self._settings.kafka.topic_prefix),
             in_flight_messages=len(self._intake.acks),
             connected=self._mqtt.ready,
         )
+        if not (last or self._pace.due(report)):
+            return
+        self._report_out = True
         made = report_record(self._settings.kafka, report)
         self._kafka.send("ledger", made.value, _Report(), key=made.key, headers=made.headers)
 

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
-from civicstream.kafka.sequences import Stream, without
+from civicstream.kafka.sequences import Stream, stream_of, without
 from civicstream.kinds import KINDS
 
 __all__ = [
@@ -28,6 +28,9 @@ __all__ = [
 
 Range = tuple[int, int]
 
+_TAKERS = ("gateway", "feeds")
+"""Stages that take in what comes from outside."""
+
 
 class SinkCounts(msgspec.Struct, frozen=True):
     """Durable counts of all sinks for one kind; ``accepted`` is rows ever inserted."""
@@ -41,12 +44,16 @@ class SinkCounts(msgspec.Struct, frozen=True):
 
 
 class LogState(msgspec.Struct, frozen=True):
-    """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on."""
+    """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on.
+
+    ``anew``: the topic is not the one that the sink has read so far.
+    """
 
     begin: int
     end: int
     next: int
     waiting: int
+    anew: bool = False
 
 
 class RowsOfDay(msgspec.Struct, frozen=True):
@@ -129,7 +136,7 @@ def balance(
     waits, what a writer has reported must be there. ``kind_of``: frames topic -> kind.
     """
     topics = dict(kind_of or {})
-    written = {_stream(w): w for report in reports for w in report.written}
+    written = {stream_of(w): w for report in reports for w in report.written}
     differences = [
         *(d for report in reports for d in _unbalanced(report)),
         *_log_differences(logs),
@@ -137,12 +144,15 @@ def balance(
         *_worker_differences(written, reports, logs),
         *_row_differences(rows or []),
     ]
-    kinds = _kinds(reports, seen, counts, totals or {}, topics, rows)
-    differences += [d for k in kinds for d in _uncounted(k)]
+    kinds = _kinds(_Sources(reports, seen, counts, totals or {}, topics, rows))
+    waiting = _waiting_kinds(logs, topics)
+    differences += [d for k in kinds for d in _uncounted(k, k.kind in waiting)]
     return Balance(
         kinds=kinds,
         waiting_records=sum(log.waiting for log in logs.values()),
-        in_flight=sum(k.gateway.in_flight + k.on_the_way for k in kinds),
+        in_flight=sum(
+            k.gateway.in_flight + (k.on_the_way if k.kind in waiting else 0) for k in kinds
+        ),
         problems=[d.sentence for d in differences if d.loss],
         notices=[d.sentence for d in differences if not d.loss],
         differences=differences,
@@ -150,8 +160,11 @@ def balance(
     )
 
 
-def _stream(of: WrittenSequence | ReadSequence) -> Stream:
-    return Stream(of.writer, of.epoch, of.topic, of.partition)
+def _waiting_kinds(
+    logs: Mapping[tuple[str, int], LogState], kind_of: Mapping[str, str]
+) -> set[str]:
+    """Return the kinds of which records wait for the sink."""
+    return {kind_of[t] for (t, _), log in logs.items() if log.waiting and t in kind_of}
 
 
 # --- what each stage says of itself
@@ -165,8 +178,14 @@ def _unbalanced(report: LedgerReport) -> Iterable[Difference]:
             yield Difference(report.stage, "counts", sentence, loss=True)
 
 
-def _uncounted(k: KindBalance) -> Iterable[Difference]:
+def _uncounted(k: KindBalance, waits: bool) -> Iterable[Difference]:
     s = k.sink
+    if k.on_the_way and not waits:
+        sentence = (
+            f"sink: {k.kind}: {k.on_the_way} readings confirmed on Kafka are not in the database, "
+            "and no record waits on Kafka"
+        )
+        yield Difference("sink", "counts", sentence, loss=True)
     left = s.received - s.accepted - s.rejected - s.duplicate
     if left:
         sentence = f"sink: {k.kind}: {left:+} readings unaccounted for"
@@ -182,6 +201,9 @@ def _uncounted(k: KindBalance) -> Iterable[Difference]:
 def _log_differences(logs: Mapping[tuple[str, int], LogState]) -> Iterable[Difference]:
     for (topic, partition), log in sorted(logs.items()):
         place = f"{topic} partition {partition}"
+        if log.anew:
+            sentence = f"kafka: {place}: the topic was made anew since the sink read it"
+            yield Difference("kafka", "offsets", sentence, False, topic, partition)
         if log.next > log.end:
             yield Difference(
                 "kafka",
@@ -293,9 +315,9 @@ def _worker_differences(
     read: dict[Stream, list[ReadSequence]] = {}
     for report in workers:
         for sequence in report.read:
-            read.setdefault(_stream(sequence), []).append(sequence)
+            read.setdefault(stream_of(sequence), []).append(sequence)
     newest = max((r.at for r in workers), default=0)
-    said_at = {_stream(w): r.at for r in reports for w in r.written}
+    said_at = {stream_of(w): r.at for r in reports for w in r.written}
     live = [r for r in workers if newest - r.at < _REPORTED_MS]
     behind = any(r.gauges.get("lag_records") for r in live)
     for stream, sequences in sorted(read.items(), key=lambda item: _order(item[0])):
@@ -330,65 +352,77 @@ def _row_differences(rows: Sequence[RowsOfDay]) -> Iterable[Difference]:
 # --- the sums per kind
 
 
-def _kinds(
-    reports: Sequence[LedgerReport],
-    seen: Mapping[Stream, ReadSequence],
-    counts: Mapping[str, SinkCounts],
-    totals: Mapping[tuple[str, str], Counts],
-    kind_of: Mapping[str, str],
-    rows: Sequence[RowsOfDay] | None,
-) -> list[KindBalance]:
-    takers = [r for r in reports if r.stage in ("gateway", "feeds")]
+class _Sources(msgspec.Struct, frozen=True):
+    """What the sums are made of; the arguments of ``balance``."""
+
+    reports: Sequence[LedgerReport]
+    seen: Mapping[Stream, ReadSequence]
+    counts: Mapping[str, SinkCounts]
+    totals: Mapping[tuple[str, str], Counts]
+    kind_of: Mapping[str, str]
+    rows: Sequence[RowsOfDay] | None
+
+    @property
+    def takers(self) -> list[LedgerReport]:
+        """Reports of the stages that take in what comes from outside."""
+        return [r for r in self.reports if r.stage in _TAKERS]
+
+    def of_kind(self, name: str) -> list[ReadSequence]:
+        return [s for stream, s in self.seen.items() if self.kind_of.get(stream.topic) == name]
+
+
+def _kinds(sources: _Sources) -> list[KindBalance]:
     names = {
-        *counts,
-        *(kind_of[s.topic] for s in seen if s.topic in kind_of),
-        *(kind for r in takers for kind in r.kinds),
-        *(kind for stage, kind in totals if stage in ("gateway", "feeds")),
+        *sources.counts,
+        *(sources.kind_of[s.topic] for s in sources.seen if s.topic in sources.kind_of),
+        *(kind for r in sources.takers for kind in r.kinds),
+        *(kind for stage, kind in sources.totals if stage in _TAKERS),
     }
-    return [
-        _kind(name, takers, reports, seen, counts, totals, kind_of, rows) for name in sorted(names)
-    ]
+    return [_kind(name, sources) for name in sorted(names)]
 
 
-def _kind(
-    name: str,
-    takers: Sequence[LedgerReport],
-    reports: Sequence[LedgerReport],
-    seen: Mapping[Stream, ReadSequence],
-    counts: Mapping[str, SinkCounts],
-    totals: Mapping[tuple[str, str], Counts],
-    kind_of: Mapping[str, str],
-    rows: Sequence[RowsOfDay] | None,
-) -> KindBalance:
-    of_kind = [s for stream, s in seen.items() if kind_of.get(stream.topic) == name]
-    stored: dict[tuple[str, int], int] = {}
-    for s in of_kind:
-        stored[s.writer, s.epoch] = stored.get((s.writer, s.epoch), 0) + s.events
-    newest: dict[tuple[str, str], int] = {}
-    for r in takers:
-        key = (r.stage, r.instance)
-        newest[key] = max(r.epoch, newest.get(key, 0))
-    total, on_the_way = Counts(), 0
-    for stage in ("gateway", "feeds"):
-        total = _plus(total, totals.get((stage, name), Counts()))
-    for report in takers:
-        c = report.kinds.get(name, Counts())
-        # What an ended gateway had in flight, the broker has given to its next start.
-        if report.epoch != newest[report.stage, report.instance]:
-            c = msgspec.structs.replace(c, received=c.received - c.in_flight, in_flight=0)
-        total = _plus(total, c)
-        if name in KINDS:  # reports and units travel one by one, and their numbers are compared
-            on_the_way += max(0, c.accepted - stored.get((report.instance, report.epoch), 0))
+def _kind(name: str, sources: _Sources) -> KindBalance:
+    of_kind = sources.of_kind(name)
     table = f"readings_{name}"
     return KindBalance(
-        name,
-        total,
-        on_the_way,
-        _worker_counts(name, reports),
-        counts.get(name, SinkCounts()),
+        kind=name,
+        gateway=_taken_in(name, sources),
+        on_the_way=_on_the_way(name, sources) if name in KINDS else 0,
+        worker=_worker_counts(name, sources.reports),
+        sink=sources.counts.get(name, SinkCounts()),
         gaps=sum(s.gaps for s in of_kind),
         repeats=sum(s.repeated for s in of_kind),
-        rows=None if rows is None else sum(r.there for r in rows if r.table == table),
+        rows=(
+            None if sources.rows is None else sum(r.there for r in sources.rows if r.table == table)
+        ),
+    )
+
+
+def _taken_in(name: str, sources: _Sources) -> Counts:
+    newest: dict[tuple[str, str], int] = {}
+    for r in sources.takers:
+        newest[r.stage, r.instance] = max(r.epoch, newest.get((r.stage, r.instance), 0))
+    total = Counts()
+    for stage in _TAKERS:
+        total = _plus(total, sources.totals.get((stage, name), Counts()))
+    for r in sources.takers:
+        c = r.kinds.get(name, Counts())
+        # What an ended gateway had in flight, the broker has given to its next start.
+        if r.epoch != newest[r.stage, r.instance]:
+            c = msgspec.structs.replace(c, received=c.received - c.in_flight, in_flight=0)
+        total = _plus(total, c)
+    return total
+
+
+def _on_the_way(name: str, sources: _Sources) -> int:
+    """Return how many readings are confirmed on Kafka and not in the database."""
+    stored: dict[tuple[str, int], int] = {}
+    for s in sources.of_kind(name):
+        stored[s.writer, s.epoch] = stored.get((s.writer, s.epoch), 0) + s.events
+    return sum(
+        max(0, r.kinds[name].accepted - stored.get((r.instance, r.epoch), 0))
+        for r in sources.reports
+        if r.stage == "gateway" and name in r.kinds
     )
 
 

@@ -21,6 +21,8 @@ from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
 from sinks.log_state import log_states
+from sinks.offsets import Position
+from sinks.records import Place
 from sinks.records_seen import load_sequences
 from sinks.schema import time_columns
 
@@ -45,10 +47,14 @@ class LedgerReader:
         self._consumer.assign([self._partition])
         self._consumer.seek_to_beginning(self._partition)
         self._latest: dict[bytes, bytes] = {}
+        self.records = 0
+        """How many were read: the topic keeps more than the latest of each key for a while."""
 
     def read(self) -> list[LedgerReport]:
         """Return the latest reports as of now."""
-        for record in _read_to_end(self._consumer, self._partition):
+        found = _read_to_end(self._consumer, self._partition)
+        self.records += len(found)
+        for record in found:
             if record.value is None:  # added up in the database since
                 self._latest.pop(record.key, None)
             else:
@@ -114,12 +120,12 @@ def _once(
             )
 
 
-def stored_offsets(connection: Connection) -> dict[tuple[str, int], int]:
-    """Return the sink's next offset by topic and partition."""
+def stored_offsets(connection: Connection) -> dict[Place, Position]:
+    """Return where the sink goes on in every partition."""
     return {
-        (topic, partition): offset
-        for topic, partition, offset in connection.execute(
-            "SELECT topic, partition, next_offset FROM sink_offsets"
+        Place(topic, partition): Position(topic_id, offset)
+        for topic, partition, topic_id, offset in connection.execute(
+            "SELECT topic, partition, topic_id, next_offset FROM sink_offsets"
         ).fetchall()
     }
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from uuid import UUID
 
+import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
 from civicstream.errors import ServerUnavailable
-from civicstream.kafka.clients import consumer
+from civicstream.kafka.clients import admin_client, consumer
 from civicstream.settings import KafkaSettings
-from civicstream.topics import TOPICS
 from sinks.balance import LogState
 from sinks.batching import Routes
+from sinks.offsets import Position
+from sinks.records import Place
 
 __all__ = ["log_states"]
 
@@ -21,17 +24,13 @@ _ANSWER_S = 20
 
 
 def log_states(
-    kafka: KafkaSettings, stored: Mapping[tuple[str, int], int]
+    kafka: KafkaSettings, stored: Mapping[Place, Position]
 ) -> dict[tuple[str, int], LogState]:
-    """Return the state of every partition that the sink reads; ``stored``: its next offsets.
+    """Return the state of every partition that the sink reads; ``stored``: where it goes on.
 
     Raise ServerUnavailable when Kafka does not answer.
     """
-    places = [
-        TopicPartition(topic, partition)
-        for topic in Routes(kafka.topic_prefix).topics
-        for partition in range(_partitions(kafka, topic))
-    ]
+    ids, places = _topics(kafka)
     probe = consumer(
         kafka,
         group_id=None,
@@ -46,8 +45,13 @@ def log_states(
         found = {}
         unread = set()
         for p in places:
-            following = stored.get((p.topic, p.partition), 0)
-            found[p.topic, p.partition] = LogState(begins[p], ends[p], following, 0)
+            position = stored.get(Place(p.topic, p.partition))
+            # Of a topic that was made anew the sink will read everything.
+            same = position is not None and position.topic_id == ids[p.topic]
+            following = position.next_offset if position and same else 0
+            found[p.topic, p.partition] = LogState(
+                begins[p], ends[p], following, 0, anew=position is not None and not same
+            )
             if max(following, begins[p]) < ends[p]:
                 probe.seek(p, max(following, begins[p]))
                 unread.add(p)
@@ -55,15 +59,28 @@ def log_states(
                 probe.pause(p)
         for p, first in _first_waiting(probe, unread, ends).items():
             log = found[p.topic, p.partition]
-            found[p.topic, p.partition] = LogState(log.begin, log.end, log.next, log.end - first)
+            found[p.topic, p.partition] = msgspec.structs.replace(log, waiting=log.end - first)
         return found
     finally:
         probe.close()
 
 
-def _partitions(kafka: KafkaSettings, topic: str) -> int:
-    name = topic.removeprefix(f"{kafka.topic_prefix}.")
-    return TOPICS[name].partitions or kafka.partitions
+def _topics(kafka: KafkaSettings) -> tuple[dict[str, UUID], list[TopicPartition]]:
+    """Return the ids and the partitions of the topics that the sink reads."""
+    names = Routes(kafka.topic_prefix).topics
+    admin = admin_client(kafka)
+    try:
+        described = admin.describe_topics(names)
+    finally:
+        admin.close()
+    missing = [d["name"] for d in described if d.get("error_code")]
+    if missing:
+        raise ServerUnavailable(f"Kafka has no topic {', '.join(missing)}; run civicstream init")
+    ids = {d["name"]: UUID(str(d["topic_id"])) for d in described}
+    places = [
+        TopicPartition(d["name"], p["partition_index"]) for d in described for p in d["partitions"]
+    ]
+    return ids, places
 
 
 def _first_waiting(

@@ -111,9 +111,9 @@ class Outbox:
             headers=headers,
         )
 
-    def report(self, report: LedgerReport) -> None:
-        """Publish a ledger report unless the one before still waits for Kafka; the next will do."""
-        self._reporter.send(report)
+    def report(self, report: LedgerReport, *, last: bool = False) -> None:
+        """Publish a ledger report when it is due, or the ``last``."""
+        self._reporter.send(report, last=last)
 
     def close(self) -> None:
         """Send what waits and close."""

@@ -379,16 +379,16 @@ class _Sink:
         self._next_report = time.monotonic() + _REPORT_S
         self._send_report()
 
-    def _send_report(self) -> None:
+    def _send_report(self, *, last: bool = False) -> None:
         following = {place: at.next_offset for place, at in self._positions.items()}
         pending = {
             kind: sum(len(raw.frame) for raw in raws) for kind, raws in self._batch.frames.items()
         }
         lag = self._intake.lag(following)
-        self._outbox.report(self._book.report(wall_ms(), pending=pending, lag=lag))
+        self._outbox.report(self._book.report(wall_ms(), pending=pending, lag=lag), last=last)
 
     def close(self) -> None:
         """Send a last report and close the connection, which may be a later one than we got."""
         if self._placed:
-            self._send_report()
+            self._send_report(last=True)
         self._connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +57,15 @@ class ReportPace:
         self._sent_s: float | None = None
         self._counts = b""
 
-    def due(self, report: LedgerReport, now_s: float) -> bool:
-        """Return whether to send it at ``now_s`` (monotonic), and count it as sent."""
+    def due(self, report: LedgerReport) -> bool:
+        """Return whether to send it now, and count it as sent."""
+        now_s = time.monotonic()
         # Encoded: the report may share its counts with the process that goes on counting.
-        counts = msgspec.json.encode((report.kinds, report.read))
+        counts = msgspec.json.encode((report.kinds, report.written, report.read))
         if self._sent_s is not None:
             wait_s = _UNCHANGED_S if counts == self._counts else _CHANGED_S
-            if now_s - self._sent_s < wait_s:
+            # The caller's own rhythm is a second too: a little early is in time.
+            if now_s - self._sent_s < wait_s - 0.1:
                 return False
         self._sent_s, self._counts = now_s, counts
         return True
@@ -75,11 +78,14 @@ class LedgerReporter:
         self._kafka = kafka
         self._producer = producer
         self._topic = topic_name(kafka.topic_prefix, "ledger")
+        self._pace = ReportPace()
         self._last: Any = None
 
-    def send(self, report: LedgerReport) -> None:
-        """Hand the report over, unless the one before still waits."""
+    def send(self, report: LedgerReport, *, last: bool = False) -> None:
+        """Hand the report over if it is due or the ``last``; not while one before still waits."""
         if self._last is not None and not self._last.is_done:
+            return
+        if not (last or self._pace.due(report)):
             return
         record = report_record(self._kafka, report)
         try:

@@ -33,9 +33,6 @@ __all__ = [
 
 HEADER = "sequence"
 
-_UNNUMBERED = ("frames.", "ledger")
-"""Frames have numbers of their own; of ledger reports the newest says everything."""
-
 _MOST_VOID = 1_000
 """Ranges of numbers given up that a report names; each is an outage, so this is years."""
 
@@ -62,8 +59,12 @@ def number_of(headers: Sequence[tuple[str, bytes]]) -> Number | None:
 
 
 def is_numbered(topic: str) -> bool:
-    """Whether records of a topic (without prefix) carry the header."""
-    return topic in TOPICS and not topic.startswith(_UNNUMBERED)
+    """Whether records of a topic (without prefix) carry the header.
+
+    Frames have numbers of their own; of a compacted topic the newest of a key says everything.
+    """
+    declared = TOPICS.get(topic)
+    return declared is not None and not declared.compacted and not topic.startswith("frames.")
 
 
 def stamp(number: Number) -> tuple[str, bytes]:
@@ -223,8 +224,10 @@ class NumberedProducer(KafkaProducer):  # type: ignore[misc]
             self.numbering.abandon()
 
 
-_of_process: dict[tuple[str, str, str], Numbering] = {}
-"""What this process has written: (bootstrap, topic prefix, writer) -> its numbers."""
+_of_process: dict[tuple[str, str, str], list[Numbering]] = {}
+"""What this process has written: (bootstrap, topic prefix, writer) -> its numbers, newest last."""
+_KEPT = 2
+"""Epochs of a writer that are reported: the one before may still have records on their way."""
 _lock = threading.Lock()
 
 
@@ -237,12 +240,12 @@ def numbering_of_process(
     """
     key = (kafka.bootstrap, kafka.topic_prefix, writer)
     with _lock:
-        found = _of_process.get(key)
-        if found is None or anew:
-            if found is not None:
-                epoch = max(epoch, found.epoch + 1)
-            found = _of_process[key] = Numbering(writer, epoch)
-        return found
+        found = _of_process.setdefault(key, [])
+        if not found or anew:
+            if found:
+                epoch = max(epoch, found[-1].epoch + 1)
+            found[:] = [*found, Numbering(writer, epoch)][-_KEPT:]
+        return found[-1]
 
 
 def written_by_this_process(kafka: KafkaSettings) -> list[WrittenSequence]:
@@ -250,7 +253,8 @@ def written_by_this_process(kafka: KafkaSettings) -> list[WrittenSequence]:
     with _lock:
         mine = [
             numbering
-            for (bootstrap, prefix, _), numbering in sorted(_of_process.items())
+            for (bootstrap, prefix, _), numberings in sorted(_of_process.items())
             if (bootstrap, prefix) == (kafka.bootstrap, kafka.topic_prefix)
+            for numbering in numberings
         ]
     return [sequence for numbering in mine for sequence in numbering.written()]

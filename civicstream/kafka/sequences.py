@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from civicstream.events import ReadSequence
+from civicstream.events import ReadSequence, WrittenSequence
 
-__all__ = ["Gap", "Received", "Stream", "account", "without"]
+__all__ = ["Gap", "ReadAccount", "Received", "Stream", "account", "stream_of", "without"]
 
 _MOST_RANGES = 1_000
 """Missing ranges kept apart; beyond it the oldest two are joined, so as not to grow for ever."""
+
+
+_MOST_STREAMS = 32
+"""Writers a checkpoint remembers on a partition: starts of gateways, the newest ones."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,52 @@ def _bounded(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     if len(ranges) <= _MOST_RANGES:
         return ranges
     return [(ranges[0][0], ranges[1][1]), *ranges[2:]]
+
+
+class ReadAccount:
+    """What a reader with a checkpoint has had of one partition; ``dump`` goes into the checkpoint.
+
+    After a crash the records since the checkpoint, and some from before it, are read again: those
+    are neither counted twice nor taken for repeats.
+    """
+
+    def __init__(self, stored: bytes | None = None, new_from: int | None = None) -> None:
+        """Go on from ``stored``; ``new_from``: records from this offset on are new all the same.
+
+        That is for a log that ended before what was stored, or was made anew.
+        """
+        self._known: dict[Stream, ReadSequence] = {}
+        self._below = 0
+        self._from_zero: bool | None = None
+        if stored is not None:
+            below, sequences = msgspec.msgpack.decode(stored, type=tuple[int, list[ReadSequence]])
+            self._known = {stream_of(s): s for s in sequences}
+            self._below = below if new_from is None else min(below, new_from)
+            self._from_zero = True
+
+    def take(self, offset: int, record: Received) -> None:
+        """Count the record at ``offset``; every record of the partition in order."""
+        if offset < self._below:
+            return
+        if self._from_zero is None:
+            # What was removed before the first reader came is no loss of its.
+            self._from_zero = offset == 0
+        self._below = offset + 1
+        changed, _ = account(self._known, [record], from_zero=self._from_zero)
+        self._known |= changed
+        while len(self._known) > _MOST_STREAMS:
+            del self._known[min(self._known, key=lambda stream: stream.epoch)]
+
+    def dump(self) -> bytes:
+        return msgspec.msgpack.encode((self._below, self.sequences()))
+
+    def sequences(self) -> list[ReadSequence]:
+        """Return what has come, per writer."""
+        return list(self._known.values())
+
+
+def stream_of(of: WrittenSequence | ReadSequence) -> Stream:
+    return Stream(of.writer, of.epoch, of.topic, of.partition)
 
 
 def without(

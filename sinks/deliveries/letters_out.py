@@ -67,9 +67,9 @@ class LettersOut:
             raise ServerUnavailable(f"Kafka did not confirm a dead letter: {error!r}") from error
         log.error("dead letter: %s", letter.detail)
 
-    def report(self, report: LedgerReport) -> None:
-        """Publish a report unless the one before still waits for Kafka; the next will do."""
-        self._reporter.send(report)
+    def report(self, report: LedgerReport, *, last: bool = False) -> None:
+        """Publish a ledger report when it is due, or the ``last``."""
+        self._reporter.send(report, last=last)
 
     def close(self) -> None:
         """Send what waits and close."""

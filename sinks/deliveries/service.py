@@ -76,7 +76,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         until.set()
         for delivery in deliveries:
             delivery.join()
-        out.report(_report(settings, epoch, (d.figures for d in deliveries)))
+        out.report(_report(settings, epoch, (d.figures for d in deliveries)), last=True)
         out.close()
 
 

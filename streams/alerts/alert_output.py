@@ -15,7 +15,7 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Alert, LedgerReport
 from civicstream.kafka.clients import consumer, producer
-from civicstream.kafka.ledger_report import report_record
+from civicstream.kafka.ledger_report import ReportPace, report_record
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
 
@@ -42,6 +42,7 @@ class AlertOutput:
         self._source = f"alerts/{settings.alerts.id}"
         self._alerts = topic_name(settings.kafka.topic_prefix, "alerts")
         self._ledger = topic_name(settings.kafka.topic_prefix, "ledger")
+        self._pace = ReportPace()
         self._producer: KafkaProducer | None = None
 
     def publish(self, versions: Sequence[Version]) -> None:
@@ -85,6 +86,8 @@ class AlertOutput:
 
     def report(self, report: LedgerReport) -> None:
         """Send a ledger report, if Kafka is there; the next one says more."""
+        if not self._pace.due(report):
+            return
         record = report_record(self._kafka, report)
         with contextlib.suppress(KafkaError, OSError):
             self._connected().send(

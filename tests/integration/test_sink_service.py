@@ -19,6 +19,7 @@ from civicstream.embedded.processes import wait_until
 from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.clients import consumer
 from civicstream.kafka.topic_admin import create_topics
+from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, Settings
 from sinks.init import init_database
 from tests.sink_events import anomaly, forecast, forecast_row, health, incident
@@ -95,7 +96,10 @@ def test_a_quiet_system_is_balanced_and_a_lost_frame_is_not(
         code, out = ledger(settings, "--wait", "1")
     assert code == 1
     said = " ".join(out.split())
-    assert "noise: 1 frames never came to the sink" in said
+    assert (
+        f"sink: {feed.gateway.topic('noise')} partition {partition_of(AREAS[0], 4)}: "
+        "1 records never came: numbers"
+    ) in said
     assert "noise: 7 readings confirmed on Kafka are not in the database" in said
     # The feed publishes gaps of a gateway "g" too.
     gaps = _gaps_of(settings.kafka, "gateway-1")

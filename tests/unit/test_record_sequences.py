@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from civicstream.events import ReadSequence
-from civicstream.kafka.sequences import Gap, Received, Stream, account, without
+from civicstream.kafka.sequences import Gap, ReadAccount, Received, Stream, account, without
 
 ONE = Stream("gateway-1", 5, "city.frames.air", 0)
 OTHER = Stream("gateway-2", 5, "city.frames.air", 0)
@@ -88,3 +88,39 @@ def test_ranges_without_others_hold_the_same_numbers_as_sets_do(
     left = {n for a, b in without(ranges, taken) for n in range(a, b + 1)}
     numbers = {n for a, b in ranges for n in range(a, b + 1)}
     assert left == numbers - {n for a, b in taken for n in range(a, b + 1)}
+
+
+def taken(account: ReadAccount, *numbers: int, offset: int = 0) -> ReadAccount:
+    for i, record in enumerate(frames(*numbers)):
+        account.take(offset + i, record)
+    return account
+
+
+def test_what_is_read_again_after_a_crash_is_no_repeat() -> None:
+    checkpoint = taken(ReadAccount(), 0, 1, 2, 3).dump()
+    after = taken(ReadAccount(checkpoint), 2, 3, 4, 5, offset=2)
+    assert after.sequences() == [seen(6, 6)]
+
+
+def test_what_is_left_out_across_a_crash_is_missing() -> None:
+    checkpoint = taken(ReadAccount(), 0, 1).dump()
+    after = taken(ReadAccount(checkpoint), 4, offset=4)
+    assert after.sequences()[0].missing == [(2, 3)]
+
+
+def test_in_a_log_that_is_shorter_than_remembered_new_records_count() -> None:
+    checkpoint = taken(ReadAccount(), 0, 1, 2, 3).dump()
+    after = taken(ReadAccount(checkpoint, new_from=2), 4, 5, offset=2)
+    assert after.sequences() == [seen(6, 6)]
+
+
+def test_what_was_removed_before_the_first_reader_came_is_no_loss_of_its() -> None:
+    assert taken(ReadAccount(), 7, 8, offset=40).sequences()[0].missing == []
+    assert taken(ReadAccount(), 7, 8).sequences()[0].missing == [(0, 6)]
+
+
+def test_an_account_remembers_a_bounded_number_of_writers() -> None:
+    account = ReadAccount()
+    for epoch in range(100):
+        account.take(epoch, Received(Stream("g", epoch, "city.frames.air", 0), 0))
+    assert [s.epoch for s in account.sequences()] == list(range(68, 100))

@@ -1,0 +1,174 @@
+"""A writer of every topic that the sink stores, whose records a test then takes away or spoils."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+from kafka import TopicPartition
+
+from civicstream.clock import now_ms
+from civicstream.events import (
+    DeadLetter,
+    EnvironmentResult,
+    LedgerReport,
+    WrittenSequence,
+)
+from civicstream.frames import FrameHeaders, encode
+from civicstream.kafka.clients import admin_client, producer
+from civicstream.kafka.ledger_report import report_record
+from civicstream.kafka.numbering import Number, NumberedProducer, stamp
+from civicstream.kafka.topic_admin import create_topics
+from civicstream.kinds import KINDS
+from civicstream.settings import KafkaSettings
+from civicstream.topics import frames_topic, topic_name
+from tests import citizen_events, sink_events
+from tests.sink_input import START, frame_of, sensors
+
+EPOCH = START
+WRITER = "tester"
+READINGS = 3
+
+EVENTS: dict[str, msgspec.Struct] = {
+    "results.traffic": sink_events.result("s1", START, 50.0, 100.0),
+    "results.environment": EnvironmentResult(
+        "noise", "north", START - 60_000, START, "final", START, 0, 0, []
+    ),
+    "incidents": sink_events.incident(),
+    "forecasts": sink_events.forecast(sink_events.forecast_row("s1", [50.0]), horizons_min=(15,)),
+    "health": sink_events.health(),
+    "anomalies": sink_events.anomaly(),
+    "reports": citizen_events.report(),
+    "cases": citizen_events.case(),
+    "units": citizen_events.unit(),
+    "allocations": citizen_events.allocation(),
+    "demand": citizen_events.demand(),
+    "actions": citizen_events.action(),
+    "bins": citizen_events.bin_forecast(),
+    "parking": citizen_events.parking_forecast(),
+    "tours": citizen_events.tour(),
+    "private": citizen_events.personal(),
+    "alerts": sink_events.alert(),
+    "gaps": sink_events.gap(),
+    "deadletter": DeadLetter("gateway", "out_of_range", "sentence", "t", START, b"{}", 2),
+}
+FRAMES = tuple(frames_topic(kind) for kind in KINDS)
+TOPICS = (*FRAMES, *EVENTS, "late")
+"""Every topic the sink stores, without the prefix."""
+
+
+def value_of(topic: str) -> bytes:
+    """Return the value of a record of the topic."""
+    if topic in EVENTS:
+        return msgspec.json.encode(EVENTS[topic])
+    kind = "noise" if topic == "late" else topic.removeprefix("frames.")
+    names, keys = sensors(kind, "north", READINGS)
+    sensor = np.arange(READINGS)
+    rng = np.random.default_rng(3)
+    frame = frame_of(kind, "north", names, keys, sensor, START + sensor * 1000, rng)
+    return encode(frame)
+
+
+class Writer:
+    """Puts numbered records on partition 0 of every topic, as gateways and others do."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self.kafka = kafka
+        self._frames: dict[str, int] = {}
+        self._producer: NumberedProducer = producer(kafka, writer=WRITER)
+        assert self._producer.numbering is not None
+        self.epoch = self._producer.numbering.epoch
+
+    def close(self) -> None:
+        self._producer.close(timeout=10)
+
+    def name(self, topic: str) -> str:
+        return topic_name(self.kafka.topic_prefix, topic)
+
+    def write(self, count: int, *, corrupt: bool = False) -> None:
+        """Write so many records on every topic, numbered on from the last."""
+        for topic in TOPICS:
+            value = b"\x00\xffgarbage" if corrupt else value_of(topic)
+            for _ in range(count):
+                if topic in FRAMES:
+                    number = self._frames.get(topic, 0)
+                    self._frames[topic] = number + 1
+                    self._send(topic, value, _frame_headers(number))
+                else:
+                    self._send(topic, value, _own_headers(topic))
+        self._flush()
+
+    def write_numbers(self, numbers: Iterable[int]) -> None:
+        """Write records with exactly these numbers, in this order, on every topic."""
+        numbering, self._producer.numbering = self._producer.numbering, None
+        for topic in TOPICS:
+            for number in numbers:
+                headers = (
+                    _frame_headers(number)
+                    if topic in FRAMES
+                    else [*_own_headers(topic), stamp(Number(WRITER, self.epoch, number))]
+                )
+                self._send(topic, value_of(topic), headers)
+        self._flush()
+        self._producer.numbering = numbering
+
+    def _send(self, topic: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        self._producer.send(self.name(topic), value, key=b"north", headers=headers, partition=0)
+
+    def _flush(self) -> None:
+        self._producer.flush(timeout=30)
+
+    def report(self) -> None:
+        """Publish the ledger report of what was written."""
+        frames = [
+            WrittenSequence("gateway-1", EPOCH, self.name(topic), 0, following)
+            for topic, following in sorted(self._frames.items())
+        ]
+        at = now_ms()
+        report = LedgerReport("gateway", "gateway-1", EPOCH, at, {}, written=frames)
+        made = report_record(self.kafka, report)
+        name = self.name(made.topic)
+        self._producer.send(name, made.value, key=made.key, headers=made.headers, partition=0).get(
+            timeout=10
+        )
+
+    def of(self, topic: str) -> str:
+        """Return under which name the records of a topic are written."""
+        return "gateway-1" if topic in FRAMES else WRITER
+
+
+def _frame_headers(number: int) -> list[tuple[str, bytes]]:
+    return FrameHeaders("gateway-1", EPOCH, number, READINGS, EPOCH).to_kafka()
+
+
+def _own_headers(topic: str) -> list[tuple[str, bytes]]:
+    if topic != "late":
+        return []
+    return [*_frame_headers(0), ("kind", b"noise"), ("closed_until", b"%d" % START)]
+
+
+def remove_records(kafka: KafkaSettings, before: int) -> None:
+    """Have Kafka delete every topic's records of partition 0 before an offset."""
+    admin: Any = admin_client(kafka)
+    try:
+        admin.delete_records(
+            {TopicPartition(topic_name(kafka.topic_prefix, t), 0): before for t in TOPICS}
+        )
+    finally:
+        admin.close()
+
+
+def make_topics_anew(kafka: KafkaSettings) -> None:
+    """Delete every topic the sink stores and create it again."""
+    admin: Any = admin_client(kafka)
+    try:
+        names = {topic_name(kafka.topic_prefix, topic) for topic in TOPICS}
+        admin.delete_topics(sorted(names))
+        from civicstream.embedded.processes import wait_until
+
+        wait_until(lambda: not names & set(admin.list_topics()), "the topics to go", timeout_s=60)
+    finally:
+        admin.close()
+    create_topics(kafka)
