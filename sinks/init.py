@@ -20,9 +20,12 @@ from civicstream.kafka.rights import grant_rights
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import Settings
 from sinks.database import connect, wait_for_database
+from sinks.locks import with_brief_locks
 from sinks.migrate import fill_new_rollups, migrate
+from sinks.moving import move_to_hypertable, plain_and_filled
 from sinks.reference import load_city
 from sinks.roles import OWNER, ensure_roles, grant_privileges, grant_schema
+from sinks.schema import time_tables
 from sinks.timescale import Timescale
 
 __all__ = ["Initialised", "init_database", "run"]
@@ -77,7 +80,10 @@ def run(settings: Settings, *, wait_s: float = 60, kafka_acls: bool = False) -> 
 def init_database(
     settings: Settings, *, wait_s: float = 60
 ) -> tuple[list[str], Timescale | None, int]:
-    """Bring the database up; return what was applied, TimescaleDB if there, sensors loaded."""
+    """Bring the database up; return what was applied, TimescaleDB if there, sensors loaded.
+
+    Sinks go on writing meanwhile. Raise ServerUnavailable when a table is not free in ``wait_s``.
+    """
     city = read_city(settings.city.file) if settings.city.file else None
     url = settings.database.owner_url or settings.database.url
     wait_for_database(url, timeout_s=wait_s)
@@ -93,24 +99,27 @@ def init_database(
             timescale = replace(timescale, license="apache")
         ensure_roles(connection, settings.database, timescale)
         grant_schema(connection, schema)
-        with connection.transaction():
-            connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
-            connection.execute(
-                sql.SQL("SET LOCAL search_path = {}, pg_temp").format(sql.Identifier(schema))
-            )
-            try:
-                applied = migrate(connection, settings.database, timescale, settings.windows.size_s)
-                grant_privileges(connection)
-            except errors.InsufficientPrivilege as error:
-                raise ConfigurationError(
-                    f"role {OWNER} may not bring up the schema ({error.diag.message_primary}); "
-                    f"what is there must belong to it: REASSIGN OWNED BY <its owner> TO {OWNER}"
-                ) from error
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
+        connection.execute(sql.SQL("SET search_path = {}, pg_temp").format(sql.Identifier(schema)))
+
+        def bring_up() -> tuple[list[str], int]:
+            applied = migrate(connection, settings.database, timescale, settings.windows.size_s)
+            grant_privileges(connection)
             _declare_clock(connection, clock)
-            sensors = load_city(connection, city) if city else 0
-        if timescale and timescale.full:
-            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
-            fill_new_rollups(connection)
+            return applied, load_city(connection, city) if city else 0
+
+        try:
+            if timescale:
+                for table in plain_and_filled(connection, time_tables(settings.database)):
+                    move_to_hypertable(connection, table, wait_s)
+            applied, sensors = with_brief_locks(connection, bring_up, "the schema", wait_s)
+            if timescale and timescale.full:
+                fill_new_rollups(connection)
+        except errors.InsufficientPrivilege as error:
+            raise ConfigurationError(
+                f"role {OWNER} may not bring up the schema ({error.diag.message_primary}); "
+                f"what is there must belong to it: REASSIGN OWNED BY <its owner> TO {OWNER}"
+            ) from error
     return applied, timescale, sensors
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Timescale",
     "check_retention",
     "continuous_aggregate",
+    "create_hypertable",
     "fill",
     "fill_from",
     "hypertable",
@@ -55,18 +56,25 @@ def _days(days: float) -> str:
     return f"INTERVAL '{round(days * 86_400)} seconds'"
 
 
-def hypertable(table: TimeTable) -> list[str]:
-    """Return the statements that make the table a hypertable; nothing happens if it is one.
+def create_hypertable(table: TimeTable, name: str) -> list[str]:
+    """Return the statement that makes the empty table ``name`` a hypertable, as ``table`` says.
 
-    No index on time alone: chunk exclusion does its work, and it would cost a third of the
-    write speed.
+    Nothing happens if it is one. No index on time alone: chunk exclusion does its work, and it
+    would cost a third of the write speed.
     """
     return [
         (
-            f"SELECT create_hypertable('{table.name}', "
+            f"SELECT create_hypertable('{name}', "
             f"by_range('{table.time_column}', {_days(table.chunk_days)}), "
-            "create_default_indexes => false, if_not_exists => true, migrate_data => true)"
+            "create_default_indexes => false, if_not_exists => true)"
         ),
+    ]
+
+
+def hypertable(table: TimeTable) -> list[str]:
+    """Return the statements that make the table a hypertable with chunks of its width."""
+    return [
+        *create_hypertable(table, table.name),
         f"SELECT set_chunk_time_interval('{table.name}', {_days(table.chunk_days)})",
     ]
 
