@@ -12,6 +12,17 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 
 
+# The active segment is never compacted, and a key's old values stay until the cleaner comes by:
+# both are read at every start of the task. Deletions stay known for longer than a reading takes.
+_STATE_CONFIG = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.2",
+    "delete.retention.ms": str(_HOUR_MS),
+}
+
+
 @dataclass(frozen=True)
 class Topic:
     """A Kafka topic: ``name`` without the prefix; ``partitions`` None means the setting's."""
@@ -21,12 +32,16 @@ class Topic:
     partitions: int | None = None
     retention_ms: int = 7 * _DAY_MS
     compacted: bool = False
+    state: bool = False
+    """A task's state store: read to its end before the task goes on, so it has to stay small."""
     erasable_after_ms: int | None = None
     """A null record takes what came before it under its key off the topic, but not sooner."""
 
     @property
     def config(self) -> dict[str, str]:
         """Kafka topic settings that `init` sets when it makes the topic."""
+        if self.state:
+            return _STATE_CONFIG
         if self.compacted:
             return {"cleanup.policy": "compact"}
         kept = {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
@@ -89,6 +104,10 @@ _ALL = (
     Topic("gaps", "frames of gateways that never came", partitions=1, retention_ms=30 * _DAY_MS),
     Topic("late", "readings that came after their window was closed, as frames"),
     Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
+    # What each task of the worker remembers, written in the transactions that publish its results.
+    Topic("state.frames", "progress and sensor states of the frames' partitions", state=True),
+    Topic("state.network", "incidents and forecasters", partitions=1, state=True),
+    Topic("state.dispatch", "cases, crews, demand and allocations", partitions=1, state=True),
     Topic("ledger", "cumulative counts of every stage", partitions=1, compacted=True),
 )
 
