@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import faust
+from faust.tables.manager import TableManager
 from faust.types import TP
 from yarl import URL
 
@@ -43,12 +44,21 @@ def make_app(settings: Settings, positions: Callable[[], Mapping[TP, int]]) -> f
         topic_replication_factor=kafka.replication,
         topic_disable_leader=True,
         topic_allow_declare=False,
+        TableManager=_NoTables,
         web_enabled=False,
     )
     app.transport = CommittedTransport(app, positions)
     # Nothing is sent by Faust: what a task publishes is in the task's own transactions.
     app.boot_strategy.enable_kafka_producer = False
     return app
+
+
+class _NoTables(TableManager):  # type: ignore[misc]
+    """State is with the tasks; Faust's own waits a second for tables that might be declared."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 def _credentials(kafka: KafkaSettings) -> Any:
