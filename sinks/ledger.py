@@ -21,7 +21,7 @@ from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
 from sinks.log_state import log_states
-from sinks.offsets import Position
+from sinks.placing import Position
 from sinks.records import Place
 from sinks.records_seen import load_sequences
 from sinks.schema import time_columns

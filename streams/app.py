@@ -1,47 +1,39 @@
-"""The Faust application: its settings, topics and tables."""
+"""The Faust application: its settings and topics. Faust only reads; see ``streams/tasks.py``."""
 
 from __future__ import annotations
 
-import ssl
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import faust
+from faust.tables.manager import TableManager
+from faust.types import TP
 from yarl import URL
 
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import frames_topic, topic_name
-from streams.durable_table import DurableTable
+from streams.committed_consumer import CommittedTransport
+from streams.kafka_connection import tls_context
 
-__all__ = [
-    "make_app",
-    "make_city_table",
-    "make_city_topic",
-    "make_frames_topic",
-    "make_sensor_table",
-]
+__all__ = ["make_app", "make_city_topic", "make_frames_topic"]
 
 
-def make_app(settings: Settings) -> faust.App:
-    """Return the app; nothing connects before it is started."""
+def make_app(settings: Settings, positions: Callable[[], Mapping[TP, int]]) -> faust.App:
+    """Return the app; nothing connects before it is started.
+
+    ``positions`` says with which offset each assigned partition goes on.
+    """
     kafka = settings.kafka
     session_s = kafka.session_timeout_ms / 1000
-    return faust.App(
+    app = faust.App(
         kafka.scoped(settings.worker.app),
         broker=[URL(f"kafka://{address}") for address in kafka.bootstrap.split(",")],
         broker_credentials=_credentials(kafka),
         broker_client_id=settings.worker.id,
         broker_session_timeout=session_s,
         broker_heartbeat_interval=session_s / 3,
-        # A frame is held until its windows are closed; committing sooner finds nothing new.
-        broker_commit_interval=1.0,
-        broker_commit_livelock_soft_timeout=86_400.0,
-        consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=8 * 1024 * 1024,
-        producer_max_request_size=16 * 1024 * 1024,
-        producer_acks=-1,
-        # A window's results are many at once; small batches would go out one after another.
-        producer_max_batch_size=1024 * 1024,
         # Frames are large: a deep buffer would be memory, not speed.
         stream_buffer_maxsize=64,
         # By default a revocation waits for held frames and the rebalance hangs.
@@ -51,14 +43,26 @@ def make_app(settings: Settings) -> faust.App:
         topic_partitions=kafka.partitions,
         topic_replication_factor=kafka.replication,
         topic_disable_leader=True,
+        topic_allow_declare=False,
+        TableManager=_NoTables,
         web_enabled=False,
     )
+    app.transport = CommittedTransport(app, positions)
+    # Nothing is sent by Faust: what a task publishes is in the task's own transactions.
+    app.boot_strategy.enable_kafka_producer = False
+    return app
+
+
+class _NoTables(TableManager):  # type: ignore[misc]
+    """State is with the tasks; Faust's own waits a second for tables that might be declared."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 def _credentials(kafka: KafkaSettings) -> Any:
-    context = None
-    if kafka.security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=kafka.ca_file and str(kafka.ca_file))
+    context = tls_context(kafka)
     if kafka.sasl_mechanism:
         return faust.SASLCredentials(
             username=kafka.username,
@@ -71,35 +75,16 @@ def _credentials(kafka: KafkaSettings) -> Any:
 
 def make_frames_topic(app: faust.App, kafka: KafkaSettings) -> faust.TopicT:
     """Return the channel of all kinds' frames topics; values are raw bytes."""
-    names = [topic_name(kafka.topic_prefix, frames_topic(kind)) for kind in KINDS]
-    return app.topic(*names, key_serializer="raw", value_serializer="raw", value_type=bytes)
+    return _raw_topic(app, kafka, [frames_topic(kind) for kind in KINDS])
 
 
 def make_city_topic(app: faust.App, kafka: KafkaSettings, *names: str) -> faust.TopicT:
     """Return the channel of topics with one order for the whole city; values are raw bytes."""
+    return _raw_topic(app, kafka, names)
+
+
+def _raw_topic(app: faust.App, kafka: KafkaSettings, names: Iterable[str]) -> faust.TopicT:
     full = [topic_name(kafka.topic_prefix, name) for name in names]
-    return app.topic(*full, key_serializer="raw", value_serializer="raw", value_type=bytes)
-
-
-def make_sensor_table(app: faust.App, kafka: KafkaSettings) -> DurableTable:
-    """Return the table of progress and sensor states, partitioned as the frames."""
-    return DurableTable(
-        app.Table(
-            "progress",
-            key_type=str,
-            partitions=kafka.partitions,
-            help="closed_until, exact counts and the sensors' states of every partition of frames",
-        )
-    )
-
-
-def make_city_table(app: faust.App) -> DurableTable:
-    """Return the table of what is known of the whole city, by the worker that has its topics."""
-    return DurableTable(
-        app.Table(
-            "city",
-            key_type=str,
-            partitions=1,
-            help="open incidents, forecasters, cases, crews and allocations",
-        )
-    )
+    raw = {"key_serializer": "raw", "value_serializer": "raw", "value_type": bytes}
+    # Offsets are part of the tasks' states, not acknowledged one by one.
+    return app.topic(*full, **raw, acks=False)

@@ -1,4 +1,4 @@
-"""The parts of a worker that see the whole city: its road network, and its desk."""
+"""The tasks of a worker that see the whole city: its road network, and its cases and crews."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from civicstream.local_time import local_offset
 from civicstream.services import load_services
 from civicstream.settings import Settings
 from streams.allocation import DispatchSettings
-from streams.app import make_city_table, make_city_topic
+from streams.app import make_city_topic
 from streams.dispatch import INPUTS, Dispatch
-from streams.dispatch_stream import DispatchAgent
+from streams.dispatch_stream import DispatchTask
 from streams.network import RoadNetwork
 from streams.network_judgement import RoadOutlook
-from streams.network_stream import NetworkAgent
-from streams.publication import Publication
-from streams.sequence import FrameSequence
+from streams.network_stream import NetworkTask
 
 __all__ = ["CityAgents"]
+
+OnFailure = Callable[[str, int, BaseException], None]
 
 
 class CityAgents:
@@ -33,73 +33,52 @@ class CityAgents:
         app: faust.App,
         settings: Settings,
         city: City,
-        publication: Publication,
         executor: Executor,
-        on_failure: Callable[[BaseException], None],
+        on_failure: OnFailure,
     ) -> None:
         self._app, self._settings = app, settings
-        self._publication = publication
-        self._table = make_city_table(app)
-        self.network = self._watch_network(RoadNetwork(city), executor)
+        self.network = self._watch_network(RoadNetwork(city), executor, on_failure)
         self.desk = self._serve(city, on_failure)
 
-    def _watch_network(self, network: RoadNetwork, executor: Executor) -> NetworkAgent | None:
+    def _watch_network(
+        self, network: RoadNetwork, executor: Executor, on_failure: OnFailure
+    ) -> NetworkTask | None:
         wanted = self._settings.intelligence
         if not len(network) or (wanted.incidents == "none" and not wanted.forecasts):
             return None
-        agent = NetworkAgent(self._settings, network, self._publication, self._table, executor)
+        task = NetworkTask(self._settings, network, executor, on_failure)
         topic = make_city_topic(self._app, self._settings.kafka, "network")
-        self._app.agent(topic, name="network")(partial(agent.read, self._app))
-        return agent
+        self._app.agent(topic, name="network")(partial(task.read, self._app))
+        return task
 
-    def _serve(
-        self, city: City, on_failure: Callable[[BaseException], None]
-    ) -> DispatchAgent | None:
+    def _serve(self, city: City, on_failure: OnFailure) -> DispatchTask | None:
         wanted = self._settings.allocation
         if not wanted.enabled:
             return None
         services = load_services(self._settings.reports.services_file)
         plan = DispatchSettings(policy=wanted.policy, plan_every_s=wanted.plan_every_s)
         offset = local_offset(self._settings.city.timezone)
-        agent = DispatchAgent(
+        task = DispatchTask(
             self._settings.kafka,
             lambda: Dispatch(services, city, plan, offset),
-            self._publication,
-            self._table,
             self._outlook,
             on_failure,
         )
         topic = make_city_topic(self._app, self._settings.kafka, *INPUTS)
-        self._app.agent(topic, name="dispatch")(partial(agent.read, self._app))
-        return agent
+        self._app.agent(topic, name="dispatch")(partial(task.read, self._app))
+        return task
 
     def _outlook(self) -> RoadOutlook | None:
         return self.network.outlook() if self.network else None
 
-    async def assigned(self) -> None:
-        """Begin with what is assigned to this worker now."""
-        if self.desk:
-            await self.desk.assigned(self._app.consumer.assignment())
-
-    def revoked(self, partitions: set[faust.types.TP]) -> None:
-        """Forget what is another worker's now."""
-        if self.network and any(tp.topic == self.network.topic for tp in partitions):
-            self.network.revoke()
-        if self.desk and any(tp.topic in self.desk.topics for tp in partitions):
-            self.desk.revoke()
-
-    def sequences(self) -> list[tuple[faust.types.TP, FrameSequence]]:
-        """Return what must come next on each partition that this worker has."""
-        return [found for agent in self._agents for found in agent.sequences()]
+    @property
+    def tasks(self) -> list[NetworkTask | DispatchTask]:
+        return [task for task in (self.network, self.desk) if task is not None]
 
     def figures(self) -> dict[str, float]:
         """Return the gauges of all."""
-        return {name: value for agent in self._agents for name, value in vars(agent.gauges).items()}
+        return {name: value for task in self.tasks for name, value in vars(task.gauges).items()}
 
     def close(self) -> None:
         if self.desk:
             self.desk.close()
-
-    @property
-    def _agents(self) -> list[NetworkAgent | DispatchAgent]:
-        return [agent for agent in (self.network, self.desk) if agent is not None]

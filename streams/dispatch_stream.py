@@ -1,4 +1,7 @@
-"""The runtime of the city's desk: reports, decisions, crews and the clock, each applied once."""
+"""The task ``dispatch``: reports, decisions, crews and the clock, each applied once.
+
+A batch of messages, the state after it and what follows from it are one transaction.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,37 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import faust
+from faust.types import TP
 
 from civicstream.clock import now_ms
 from civicstream.errors import CorruptFrame
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from streams.acknowledgements import HeldFrames
+from streams.committed_consumer import PlacedMessage
 from streams.dispatch import INPUTS, Dispatch, Input, decode_input
-from streams.durable_table import DurableTable
-from streams.exactly_once import Restored, Transaction, TransactionLog
 from streams.network_judgement import RoadOutlook
-from streams.publication import Publication
 from streams.results import Record
-from streams.sequence import FrameSequence, Turn
+from streams.resumption import Input as ReadInput
+from streams.sequence import RecordSequence, Turn
+from streams.task_state import TaskState
 
-__all__ = ["DispatchAgent", "DispatchGauges"]
+__all__ = ["DispatchGauges", "DispatchTask"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A transaction is one Kafka record: what so many events bring stays well below its limit.
-_BATCH = 40
-_BATCH_BYTES = 64 * 1024
+# A transaction takes tens of milliseconds whatever is in it; the state of a larger one would be
+# long in the making while people wait for an answer to their decision.
+_BATCH = 200
+_BATCH_BYTES = 256 * 1024
 """Levels of many sensors change ten times as much state."""
 _WAITING = 400
 
@@ -56,191 +60,145 @@ class DispatchGauges:
     unreadable_events: int = 0
 
 
-class DispatchAgent:
-    """Reads the desk's topics while this worker has them."""
+class DispatchTask:
+    """Reads the topics of reports, crews and evidence while this worker has them."""
+
+    name = "dispatch"
 
     def __init__(
         self,
         kafka: KafkaSettings,
         make: Callable[[], Dispatch],
-        publication: Publication,
-        table: DurableTable,
         outlook: Callable[[], RoadOutlook | None],
-        on_failure: Callable[[BaseException], None],
+        on_failure: Callable[[str, int, BaseException], None],
     ) -> None:
-        """``make`` returns a desk that knows nothing; ``outlook`` the newest speeds, once."""
+        """``make`` returns a dispatch that knows nothing; ``outlook`` the newest speeds, once."""
         self.gauges = DispatchGauges()
-        self.topics = {topic_name(kafka.topic_prefix, name): name for name in INPUTS}
+        self._topics = {topic_name(kafka.topic_prefix, name): name for name in INPUTS}
         self._make = make
-        self._publication = publication
-        self._table = table
         self._outlook = outlook
         self._on_failure = on_failure
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="dispatch")
-        self._desk: _Desk | None = None
-        self._beginning = asyncio.Lock()
-
-    async def assigned(self, partitions: set[faust.types.TP]) -> None:
-        """Begin where the last owner ended, if the desk's topics are among ``partitions``."""
-        if any(tp.topic in self.topics for tp in partitions):
-            await self._begun()
+        self._stream: DispatchStream | None = None
 
     async def read(self, app: faust.App, stream: faust.StreamT) -> None:
-        """Pass the stream's records to the desk, each in its turn."""
+        """Pass the stream's records on, each in its turn."""
         async for event in stream.noack().events():
-            desk, message = await self._begun(), event.message
-            source = desk.source(self.topics[message.topic])
-            turn = source.sequence.turn(message.offset, time.monotonic())
-            if turn in {Turn.NEXT, Turn.AFTER_GAP}:
-                await desk.put(event, self.topics[message.topic])
-            elif turn is Turn.ACCOUNTED:
-                source.held.hold(event, message.offset, 0)
-                source.release(0)
+            state, message = self._stream, event.message
+            if state is None:
+                continue  # not open yet, or lost; it is sought when it is open
+            sequence = state.sequences[message.topic]
+            turn = sequence.turn(message.follows, message.offset, time.monotonic())
+            if turn is Turn.NEXT:
+                await state.put(message)
             elif turn is Turn.SEEK:
-                await app.consumer.seek(message.tp, source.sequence.expected)
+                await app.consumer.seek(message.tp, sequence.expected)
 
-    async def _begun(self) -> _Desk:
-        async with self._beginning:
-            if self._desk is None:
-                desk = _Desk(self)
-                await desk.restore()
-                desk.task = asyncio.create_task(desk.work())
-                desk.task.add_done_callback(self._ended)
-                self._desk = desk
-            return self._desk
+    def inputs(self, _partition: int) -> list[TP]:
+        return [TP(topic, 0) for topic in self._topics]
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            self._on_failure(error)
+    def partitions(self, assigned: Iterable[TP]) -> set[int]:
+        return {0} if any(tp.topic in self._topics for tp in assigned) else set()
 
-    def sequences(self) -> list[tuple[faust.types.TP, FrameSequence]]:
-        """Return what must come next on each partition that this worker has."""
-        if self._desk is None:
-            return []
-        return [
-            (faust.types.TP(topic, 0), self._desk.source(name).sequence)
-            for topic, name in self.topics.items()
-        ]
+    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
+        dispatch = self._make()
+        dispatch.restore(items)
+        stream = DispatchStream(dispatch, state, self._topics, self._outlook, self._executor)
+        stream.gauges = self.gauges
+        stream.task = asyncio.create_task(stream.work())
+        stream.task.add_done_callback(partial(self._ended, stream))
+        self._stream = stream
 
-    def revoke(self) -> None:
-        """Forget everything: the next owner goes on from the last transaction."""
-        if self._desk is not None:
-            self._desk.revoke()
-            self._desk = None
+    def _ended(self, stream: DispatchStream, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and stream is self._stream:
+            self._on_failure(self.name, 0, error)
+
+    def drop(self, _partition: int) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None and stream.task is not None:
+            stream.assigned = False
+            stream.task.cancel()
+            stream.discard()
+
+    def positions(self) -> dict[TP, int]:
+        if self._stream is None:
+            return {}
+        return {TP(topic, 0): s.expected for topic, s in self._stream.sequences.items()}
 
     def close(self) -> None:
-        self.revoke()
+        self.drop(0)
         self._executor.shutdown()
 
-    def new_desk(self) -> Dispatch:
-        return self._make()
 
-    def new_log(self) -> TransactionLog:
-        return TransactionLog(self._table, self._publication, "dispatch")
+class DispatchStream:
+    """Cases, demand and allocation while their topics are assigned to this worker."""
 
-    def speeds(self) -> RoadOutlook | None:
-        return self._outlook()
-
-    async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-    async def persist(
-        self, attempt: Callable[[], Awaitable[None]], what: str, wanted: Callable[[], bool]
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        state: TaskState,
+        topics: Mapping[str, str],
+        outlook: Callable[[], RoadOutlook | None],
+        executor: ThreadPoolExecutor,
     ) -> None:
-        await self._publication.until_confirmed(attempt, f"dispatch: {what}", wanted)
-
-
-class _Source:
-    """One topic: what must come next, and what waits for its transaction."""
-
-    def __init__(self, next_offset: int) -> None:
-        self.sequence = FrameSequence(next_offset)
-        self.held: HeldFrames[faust.EventT] = HeldFrames()
-        self.next_offset = next_offset
-
-    def release(self, next_offset: int) -> None:
-        for event in self.held.release(next_offset):
-            event.ack()
-
-
-class _Desk:
-    """The desk while its topics are assigned to this worker."""
-
-    def __init__(self, agent: DispatchAgent) -> None:
-        self._agent = agent
-        self._dispatch = agent.new_desk()
-        self._log = agent.new_log()
-        self._sources: dict[str, _Source] = {}
-        self._waiting: asyncio.Queue[tuple[str, faust.EventT]] = asyncio.Queue(_WAITING)
-        self._assigned = True
+        """``topics`` are the names of the inputs by their names on Kafka."""
+        self.gauges = DispatchGauges()
+        self.assigned = True
         self.task: asyncio.Task[None] | None = None
+        self.sequences = {topic: RecordSequence(state.inputs[topic].resume_at) for topic in topics}
+        self._dispatch = dispatch
+        self._state = state
+        self._topics = topics
+        self._outlook = outlook
+        self._executor = executor
+        self._waiting: asyncio.Queue[PlacedMessage] = asyncio.Queue(_WAITING)
 
-    async def restore(self) -> None:
-        restored: list[Restored] = []
+    async def put(self, message: PlacedMessage) -> None:
+        """Wait for its turn in a transaction."""
+        await self._waiting.put(message)
 
-        async def attempt() -> None:
-            restored.append(await self._log.restore())
-
-        await self._agent.persist(attempt, "finishing the last transaction", self._is_assigned)
-        if restored:
-            self._dispatch.restore(restored[-1].items)
-            self._sources = {
-                topic: _Source(offset) for topic, offset in restored[-1].offsets.items()
-            }
-
-    def _is_assigned(self) -> bool:
-        return self._assigned
-
-    def source(self, topic: str) -> _Source:
-        return self._sources.setdefault(topic, _Source(0))
-
-    async def put(self, event: faust.EventT, topic: str) -> None:
-        """Wait for its turn in a transaction; acked once that has happened."""
-        offset = event.message.offset
-        self.source(topic).held.hold(event, offset, offset + 1)
-        await self._waiting.put((topic, event))
-
-    def revoke(self) -> None:
-        self._assigned = False
-        if self.task is not None:
-            self.task.cancel()
+    def discard(self) -> None:
+        """Let go of whoever waits to put something in."""
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
 
     async def work(self) -> None:
         """Apply what comes, and the clock, one transaction after the other."""
         ticked = 0.0
-        while self._assigned:
+        while self.assigned:
             batch = await self._gather()
-            events = [event for topic, record in batch if (event := self._read(topic, record))]
+            events = [event for message in batch if (event := self._read(message))]
             due = time.monotonic() - ticked >= _TICK_S
             if due:
                 ticked = time.monotonic()
-            outlook = self._agent.speeds() if due else None
+            outlook = self._outlook() if due else None
             conclude = partial(self._conclude, events, due, outlook)
-            records, items = await self._agent.run(conclude)
+            records, items = await self._run(conclude)
             if batch or records or items:
-                await self._happen(batch, records, items)
+                await self._commit(batch, records, items)
 
-    async def _gather(self) -> list[tuple[str, faust.EventT]]:
+    async def _gather(self) -> list[PlacedMessage]:
         """Return what waits, at most a transaction's worth; nothing after a tick's time."""
         try:
             batch = [await asyncio.wait_for(self._waiting.get(), _TICK_S)]
         except TimeoutError:
             return []
-        size = len(batch[0][1].value)
+        size = len(batch[0].value or b"")
         while len(batch) < _BATCH and size < _BATCH_BYTES and not self._waiting.empty():
             batch.append(self._waiting.get_nowait())
-            size += len(batch[-1][1].value)
+            size += len(batch[-1].value or b"")
         return batch
 
-    def _read(self, topic: str, record: faust.EventT) -> Input | None:
+    def _read(self, message: PlacedMessage) -> Input | None:
+        topic = self._topics[message.topic]
         try:
-            event = decode_input(topic, record.value)
+            event = decode_input(topic, message.value or b"")
         except CorruptFrame as error:
             # The sink keeps the bytes as a dead letter; here it must only not stop the rest.
-            self._agent.gauges.unreadable_events += 1
-            log.warning("skipping %s offset %d: %s", topic, record.message.offset, error)
+            self.gauges.unreadable_events += 1
+            log.warning("skipping %s offset %d: %s", topic, message.offset, error)
             return None
-        self._agent.gauges.city_events += 1
+        self.gauges.city_events += 1
         return event
 
     def _conclude(
@@ -252,30 +210,25 @@ class _Desk:
             records += self._dispatch.tick(now, outlook)
         return records, self._dispatch.changed()
 
-    async def _happen(
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    async def _commit(
         self,
-        batch: list[tuple[str, faust.EventT]],
+        batch: list[PlacedMessage],
         records: list[Record],
         items: dict[str, bytes | None],
     ) -> None:
-        for topic, event in batch:
-            source = self.source(topic)
-            source.next_offset = max(source.next_offset, event.message.offset + 1)
-        offsets = {topic: source.next_offset for topic, source in self._sources.items()}
-        transaction = Transaction.of(self._log.next_order, offsets, items, records)
-        begin, finish = (
-            partial(self._log.begin, transaction),
-            partial(self._log.finish, transaction),
-        )
-        await self._agent.persist(begin, "its transaction", self._is_assigned)
-        await self._agent.persist(finish, "what follows from it", self._is_assigned)
-        if self._assigned:
-            gauges = self._agent.gauges
+        read = {}
+        for message in batch:
+            following = message.offset + 1
+            topic_id = self._state.inputs[message.topic].topic_id
+            read[message.topic] = ReadInput(following, following, topic_id)
+        await self._state.commit(records, items, read)
+        if self.assigned:
             published = Counter(record.topic for record in records)
-            gauges.case_versions += published["cases"]
-            gauges.allocation_versions += published["allocations"]
-            gauges.bin_forecasts += published["bins"]
-            gauges.parking_forecasts += published["parking"]
-            gauges.tour_versions += published["tours"]
-            for source in self._sources.values():
-                source.release(source.next_offset)
+            self.gauges.case_versions += published["cases"]
+            self.gauges.allocation_versions += published["allocations"]
+            self.gauges.bin_forecasts += published["bins"]
+            self.gauges.parking_forecasts += published["parking"]
+            self.gauges.tour_versions += published["tours"]

@@ -1,14 +1,18 @@
-"""The partitions of frames that a worker has: begun when their first frame comes, until revoked."""
+"""The task ``frames``: readings of every kind into windows, partition by partition.
+
+Partition p of the task reads partition p of every kind's topic: Faust assigns them together.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 
 import faust
+from faust.types import TP
 
 from civicstream import frames
 from civicstream.city import City
@@ -19,15 +23,16 @@ from civicstream.local_time import local_offset
 from civicstream.settings import Settings
 from civicstream.topics import frames_topic, topic_name
 from streams.anomaly import AnomalyDetector
-from streams.app import make_frames_topic, make_sensor_table
+from streams.app import make_frames_topic
 from streams.city_agents import CityAgents
+from streams.committed_consumer import PlacedMessage
 from streams.health import SensorPlaces, SensorWatch
 from streams.levels import LEVEL_KINDS
 from streams.partitions import Gauges, PartitionStream, recorded_progress
-from streams.publication import Publication
-from streams.results import Calculation
+from streams.results import Calculation, Record
 from streams.sensor_state import SensorState
-from streams.sequence import FrameSequence, Turn
+from streams.sequence import RecordSequence, Turn
+from streams.task_state import TaskState
 from streams.traffic import SegmentTable
 from streams.windows import PartitionWindows, WindowConfig
 
@@ -35,13 +40,13 @@ __all__ = ["FrameStreams"]
 
 log = logging.getLogger(__name__)
 
-# Closings of one partition that may wait before reading pauses: bounds memory when the
-# calculation or Kafka is slower than the frames.
-_MAX_CLOSINGS = 4
+_FULL_PAUSE_S = 0.005
 
 
 class FrameStreams:
     """Reads the frames' topics while this worker has them."""
+
+    name = "frames"
 
     def __init__(
         self,
@@ -49,21 +54,21 @@ class FrameStreams:
         settings: Settings,
         city: City,
         agents: CityAgents,
-        publication: Publication,
         executor: Executor,
-        on_failure: Callable[[BaseException], None],
+        on_failure: Callable[[str, int, BaseException], None],
     ) -> None:
-        """``agents`` are told what concerns the whole city."""
+        """``agents`` are told what concerns the whole city; ``on_failure`` what ended the work of
+        a partition, after the names of task and partition.
+        """
         self.gauges = Gauges()
         self._app, self._settings, self._agents = app, settings, agents
-        self._publication, self._executor = publication, executor
+        self._executor = executor
         self._on_failure = on_failure
         self._places = {name: SensorPlaces(city, kind) for name, kind in KINDS.items()}
         self._segments = SegmentTable(city)
         self._offset_ms = local_offset(settings.city.timezone)
         self._config = WindowConfig.from_settings(settings.windows)
-        self._table = make_sensor_table(app, settings.kafka)
-        self._streams: dict[tuple[str, int], PartitionStream] = {}
+        self._streams: dict[TP, PartitionStream] = {}
         self._kind_of = {
             topic_name(settings.kafka.topic_prefix, frames_topic(name)): kind
             for name, kind in KINDS.items()
@@ -76,53 +81,55 @@ class FrameStreams:
 
     async def _read(self, stream: faust.StreamT) -> None:
         async for event in stream.noack().events():
-            state = self._stream(event.message)
-            turn = state.sequence.turn(event.message.offset, time.monotonic())
-            if turn in {Turn.NEXT, Turn.AFTER_GAP}:
-                if turn is Turn.AFTER_GAP:
-                    log.error("%s: frames before it are gone from Kafka", _place(event.message))
-                self._take(state, event)
-                while state.assigned and state.waiting_closings > _MAX_CLOSINGS:
-                    await asyncio.sleep(0.005)
-            elif turn is Turn.ACCOUNTED:
-                state.skip(event)
+            message = event.message
+            state = self._streams.get(TP(message.topic, message.partition))
+            if state is None:
+                continue  # not open yet, or lost; it is sought when it is open
+            turn = state.sequence.turn(message.follows, message.offset, time.monotonic())
+            if turn is Turn.NEXT:
+                self._take(state, message)
+                while state.assigned and state.is_full:
+                    await asyncio.sleep(_FULL_PAUSE_S)
             elif turn is Turn.SEEK:
                 self.gauges.seeks += 1
-                await self._app.consumer.seek(event.message.tp, state.sequence.expected)
+                await self._app.consumer.seek(message.tp, state.sequence.expected)
             elif turn is Turn.REPEATED:
                 self.gauges.repeated_frames += 1
 
-    def _take(self, state: PartitionStream, event: faust.EventT) -> None:
+    def _take(self, state: PartitionStream, message: PlacedMessage) -> None:
         try:
-            headers = FrameHeaders.from_kafka(event.message.headers or ())
-            frame = frames.decode(event.value, state.kind.name)
+            headers = FrameHeaders.from_kafka(message.headers or ())
+            frame = frames.decode(message.value, state.kind.name)
         except CorruptFrame as error:
             # The sink keeps the bytes as a dead letter; here it must only not stop the rest.
             self.gauges.corrupt_frames += 1
-            log.warning("skipping %s: %s", _place(event.message), error)
-            state.skip(event)
+            place = f"{message.topic}/{message.partition} offset {message.offset}"
+            log.warning("skipping %s: %s", place, error)
         else:
             self.gauges.frames += 1
-            state.add(event, frame, headers)
+            state.add(message.offset, frame, headers)
 
-    def _stream(self, message: faust.types.Message) -> PartitionStream:
-        place = (message.topic, message.partition)
-        state = self._streams.get(place)
-        if state is None:
-            state = self._streams[place] = self._begin(*place)
-        return state
+    def inputs(self, partition: int) -> list[TP]:
+        return [TP(topic, partition) for topic in self._kind_of]
 
-    def _begin(self, topic: str, partition: int) -> PartitionStream:
-        kind = self._kind_of[topic]
-        progress = recorded_progress(self._table, topic, partition)
+    def partitions(self, assigned: Iterable[TP]) -> set[int]:
+        return {tp.partition for tp in assigned if tp.topic in self._kind_of}
+
+    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
+        for tp in self.inputs(state.partition):
+            self._streams[tp] = self._begin(tp.topic, state, items)
+
+    def _begin(self, topic: str, state: TaskState, items: Mapping[str, bytes]) -> PartitionStream:
+        kind, partition = self._kind_of[topic], state.partition
+        progress = recorded_progress(state, items, kind.name, topic)
         windows = PartitionWindows(self._config, progress)
         calculation = Calculation(kind, windows.areas, self._segments)
         calculation.tells_levels = self._agents.desk is not None and kind.name in LEVEL_KINDS
         sensors = None
         if self._settings.intelligence.sensor_health:
             calculation.watch = self._watch(kind)
-            sensors = SensorState(calculation.watch, self._table, topic, partition, self._executor)
-            sensors.restore(progress.closed_until)
+            sensors = SensorState(calculation.watch, kind.name, self._executor)
+            sensors.restore(items)
         return PartitionStream(
             kind=kind,
             topic=topic,
@@ -131,12 +138,11 @@ class FrameStreams:
             calculation=calculation,
             sensors=sensors,
             feeds_network=self._agents.network is not None and kind.name == "traffic",
-            table=self._table,
-            publication=self._publication,
+            state=state,
             executor=self._executor,
             gauges=self.gauges,
-            sequence=FrameSequence(progress.resume_at),
-            on_failure=self._on_failure,
+            sequence=RecordSequence(progress.resume_at),
+            on_failure=lambda error: self._on_failure(self.name, partition, error),
         )
 
     def _watch(self, kind: Kind) -> SensorWatch:
@@ -148,42 +154,36 @@ class FrameStreams:
             offset_ms=self._offset_ms,
         )
 
-    def begin_unheard(self, assigned: set[faust.types.TP]) -> None:
-        """Begin partitions with unread frames of which Faust has delivered none.
+    def drop(self, partition: int) -> None:
+        for tp in self.inputs(partition):
+            stream = self._streams.pop(tp, None)
+            if stream is not None:
+                stream.revoke()
 
-        Around a rebalance it may leave them out, and while the sensors are silent nothing new would
-        show it. The tables must have been recovered.
-        """
-        for tp in assigned:
-            if tp.topic not in self._kind_of or (tp.topic, tp.partition) in self._streams:
-                continue
-            highwater = self._app.consumer.highwater(tp)
-            progress = recorded_progress(self._table, tp.topic, tp.partition)
-            if highwater is not None and highwater > progress.resume_at:
-                self._streams[tp.topic, tp.partition] = self._begin(tp.topic, tp.partition)
+    def positions(self) -> dict[TP, int]:
+        return {tp: stream.sequence.expected for tp, stream in self._streams.items()}
 
-    def revoked(self, partitions: set[faust.types.TP]) -> None:
-        """Forget what is another worker's now."""
-        for tp in partitions:
-            state = self._streams.pop((tp.topic, tp.partition), None)
-            if state is not None:
-                state.revoke()
+    async def publish_provisional(self) -> None:
+        """Publish what is known of the open windows that changed, partition by partition."""
+        for partition in sorted({tp.partition for tp in self._streams}):
+            found: list[tuple[PartitionStream, int, list[Record]]] = []
+            for tp in self.inputs(partition):
+                stream = self._streams.get(tp)
+                if stream is not None:
+                    found += [(stream, end, records) for end, records in await stream.provisional()]
+            # Judged as the commit takes its turn: after a final result comes none of these.
+            records = [
+                record
+                for stream, end, some in found
+                if stream.assigned and end > stream.windows.closed_until
+                for record in some
+            ]
+            if records:
+                await found[0][0].state.commit(records)
+                self.gauges.provisional_published += len(records)
 
-    def sequences(self) -> list[tuple[faust.types.TP, FrameSequence]]:
-        """Return what must come next on each partition that this worker has."""
-        return [
-            (faust.types.TP(topic, partition), state.sequence)
-            for (topic, partition), state in self._streams.items()
-        ]
-
-    def lag(self, state: PartitionStream, assigned: set[faust.types.TP]) -> int | None:
+    def lag(self, stream: PartitionStream) -> int | None:
         """Return the records of a partition not yet read, None where Kafka has not said."""
-        tp = faust.types.TP(state.topic, state.partition)
-        if tp not in assigned:
-            return None
-        highwater = self._app.consumer.highwater(tp)
-        return None if highwater is None else max(0, highwater - state.sequence.expected)
-
-
-def _place(message: faust.types.Message) -> str:
-    return f"{message.topic}/{message.partition} offset {message.offset}"
+        tp = TP(stream.topic, stream.partition)
+        found: int | None = self._app.consumer.lag(tp, stream.sequence.expected)
+        return found

@@ -6,7 +6,7 @@ city in one order, and of each sensor only its newest reading.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,16 @@ class Levels:
     window_end: int
     readings: Columns
     """A row per sensor; ``area`` is 0 everywhere, the code of ``area`` in ``[area]``."""
+
+    def slices(self, rows: int) -> list[Levels]:
+        """Return the same levels in parts of at most ``rows`` sensors."""
+        if len(self.readings) <= rows:
+            return [self]
+        return [
+            replace(self, readings=self.readings.take(np.arange(first, min(first + rows, end))))
+            for end in [len(self.readings)]
+            for first in range(0, end, rows)
+        ]
 
 
 def newest_levels(

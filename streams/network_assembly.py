@@ -132,6 +132,11 @@ class NetworkAssembly:
         ]
 
     @property
+    def next_offset(self) -> int:
+        """Offset after the last record taken in."""
+        return self._next_offset
+
+    @property
     def progress(self) -> AssemblyProgress:
         """What holds once all windows handed out so far are worked off."""
         resume_at = min((f.offset for f in self._filling.values()), default=self._next_offset)

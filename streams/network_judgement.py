@@ -12,7 +12,7 @@ from civicstream.settings import IntelligenceSettings
 from streams.forecast.network_forecaster import NetworkForecaster
 from streams.incidents import IncidentDetector
 from streams.network import NetworkWindow, RoadNetwork
-from streams.results import Record, make_record
+from streams.results import Record, make_record, sliced_records
 
 __all__ = ["NetworkJudgement", "RoadOutlook"]
 
@@ -57,10 +57,9 @@ class NetworkJudgement:
                 for i in self._incidents.step(window, now_ms)
             ]
         forecasts = self._forecaster.step(window, now_ms) if self._forecaster else []
-        records += [
-            make_record("forecasts", f.area, f, f"forecast/{f.area}/{f.made_at}", now_ms)
-            for f in forecasts
-        ]
+        for f in forecasts:
+            event_id = f"forecast/{f.area}/{f.made_at}"
+            records += sliced_records("forecasts", f.area, f, event_id, now_ms)
         self.outlook = self._outlook(window, forecasts)
         return records
 

@@ -1,8 +1,6 @@
-"""The life of the city's traffic windows: assembled, judged, published, recorded, acknowledged.
+"""The task ``network``: the city's traffic windows assembled, judged, published and remembered.
 
-The same order as for frames of readings: what follows from a window is confirmed by Kafka, then
-the state after it, then the records that made it are acked. A crash in between makes the same
-again, with the same ids and versions.
+What follows from a window, the state after it and the records that made it are one transaction.
 """
 
 from __future__ import annotations
@@ -10,39 +8,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import faust
 import msgspec
+from faust.types import TP
 
 from civicstream.clock import now_ms
 from civicstream.errors import CivicStreamError, CorruptFrame
 from civicstream.partitioning import partition_of
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from streams.acknowledgements import HeldFrames
-from streams.durable_table import DurableTable
+from streams.committed_consumer import PlacedMessage
 from streams.network import NetworkWindow, RoadNetwork
 from streams.network_assembly import AssemblyProgress, NetworkAssembly
 from streams.network_frames import decode
 from streams.network_judgement import NetworkJudgement, RoadOutlook
-from streams.publication import Publication
 from streams.results import Record
-from streams.sequence import FrameSequence, Turn
-from streams.snapshots import Snapshots
+from streams.resumption import Input
+from streams.sequence import RecordSequence, Turn
+from streams.task_state import TaskState
 
-__all__ = ["NetworkAgent", "NetworkGauges"]
+__all__ = ["NetworkGauges", "NetworkTask"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PARTITION = 0
-_PROGRESS = "network/progress"
+_PROGRESS = "progress"
+_EXACT = "exact/"
+_LEARNED = "learned/"
 
 
 @dataclass
@@ -56,24 +55,24 @@ class NetworkGauges:
     forecasts_published: int = 0
 
 
-class NetworkAgent:
+class NetworkTask:
     """Reads the topic ``network`` while this worker has it."""
+
+    name = "network"
 
     def __init__(
         self,
         settings: Settings,
         network: RoadNetwork,
-        publication: Publication,
-        table: DurableTable,
         executor: Executor,
+        on_failure: Callable[[str, int, BaseException], None],
     ) -> None:
         self.gauges = NetworkGauges()
-        self.topic = topic_name(settings.kafka.topic_prefix, "network")
+        self._tp = TP(topic_name(settings.kafka.topic_prefix, "network"), 0)
         self._settings = settings
         self._network = network
-        self._publication = publication
-        self._table = table
         self._executor = executor
+        self._on_failure = on_failure
         partitions = settings.kafka.partitions
         self._partitions = {partition_of(area, partitions) for area in network.areas}
         self._stream: NetworkStream | None = None
@@ -81,38 +80,44 @@ class NetworkAgent:
     async def read(self, app: faust.App, stream: faust.StreamT) -> None:
         """Work off the records of ``stream`` for as long as it lasts."""
         async for event in stream.noack().events():
-            state = self._stream or self._begin()
-            turn = state.sequence.turn(event.message.offset, time.monotonic())
-            if turn in {Turn.NEXT, Turn.AFTER_GAP}:
-                if turn is Turn.AFTER_GAP:
-                    log.error(
-                        "records before offset %d of the topic network are gone from Kafka",
-                        event.message.offset,
-                    )
-                await state.add(event)
-            elif turn is Turn.ACCOUNTED:
-                state.skip(event)
+            state, message = self._stream, event.message
+            if state is None:
+                continue  # not open yet, or lost; it is sought when it is open
+            turn = state.sequence.turn(message.follows, message.offset, time.monotonic())
+            if turn is Turn.NEXT:
+                try:
+                    await state.add(message)
+                except Exception as error:
+                    if state.assigned:
+                        self._on_failure(self.name, 0, error)
             elif turn is Turn.SEEK:
-                await app.consumer.seek(event.message.tp, state.sequence.expected)
+                await app.consumer.seek(message.tp, state.sequence.expected)
 
-    def _begin(self) -> NetworkStream:
-        stored = self._table.read(_PROGRESS)
-        progress = msgspec.convert(stored, AssemblyProgress) if stored else AssemblyProgress()
+    def inputs(self, _partition: int) -> list[TP]:
+        return [self._tp]
+
+    def partitions(self, assigned: Iterable[TP]) -> set[int]:
+        return {0} if self._tp in set(assigned) else set()
+
+    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
+        stored = items.get(_PROGRESS)
+        progress = (
+            msgspec.msgpack.decode(stored, type=AssemblyProgress) if stored else AssemblyProgress()
+        )
+        resume_at = state.inputs[self._tp.topic].resume_at
+        progress = msgspec.structs.replace(progress, resume_at=resume_at)
         window_ms = self._settings.windows.size_s * 1000
-        snapshots = Snapshots(self._table, _PARTITION, "judgement")
         self._stream = NetworkStream(
+            topic=self._tp.topic,
             assembly=NetworkAssembly(self._network, window_ms, self._partitions, progress),
-            judgement=self._restored(snapshots, progress.assembled_until),
-            sequence=FrameSequence(progress.resume_at),
-            publication=self._publication,
-            table=self._table,
-            snapshots=snapshots,
+            judgement=self._restored(items),
+            sequence=RecordSequence(resume_at),
+            state=state,
             executor=self._executor,
             gauges=self.gauges,
         )
-        return self._stream
 
-    def _restored(self, snapshots: Snapshots, as_of: int) -> NetworkJudgement:
+    def _restored(self, items: Mapping[str, bytes]) -> NetworkJudgement:
         """Return the judgement with the state that the last owner of the topic left."""
         settings = self._settings
 
@@ -121,62 +126,48 @@ class NetworkAgent:
 
         judgement = young()
         try:
-            judgement.restore(snapshots.read_fast(not_after=as_of), snapshots.read_slow())
+            judgement.restore(_under(_EXACT, items), _under(_LEARNED, items))
         except (CivicStreamError, ValueError) as error:
             log.warning("incidents and forecasts begin anew, their state does not fit: %s", error)
             return young()
         return judgement
 
-    def sequences(self) -> list[tuple[faust.types.TP, FrameSequence]]:
-        """Return what must come next on each partition that this worker has."""
-        if self._stream is None:
-            return []
-        return [(faust.types.TP(self.topic, _PARTITION), self._stream.sequence)]
-
-    def outlook(self) -> RoadOutlook | None:
-        """Return the speeds as of the newest window, None before the first of this life."""
-        return self._stream.judgement.outlook if self._stream else None
-
-    def revoke(self) -> None:
-        """Forget everything: the next owner reads the unacked records again."""
+    def drop(self, _partition: int) -> None:
         if self._stream is not None:
             self._stream.assigned = False
             self._stream = None
             self.gauges.open_incidents = 0
+
+    def positions(self) -> dict[TP, int]:
+        return {} if self._stream is None else {self._tp: self._stream.sequence.expected}
+
+    def outlook(self) -> RoadOutlook | None:
+        """Return the speeds as of the newest window, None before the first of this life."""
+        return self._stream.judgement.outlook if self._stream else None
 
 
 @dataclass
 class NetworkStream:
     """The topic ``network`` while it is assigned to this worker."""
 
+    topic: str
     assembly: NetworkAssembly
     judgement: NetworkJudgement
-    sequence: FrameSequence
-    publication: Publication
-    table: DurableTable
-    snapshots: Snapshots
+    sequence: RecordSequence
+    state: TaskState
     executor: Executor
     gauges: NetworkGauges
     assigned: bool = True
-    """False once revoked: nothing of this object may be published or acked any more."""
-    _held: HeldFrames[faust.EventT] = field(default_factory=HeldFrames)
+    """False once revoked: nothing of this object may be published any more."""
 
-    def skip(self, event: faust.EventT) -> None:
-        """Ack in its turn a record that needs nothing more."""
-        self._held.hold(event, event.message.offset, 0)
-        self._ack(0)
-
-    async def add(self, event: faust.EventT) -> None:
+    async def add(self, message: PlacedMessage) -> None:
         """Take in a record, and work off the windows that are complete with it."""
-        offset = event.message.offset
         try:
-            frame = decode(event.value)
+            frame = decode(message.value)
         except CorruptFrame as error:
-            log.warning("skipping offset %d of the topic network: %s", offset, error)
-            self.skip(event)
+            log.warning("skipping offset %d of the topic network: %s", message.offset, error)
             return
-        self._held.hold(event, offset, offset + 1)
-        windows = self.assembly.add(frame, offset)
+        windows = self.assembly.add(frame, message.offset)
         self.gauges.network_missed = self.assembly.missed
         if windows and self.assigned:
             await self._work_off(windows)
@@ -184,16 +175,18 @@ class NetworkStream:
     async def _work_off(self, windows: list[NetworkWindow]) -> None:
         progress = self.assembly.progress
         records = [record for window in windows for record in await self._judge(window)]
-        await self._persist(partial(self.publication.send_results, records), "its results")
-        fast, slow = await self._run(self.judgement.dump)
-        record = partial(self._record, windows[-1].end, fast, slow, progress)
-        await self._persist(record, "its state")
+        exact, learned = await self._run(self.judgement.dump)
+        items: dict[str, bytes | None] = {_PROGRESS: msgspec.msgpack.encode(progress)}
+        items |= {_EXACT + name: item for name, item in exact.items()}
+        items |= {_LEARNED + name: item for name, item in learned.items()}
+        topic_id = self.state.inputs[self.topic].topic_id
+        read = Input(progress.resume_at, self.assembly.next_offset, topic_id)
+        await self.state.commit(records, items, {self.topic: read})
         if self.assigned:
             self.gauges.network_windows += len(windows)
             self.gauges.incident_versions += sum(r.topic == "incidents" for r in records)
             self.gauges.forecasts_published += sum(r.topic == "forecasts" for r in records)
             self.gauges.open_incidents = self.judgement.open_incidents
-            self._ack(progress.resume_at)
 
     async def _judge(self, window: NetworkWindow) -> list[Record]:
         return await self._run(partial(self.judgement.step, window, now_ms()))
@@ -201,20 +194,6 @@ class NetworkStream:
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
 
-    async def _record(
-        self, as_of: int, fast: dict[str, bytes], slow: dict[str, bytes], progress: AssemblyProgress
-    ) -> None:
-        for name, learned in slow.items():
-            await self.snapshots.write_slow(as_of, name, learned)
-        await self.snapshots.write_fast(as_of, fast)
-        await self.table.write(_PARTITION, _PROGRESS, as_of, msgspec.to_builtins(progress))
 
-    async def _persist(self, attempt: Callable[[], Awaitable[None]], what: str) -> None:
-        await self.publication.until_confirmed(
-            attempt, f"network: publishing {what}", lambda: self.assigned
-        )
-
-    def _ack(self, resume_at: int) -> None:
-        if self.assigned:
-            for event in self._held.release(resume_at):
-                event.ack()
+def _under(prefix: str, items: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {k.removeprefix(prefix): v for k, v in items.items() if k.startswith(prefix)}

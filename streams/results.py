@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
 from civicstream.cloudevents import cloud_headers
-from civicstream.events import EnvironmentResult, Status, TrafficResult
+from civicstream.events import EnvironmentResult, Status, TrafficForecast, TrafficResult
 from civicstream.kinds import Kind
 from streams.environment import area_statistics
 from streams.health import Observed, SensorWatch
-from streams.levels import encode_levels, newest_levels
+from streams.levels import Levels, encode_levels, newest_levels
 from streams.network import MEASURES
 from streams.network_frames import NetworkFrame, encode
 from streams.traffic import SegmentMeasures, SegmentTable, segment_measures
 from streams.windows import Columns, LateReadings, Window
 
-__all__ = ["Calculation", "Record", "WindowResult", "make_record", "network_record"]
+__all__ = [
+    "Calculation",
+    "Record",
+    "WindowResult",
+    "make_record",
+    "network_records",
+    "sliced_records",
+]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,6 +40,8 @@ class Record:
     area: str
     value: bytes
     headers: list[tuple[str, bytes]]
+    partition: int | None = None
+    """None: the area's."""
 
 
 def make_record(topic: str, area: str, event: msgspec.Struct, event_id: str, now_ms: int) -> Record:
@@ -44,6 +53,34 @@ def make_record(topic: str, area: str, event: msgspec.Struct, event_id: str, now
         _EVENT_TYPES[topic], source=_SOURCE, event_id=event_id, time_ms=now_ms, subject=area
     )
     return Record(topic, area, _encode(event), headers)
+
+
+_SLICE_BYTES = 512 * 1024
+"""An event of many rows is published in records of about so much, half of what Kafka takes."""
+
+
+def sliced_records(
+    topic: str, area: str, event: TrafficResult | TrafficForecast, event_id: str, now_ms: int
+) -> list[Record]:
+    """Return the records of an event with a row per segment: one, or several with some rows each.
+
+    The first has ``event_id``, the others that and their number.
+    """
+    whole = make_record(topic, area, event, event_id, now_ms)
+    slices = -(-len(whole.value) // _SLICE_BYTES)
+    if slices == 1:
+        return [whole]
+    rows = -(-len(event.segments) // slices)
+    return [
+        make_record(
+            topic,
+            area,
+            msgspec.structs.replace(event, segments=event.segments[first : first + rows]),
+            event_id if not number else f"{event_id}/{number}",
+            now_ms,
+        )
+        for number, first in enumerate(range(0, len(event.segments), rows))
+    ]
 
 
 _EVENT_TYPES = {
@@ -59,6 +96,8 @@ _EVENT_TYPES = {
     "bins": "bin_forecast",
     "parking": "parking_forecast",
     "tours": "tour",
+    "deadletter": "deadletter",
+    "gaps": "gap",
 }
 
 
@@ -115,19 +154,9 @@ class Calculation:
             return []
         found = newest_levels(readings, self.areas, self.kind, window.start, window.end)
         return [
-            Record(
-                "levels",
-                levels.area,
-                encode_levels(levels),
-                cloud_headers(
-                    "levels",
-                    source=_SOURCE,
-                    event_id=f"levels/{levels.kind}/{levels.area}/{levels.window_start}",
-                    time_ms=now_ms,
-                    subject=levels.area,
-                ),
-            )
+            _levels_record(part, number, now_ms)
             for levels in found
+            for number, part in enumerate(levels.slices(_LEVELS_ROWS))
         ]
 
     def provisional(
@@ -154,15 +183,14 @@ class Calculation:
             ]
         else:
             measures, results = None, self._environment(readings, window, status, now_ms)
-        topic = "results.traffic" if measures else "results.environment"
-        records = [
-            make_record(
-                *(topic, result.area, result),
-                f"{self.kind.name}/{result.area}/{window.start}/{suffix}",
-                now_ms,
-            )
-            for result in results
-        ]
+        records = []
+        for result in results:
+            event_id = f"{self.kind.name}/{result.area}/{window.start}/{suffix}"
+            if isinstance(result, TrafficResult):
+                records += sliced_records("results.traffic", result.area, result, event_id, now_ms)
+            else:
+                topic = "results.environment"
+                records.append(make_record(topic, result.area, result, event_id, now_ms))
         return records, measures
 
     def _environment(
@@ -199,38 +227,80 @@ def _watch_records(observed: Observed, now_ms: int) -> list[Record]:
     ]
 
 
-def network_record(
-    partition: int, closed_until: int, results: list[WindowResult], now_ms: int
-) -> Record:
-    """Return what the closing of a partition tells the whole city's road network."""
-    tables = [(r.start, r.measures) for r in results if r.measures and len(r.measures.segment)]
-    starts = [np.full(len(m.segment), start, np.int64) for start, m in tables]
-    segment = [m.segment for _, m in tables]
-    columns = {
-        name: np.concatenate([_EMPTY, *(getattr(m, _COLUMN_OF[name]) for _, m in tables)])
-        for name in MEASURES
-    }
-    used, codes = np.unique(np.concatenate([_NO_SEGMENTS, *segment]), return_inverse=True)
-    names = [tables[0][1].table.ids[i] for i in used.tolist()] if tables else []
-    frame = NetworkFrame(
+def _levels_record(levels: Levels, number: int, now_ms: int) -> Record:
+    event_id = f"levels/{levels.kind}/{levels.area}/{levels.window_start}"
+    headers = cloud_headers(
+        "levels",
+        source=_SOURCE,
+        event_id=event_id if not number else f"{event_id}/{number}",
+        time_ms=now_ms,
+        subject=levels.area,
+    )
+    return Record("levels", levels.area, encode_levels(levels), headers)
+
+
+def network_records(
+    partition: int, before: int, closed_until: int, results: list[WindowResult], now_ms: int
+) -> list[Record]:
+    """Return what the closing of a partition tells the whole city's road network.
+
+    Some segments of one window each; only the last record says that windows up to
+    ``closed_until`` are complete, the others what held before: ``before``.
+    """
+    frames = [
+        _network_frame(partition, before, now_ms, result, first)
+        for result in results
+        if result.measures
+        for first in range(0, len(result.measures.segment), _NETWORK_ROWS)
+    ]
+    if not frames:
+        frames = [_network_frame(partition, before, now_ms)]
+    frames[-1] = replace(frames[-1], closed_until=closed_until)
+    return [
+        Record(
+            "network",
+            f"partition-{partition}",
+            encode(frame),
+            cloud_headers(
+                "network",
+                source=_SOURCE,
+                event_id=f"{partition}/{closed_until}/{number}",
+                time_ms=now_ms,
+                subject=f"partition {partition}",
+            ),
+        )
+        for number, frame in enumerate(frames)
+    ]
+
+
+def _network_frame(
+    partition: int,
+    closed_until: int,
+    now_ms: int,
+    result: WindowResult | None = None,
+    first: int = 0,
+) -> NetworkFrame:
+    """Return the frame of some segments of a window, from the one at index ``first`` on."""
+    measures = result.measures if result else None
+    rows = slice(first, first + _NETWORK_ROWS)
+    segment = measures.segment[rows] if measures else np.zeros(0, np.intp)
+    start = result.start if result else 0
+    return NetworkFrame(
         partition=partition,
         closed_until=closed_until,
         published_at=now_ms,
-        window_start=np.concatenate([np.zeros(0, np.int64), *starts]),
-        segment=codes.astype(np.int32),
-        segments=names,
-        measures=columns,
+        window_start=np.full(len(segment), start, np.int64),
+        segment=np.arange(len(segment), dtype=np.int32),
+        segments=[measures.table.ids[i] for i in segment.tolist()] if measures else [],
+        measures={
+            name: getattr(measures, _COLUMN_OF[name])[rows] if measures else np.zeros(0)
+            for name in MEASURES
+        },
     )
-    headers = cloud_headers(
-        "network",
-        source=_SOURCE,
-        event_id=f"{partition}/{closed_until}",
-        time_ms=now_ms,
-        subject=f"partition {partition}",
-    )
-    return Record("network", f"partition-{partition}", encode(frame), headers)
 
 
-_EMPTY = np.zeros(0)
-_NO_SEGMENTS = np.zeros(0, np.intp)
+# About 50 bytes each, and the segment's name.
+_NETWORK_ROWS = 5_000
+_LEVELS_ROWS = 10_000
+
 _COLUMN_OF = {name: name for name in MEASURES} | {"speed_kmh": "space_mean_speed_kmh"}

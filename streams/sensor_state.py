@@ -1,67 +1,51 @@
-"""The watch over a partition's sensors, with its state in a durable table."""
+"""The watch over the sensors of one kind in one partition, and its state as items."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
-from streams.durable_table import DurableTable
 from streams.health import SensorWatch
-from streams.snapshots import Snapshots
 
-__all__ = ["SensorSnapshot", "SensorState"]
+__all__ = ["SensorState"]
 
-# What was learned is written area by area, each once in so many closings.
+# What was learned is written area by area, each once in so many closings: some minutes old it is
+# only less exact.
 _SLOW_EVERY = 15
 
 
-@dataclass(frozen=True)
-class SensorSnapshot:
-    """States by area."""
-
-    fast: dict[str, bytes]
-    slow: dict[str, bytes]
-
-
 class SensorState:
-    """Restores the watch when a partition is assigned, and writes its state at every closing.
+    """Restores the watch when a partition is opened, and gives its state at every closing.
 
-    The watch is touched in the executor's thread only.
+    Keys: ``<kind>/exact/<area>`` and ``<kind>/learned/<area>``. The watch is touched in the
+    executor's thread only.
     """
 
-    def __init__(
-        self,
-        watch: SensorWatch,
-        table: DurableTable,
-        topic: str,
-        partition: int,
-        executor: Executor,
-    ) -> None:
+    def __init__(self, watch: SensorWatch, kind: str, executor: Executor) -> None:
         self.watch = watch
         self._executor = executor
-        self._snapshots = Snapshots(table, partition, topic)
+        self._exact = f"{kind}/exact/"
+        self._learned = f"{kind}/learned/"
         self._closings = 0
 
-    def restore(self, closed_until: int) -> None:
-        """Take up the state as of the partition's progress."""
-        fast = self._snapshots.read_fast(not_after=closed_until)
-        slow = self._snapshots.read_slow()
-        for area in sorted({*fast, *slow}):
-            self.watch.restore(area, fast.get(area), slow.get(area))
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Take up the state that the last owner left."""
+        exact = _under(self._exact, items)
+        learned = _under(self._learned, items)
+        for area in sorted({*exact, *learned}):
+            self.watch.restore(area, exact.get(area), learned.get(area))
 
-    async def take(self) -> SensorSnapshot:
+    async def take(self) -> dict[str, bytes]:
         """Return the exact state now, and what was learned of the areas whose turn it is."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._take)
 
-    def _take(self) -> SensorSnapshot:
+    def _take(self) -> dict[str, bytes]:
         turn, self._closings = self._closings % _SLOW_EVERY, self._closings + 1
         due = self.watch.areas[turn::_SLOW_EVERY]
-        learned = {area: self.watch.dump_profile(area) for area in due}
-        return SensorSnapshot(self.watch.dump_all(), learned)
+        items = {self._learned + area: self.watch.dump_profile(area) for area in due}
+        return items | {self._exact + area: state for area, state in self.watch.dump_all().items()}
 
-    async def write(self, as_of: int, snapshot: SensorSnapshot) -> None:
-        """Write it; raise what Kafka raises, then it is to be written again."""
-        for area, profile in snapshot.slow.items():
-            await self._snapshots.write_slow(as_of, area, profile)
-        await self._snapshots.write_fast(as_of, snapshot.fast)
+
+def _under(prefix: str, items: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {k.removeprefix(prefix): v for k, v in items.items() if k.startswith(prefix)}

@@ -1,74 +1,60 @@
-"""Frames of one partition strictly in the order of their offsets, none left out.
+"""Records of one partition strictly in the order of their offsets, none left out.
 
-Around rebalances Faust was seen to deliver frames twice, and to go on from where it had read to
-instead of from the committed offset, leaving out frames of open windows; it also acks what it
-skips. So the offset to go on from is part of our own progress, and every frame is held against
-the one that must come next.
+Around rebalances Faust was seen to deliver records twice, and to go on from where it had read to
+instead of from where it was sought, leaving out frames of open windows. So every record is held
+against the one that must come next. Offsets have holes: markers of transactions, records that were
+aborted or compacted away. Each record therefore says at which offset the reading stood before it.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["FrameSequence", "StallWatch", "Turn"]
+__all__ = ["RecordSequence", "StallWatch", "Turn"]
 
-# A seek takes as long as a fetch; frames already under way come first and are passed over.
+# A seek takes as long as a fetch; records already under way come first and are passed over.
 _PATIENCE_S = 3.0
-
-# Frames that do not come after so many seeks are no longer on Kafka (retention, control records).
-_MOST_SEEKS = 4
 
 
 class Turn(Enum):
-    """What to do with a frame."""
+    """What to do with a record."""
 
     NEXT = auto()
     """Its turn: take it in."""
-    ACCOUNTED = auto()
-    """All its readings were published or reported late in an earlier life: ack it."""
     REPEATED = auto()
-    """Already taken in: pass it over, its first delivery will be acked."""
+    """Already taken in: pass it over."""
     SEEK = auto()
-    """Frames before it are missing: pass it over and go back to ``expected``."""
+    """Records before it are missing: pass it over and go back to ``expected``."""
     WAIT = auto()
     """Pass it over, going back is under way."""
-    AFTER_GAP = auto()
-    """Take it in: the frames before it are gone from Kafka."""
 
 
-class FrameSequence:
-    """Judges each frame by its offset; ``resume_at`` is the first that is still needed."""
+class RecordSequence:
+    """Judges each record by its offset; ``expected`` is the first that must still come."""
 
-    def __init__(self, resume_at: int) -> None:
-        self.expected = resume_at
-        self._resume_at = resume_at
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
         self._sought_at: float | None = None
-        self._seeks = 0
 
-    def turn(self, offset: int, now_s: float) -> Turn:
-        """Return what to do with the frame at ``offset``; ``now_s`` is a monotonic clock."""
-        if offset < self._resume_at:
-            return Turn.ACCOUNTED
+    def turn(self, follows: int, offset: int, now_s: float) -> Turn:
+        """Return what to do with the record at ``offset``, read on from ``follows``.
+
+        ``now_s`` is a monotonic clock.
+        """
         if offset < self.expected:
             return Turn.REPEATED
-        if offset == self.expected:
-            return self._take(offset, Turn.NEXT)
+        if follows <= self.expected:
+            self.expected = offset + 1
+            self._sought_at = None
+            return Turn.NEXT
         if self._sought_at is not None and now_s - self._sought_at < _PATIENCE_S:
             return Turn.WAIT
-        if self._seeks == _MOST_SEEKS:
-            return self._take(offset, Turn.AFTER_GAP)
         self._sought_at = now_s
-        self._seeks += 1
         return Turn.SEEK
-
-    def _take(self, offset: int, turn: Turn) -> Turn:
-        self.expected = offset + 1
-        self._sought_at, self._seeks = None, 0
-        return turn
 
 
 class StallWatch:
-    """Notices a partition with unread records of which none comes: Faust has left them out.
+    """Notices a partition with fetched records that do not come: Faust has left them out.
 
     Later ones would show the gap, but a quiet topic has none.
     """
@@ -76,9 +62,9 @@ class StallWatch:
     def __init__(self) -> None:
         self._seen: tuple[int, float] | None = None
 
-    def stalled(self, expected: int, highwater: int | None, now_s: float) -> bool:
-        """Whether to seek ``expected`` now; ``highwater`` is the end of the partition."""
-        if highwater is None or highwater <= expected:
+    def stalled(self, expected: int, handed: int | None, now_s: float) -> bool:
+        """Whether to seek ``expected`` now; ``handed`` is the end of what Faust was given."""
+        if handed is None or handed <= expected:
             self._seen = None
             return False
         if self._seen is None or self._seen[0] != expected:

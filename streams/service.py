@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import faust
 import msgspec
+from faust.types import TP
 
 from civicstream.city import City
 from civicstream.clock import city_clock, wall_ms
+from civicstream.errors import OwnershipLost
 from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
@@ -25,6 +27,7 @@ from streams.city_agents import CityAgents
 from streams.frame_streams import FrameStreams
 from streams.publication import Publication
 from streams.sequence import StallWatch
+from streams.tasks import Task, Tasks
 
 __all__ = ["Worker", "run"]
 
@@ -39,6 +42,8 @@ _PROVISIONAL_SHARE = 0.2
 # Without Kafka, Faust's stop waits for ever for its last commit.
 _STOP_S = 15.0
 
+_TELL_GROUP_S = 5.0
+
 # Kafka answers if it confirmed one of our reports, sent every second, within this time.
 _LINK_ALIVE_S = 3.0
 
@@ -52,31 +57,41 @@ class Worker:
     def __init__(self, settings: Settings, city: City) -> None:
         self.settings = settings
         self.epoch = wall_ms()
-        self.app = make_app(settings)
-        self._publication = Publication(self.app, settings.kafka, f"worker/{settings.worker.id}")
+        self.app = make_app(settings, self._positions)
+        self._publication = Publication(settings.kafka)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="results")
-        shared = (self._publication, self._executor, self._fail)
+        shared = (self._executor, self._ended)
         self._agents = CityAgents(self.app, settings, city, *shared)
         self._frames = FrameStreams(self.app, settings, city, self._agents, *shared)
+        tasks: list[Task] = [self._frames, *self._agents.tasks]
+        self.tasks = Tasks(self.app, settings.kafka, tasks, self._fail)
         self._kafka_confirmed_at = 0.0
-        self._recovered = False
         self.app.on_rebalance_complete.connect(self._assigned)
         self.app.on_partitions_revoked.connect(self._revoked)
-        for task in (self._tick, self._provisional, self._report, self._seek_left_out):
-            self.app.task(task)
+        loops = (self._tick, self._provisional, self._report, self._seek_left_out, self._tell_group)
+        for loop in loops:
+            self.app.task(loop)
 
-    async def _assigned(self, _app: faust.App, **_: object) -> None:
-        self._recovered = True
-        await self._agents.assigned()
+    def _positions(self) -> dict[TP, int]:
+        return self.tasks.positions()
+
+    async def _assigned(self, app: faust.App, **_: object) -> None:
+        await self.tasks.assigned(app.consumer.assignment())
+
+    async def _revoked(self, app: faust.App, revoked: set[TP], **_: object) -> None:
+        self.tasks.revoked()
+        app.consumer.forget(revoked)
+
+    def _ended(self, task: str, partition: int, error: BaseException) -> None:
+        """Begin a partition again that somebody else has had; stop for every other reason."""
+        if isinstance(error, OwnershipLost):
+            self.tasks.lost(task, partition, error)
+        else:
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         log.error("stopping, what was due could not be published", exc_info=error)
         self._crashing = asyncio.ensure_future(self.app.crash(error))
-
-    async def _revoked(self, _app: faust.App, revoked: set[faust.types.TP], **_: object) -> None:
-        self._recovered = False
-        self._frames.revoked(revoked)
-        self._agents.revoked(revoked)
 
     async def _tick(self) -> None:
         """Let the watermark of silent partitions go on with the clock; close what is due.
@@ -91,9 +106,8 @@ class Worker:
             elapsed_s, before = now - before, now
             speed = clock.speed_at(wall_ms())
             observed = elapsed_s < _HELD_UP_S and now - self._kafka_confirmed_at < _LINK_ALIVE_S
-            assigned = self.app.consumer.assignment()
             for state in self._frames.all():
-                if observed and self._frames.lag(state, assigned) == 0:
+                if observed and self._frames.lag(state) == 0:
                     state.windows.silent_for(round(elapsed_s * 1000 * speed))
                 else:
                     state.windows.not_silent()
@@ -101,19 +115,25 @@ class Worker:
 
     async def _seek_left_out(self) -> None:
         """Go back for records that Faust has left out and that nothing else would show."""
-        watches: dict[faust.types.TP, StallWatch] = {}
+        watches: dict[TP, StallWatch] = {}
         while not self.app.should_stop:
             await asyncio.sleep(1.0)
-            assigned = self.app.consumer.assignment()
-            if self._recovered:
-                self._frames.begin_unheard(assigned)
-            for tp, sequence in (*self._frames.sequences(), *self._agents.sequences()):
-                if tp in assigned:
-                    watch = watches.setdefault(tp, StallWatch())
-                    highwater = self.app.consumer.highwater(tp)
-                    if watch.stalled(sequence.expected, highwater, time.monotonic()):
-                        self._frames.gauges.seeks += 1
-                        await self.app.consumer.seek(tp, sequence.expected)
+            consumer = self.app.consumer
+            for tp in consumer.out_of_range():
+                self.tasks.begin_again(tp)
+            for tp, expected in self.tasks.positions().items():
+                reached = consumer.reached(tp)
+                watch = watches.setdefault(tp, StallWatch())
+                if watch.stalled(expected, reached and reached.handed, time.monotonic()):
+                    self._frames.gauges.seeks += 1
+                    await consumer.seek(tp, expected)
+
+    async def _tell_group(self) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(_TELL_GROUP_S)
+            committed = self.tasks.committed()
+            if committed:
+                await self.app.consumer.tell_group(committed)
 
     async def _provisional(self) -> None:
         every_s = self.settings.windows.provisional_every_s
@@ -121,11 +141,7 @@ class Worker:
         while not self.app.should_stop:
             await asyncio.sleep(pause_s)
             started = time.monotonic()
-            for state in self._frames.all():
-                try:
-                    await state.publish_provisional()
-                except Exception as error:
-                    log.warning("a provisional result was not published: %r", error)
+            await self._frames.publish_provisional()
             took_s = time.monotonic() - started
             pause_s = max(every_s - took_s, took_s * (1 / _PROVISIONAL_SHARE - 1))
 
@@ -142,29 +158,33 @@ class Worker:
     async def publish_report(self) -> None:
         """Publish this process's counts on the ledger topic."""
         made = report_record(self.settings.kafka, self.report())
-        await self._publication.send(made.topic, made.key, made.value, made.partition, made.headers)
+        await self._publication.send(made.topic, made.key, made.value, made.headers)
 
     def report(self) -> LedgerReport:
         """Return the counts of the partitions that are assigned to this worker now."""
         kinds: dict[str, Counts] = {}
         lag = open_windows = unhealthy = 0
-        assigned = self.app.consumer.assignment()
         for state in self._frames.all():
+            counts = state.windows.counts()
+            lag += self._frames.lag(state) or 0
+            if not counts.received:
+                continue
             total = kinds.setdefault(state.kind.name, Counts())
-            for name, value in msgspec.structs.asdict(state.windows.counts()).items():
+            for name, value in msgspec.structs.asdict(counts).items():
                 setattr(total, name, getattr(total, name) + value)
-            lag += self._frames.lag(state, assigned) or 0
             open_windows += len(state.windows.open_windows)
             unhealthy += state.sensors.watch.unhealthy if state.sensors else 0
         figures = vars(self._frames.gauges) | self._agents.figures()
         gauges = {name: float(value) for name, value in figures.items()}
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
+        gauges["tasks_reopened"] = float(self.tasks.reopened)
         gauges["unhealthy_sensors"] = float(unhealthy)
         return LedgerReport("worker", self.settings.worker.id, self.epoch, wall_ms(), kinds, gauges)
 
     async def main(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set; raise what made the app crash."""
         self.app.finalize()
+        await self._publication.start()
         await self.app.start()
         try:
             while not stop.is_set() and not self.app.should_stop:
@@ -172,6 +192,8 @@ class Worker:
         finally:
             crashed = self.app.crash_reason
             await self._stop_app()
+            await self.tasks.close()
+            await self._publication.stop()
             self._executor.shutdown()
             self._agents.close()
         if crashed is not None:

@@ -218,6 +218,11 @@ class PartitionWindows:
         return self._closed_until
 
     @property
+    def late_readings(self) -> int:
+        """How many readings came late so far."""
+        return self._late
+
+    @property
     def watermark(self) -> int | None:
         """Event time up to which readings are expected to be complete [ms]; None before any."""
         if self._max_ts is None:
@@ -314,9 +319,10 @@ class PartitionWindows:
         self._closing += sum(window.readings for window in windows)
         return Closing(windows, boundary, self._next_offset, self._late)
 
-    def confirmed(self, closing: Closing, progress: Progress) -> None:
-        """Tell that a closing was published and its progress written."""
-        self._closing -= sum(window.readings for window in closing.windows)
+    def confirmed(self, closings: Sequence[Closing], progress: Progress) -> None:
+        """Tell that closings were published and the progress after them written."""
+        for closing in closings:
+            self._closing -= sum(window.readings for window in closing.windows)
         self.progress = progress
 
 

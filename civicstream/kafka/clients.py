@@ -102,8 +102,12 @@ def producer(
 
 
 def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
-    """Return a consumer that never commits by itself and starts at the beginning."""
+    """Return a consumer that never commits by itself and starts at the beginning.
+
+    It reads committed records only; offsets have holes where transactions end.
+    """
     defaults = {
+        "isolation_level": "read_committed",
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         "session_timeout_ms": kafka.session_timeout_ms,

@@ -9,7 +9,8 @@ numbers and not offsets: docs/decisions/0003-ledger-sequence.md.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
@@ -26,6 +27,7 @@ __all__ = [
     "Numbering",
     "is_numbered",
     "number_of",
+    "numbered_transaction",
     "numbering_of_process",
     "stamp",
     "written_by_this_process",
@@ -168,6 +170,31 @@ class Numbering:
                 void = [r for r in lane.void if r[0] < end]
                 found.append(WrittenSequence(self.writer, self.epoch, topic, partition, end, void))
             return found
+
+
+@contextmanager
+def numbered_transaction(numbering: Numbering) -> Iterator[Callable[[Place], tuple[str, bytes]]]:
+    """Give a function that returns the header with the next number of a place.
+
+    The numbers count when the block ends; they are given up when it raises.
+    """
+    settles: list[Callable[[bool], None]] = []
+
+    def next_header(place: Place) -> tuple[str, bytes]:
+        number, settle = numbering.take(place)
+        settles.append(settle)
+        return stamp(number)
+
+    numbering.begin()
+    try:
+        yield next_header
+        for settle in settles:
+            settle(True)
+    except BaseException:
+        numbering.abandon()
+        raise
+    finally:
+        numbering.commit()
 
 
 class NumberedProducer(KafkaProducer):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from civicstream.kafka import clients as kafka_clients
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
+from civicstream.topics import topic_name
 from tests.unit.frame_making import make_frame
 from tests.unit.window_oracle import Reading
 from tests.worker_runs import (
@@ -46,8 +47,9 @@ def worker(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Child]:
 def send(kafka: KafkaSettings, values: list[tuple[bytes, list[tuple[str, bytes]]]]) -> None:
     producer = kafka_clients.producer(kafka)
     partition = partition_of("north", kafka.partitions)
+    topic = topic_name(kafka.topic_prefix, "frames.traffic")
     for value, headers in values:
-        sent = producer.send("city.frames.traffic", value, partition=partition, headers=headers)
+        sent = producer.send(topic, value, partition=partition, headers=headers)
         sent.get(30)
     producer.close()
 

@@ -16,9 +16,11 @@ RUNTIME_MODULES = {
     "streams": {
         "service",
         "app",
-        "partitions",
         "publication",
-        "durable_table",
+        "kafka_connection",
+        "committed_consumer",
+        "task_state",
+        "tasks",
         "network_stream",
         "dispatch_stream",
         "city_agents",

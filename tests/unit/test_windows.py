@@ -85,7 +85,7 @@ def test_every_reading_is_in_a_window_or_late_and_counted_once(batches) -> None:
             closed += sum(w.readings for w in closing.windows)
             assert windows.counts().imbalance == 0
             progress = closing.progress(progress, kept)
-            windows.confirmed(closing, progress)
+            windows.confirmed([closing], progress)
         counts = windows.counts()
         assert counts.imbalance == 0
         assert counts.late == late
@@ -194,7 +194,7 @@ def _publish(closing, published, windows, progress):  # type: ignore[no-untyped-
         published[window.start] = contents(columns)
         kept += len(columns)
     progress = closing.progress(progress, kept)
-    windows.confirmed(closing, progress)
+    windows.confirmed([closing], progress)
     return progress
 
 

@@ -1,0 +1,68 @@
+"""Where a task goes on in its input, and what is gone: its memory against Kafka's log; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Input", "LogGap", "resume"]
+
+Reason = Literal["log_shorter", "log_cleaned", "topic_recreated"]
+
+
+class Input(msgspec.Struct, frozen=True):
+    """How far a partition of an input topic was read."""
+
+    resume_at: int = 0
+    """Offset of the first record that is still needed."""
+    next_offset: int = 0
+    """Offset of the first record that was never read."""
+    topic_id: str = ""
+    """Kafka's own id of the topic: another one is another log."""
+
+
+@dataclass(frozen=True)
+class LogGap:
+    """Records that were there and are not: offsets ``first`` to before ``end``."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+    reason: Reason
+
+    def __str__(self) -> str:
+        why = {
+            "log_shorter": "Kafka's log is shorter than what was read of it (power cut, restored "
+            "or unclean leader)",
+            "log_cleaned": "Kafka's log was cleaned before it was read (retention)",
+            "topic_recreated": "the topic was deleted and made again",
+        }[self.reason]
+        return (
+            f"{self.topic}/{self.partition}: offsets {self.first} to {self.end - 1} are gone: {why}"
+        )
+
+
+def resume(
+    topic: str, partition: int, stored: Input, topic_id: str, first: int, end: int
+) -> tuple[Input, LogGap | None]:
+    """Return where to go on in a log that holds ``first`` to before ``end``, and what is gone.
+
+    Of a log that is shorter than remembered everything still there had been read; what comes from
+    its end on is new, though it has numbers that were used before.
+    """
+    if stored.topic_id and topic_id != stored.topic_id:
+        gap = LogGap(topic, partition, stored.resume_at, stored.next_offset, "topic_recreated")
+        return Input(first, first, topic_id), gap
+    if stored.next_offset > end:
+        gap = LogGap(topic, partition, end, stored.next_offset, "log_shorter")
+        resume_at = max(first, min(stored.resume_at, end))
+        return Input(resume_at, end, topic_id), gap
+    if stored.resume_at < first:
+        cleaned = LogGap(topic, partition, stored.resume_at, first, "log_cleaned")
+        # What was cleaned before the task's first start is no gap in what it read.
+        lost = cleaned if stored.topic_id else None
+        return Input(first, max(first, stored.next_offset), topic_id), lost
+    return Input(stored.resume_at, stored.next_offset, topic_id), None
