@@ -16,6 +16,17 @@ _COLUMNS_BYTES = 4 * 1_048_576
 """Of a record with columns or rows of many sensors or segments: a batch of its own."""
 
 
+# The active segment is never compacted, and a key's old values stay until the cleaner comes by:
+# both are read at every start of the task. Deletions stay known for longer than a reading takes.
+_STATE_CONFIG = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.2",
+    "delete.retention.ms": str(_HOUR_MS),
+}
+
+
 @dataclass(frozen=True)
 class Topic:
     """A Kafka topic: ``name`` without the prefix; ``partitions`` None means the setting's."""
@@ -25,6 +36,8 @@ class Topic:
     partitions: int | None = None
     retention_ms: int = 7 * _DAY_MS
     compacted: bool = False
+    state: bool = False
+    """A task's state store: read to its end before the task goes on, so it has to stay small."""
     erasable_after_ms: int | None = None
     """A null record takes what came before it under its key off the topic, but not sooner."""
     max_message_bytes: int = 1_048_588
@@ -46,6 +59,8 @@ class Topic:
         return limits | self._cleanup()
 
     def _cleanup(self) -> dict[str, str]:
+        if self.state:
+            return _STATE_CONFIG
         if self.compacted:
             # Only whole segments are compacted: by default one is open for a week, and whoever
             # reads the topic from its start would read every record of that week.
@@ -162,6 +177,7 @@ _ALL = (
         log_weight=4,
     ),
     Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
+    Topic("state.alerts", "alerts, and what their rules remember", partitions=1, state=True),
     Topic("ledger", "cumulative counts of every stage", partitions=1, compacted=True),
 )
 

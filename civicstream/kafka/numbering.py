@@ -33,8 +33,8 @@ __all__ = [
 
 HEADER = "sequence"
 
-_UNNUMBERED = ("frames.", "ledger")
-"""Frames have numbers of their own; of ledger reports the newest says everything."""
+_UNNUMBERED = ("frames.", "ledger", "state.")
+"""Frames have numbers of their own; of ledger reports and items of state the newest says it all."""
 
 _MOST_VOID = 1_000
 """Ranges of numbers given up that a report names; each is an outage, so this is years."""

@@ -15,7 +15,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.errors import ServerUnavailable
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 
@@ -29,7 +29,7 @@ _KNOWN_WITHIN_S = 10.0
 def partitions_of(reader: KafkaConsumer, topics: list[str]) -> list[TopicPartition]:
     """Return every partition of the topics.
 
-    Raise ConfigurationError for a topic that is not there; metadata of a new one is not complete
+    Raise ServerUnavailable for a topic that is not there; metadata of a new one is not complete
     at once, so that is known only after a while.
     """
     until = time.monotonic() + _KNOWN_WITHIN_S
@@ -37,7 +37,7 @@ def partitions_of(reader: KafkaConsumer, topics: list[str]) -> list[TopicPartiti
     for topic in topics:
         while not (numbers := reader.partitions_for_topic(topic)):
             if time.monotonic() > until:
-                raise ConfigurationError(
+                raise ServerUnavailable(
                     f"topic {topic} is not there or has no partitions; run `civicstream init`"
                 )
             time.sleep(0.1)
@@ -57,7 +57,7 @@ def read_to_end(
 
     ``begin`` names the first offset of some partitions, ``since_ms`` the time of the first
     record of all. Ends early when ``stop`` is set. Raise ServerUnavailable when nothing comes
-    for ``patience_s``, ConfigurationError when a topic is not there.
+    for ``patience_s`` and when a topic is not there.
     """
     try:
         reader = consumer(

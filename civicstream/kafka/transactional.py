@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -34,6 +34,7 @@ from kafka.structs import ConsumerGroupMetadata
 
 from civicstream.errors import Fenced, OwnershipLost, RecordTooLarge, ServerUnavailable
 from civicstream.kafka.clients import producer
+from civicstream.kafka.numbering import NumberedProducer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS
 
@@ -72,7 +73,7 @@ class TransactionalSender:
         self._kafka = kafka
         self._timeout_s = timeout_s
         self.transactional_id = kafka.scoped(name)
-        self._producer: KafkaProducer | None = None
+        self._producer: NumberedProducer | None = None
 
     def open(self) -> None:
         """Fence whoever had the transactional id, and undo what was left open.
@@ -86,7 +87,7 @@ class TransactionalSender:
         except (KafkaError, OSError) as error:
             raise self._failed(error, "begins no transactions") from error
 
-    def _connected(self) -> KafkaProducer:
+    def _connected(self) -> NumberedProducer:
         limit_ms = round(self._timeout_s * 1000)
         made = producer(
             self._kafka,
@@ -142,7 +143,7 @@ class TransactionalSender:
 
     def _commit(
         self,
-        made: KafkaProducer,
+        made: NumberedProducer,
         records: Sequence[Outgoing],
         offsets: Mapping[TopicPartition, OffsetAndMetadata] | None,
         group: ConsumerGroupMetadata | None,
@@ -151,6 +152,7 @@ class TransactionalSender:
         """kafka-python's own methods wait without end, so the requests are waited for here."""
         manager = made._transaction_manager
         manager.begin_transaction()
+        made.numbering.begin()
         sent = [
             made.send(r.topic, r.value, key=r.key, headers=r.headers, partition=r.partition)
             for r in records
@@ -164,12 +166,14 @@ class TransactionalSender:
         result = manager.begin_commit()
         made._sender.wakeup()
         _wait(result, deadline)
+        made.numbering.commit()
 
-    def _abort(self, made: KafkaProducer) -> None:
+    def _abort(self, made: NumberedProducer) -> None:
         try:
             result = made._transaction_manager.begin_abort()
             made._sender.wakeup()
             _wait(result, time.monotonic() + self._timeout_s)
+            made.numbering.abort()
         except KafkaError as error:
             raise self._failed(error, "undoes nothing") from error
 

@@ -11,7 +11,6 @@ from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import NewTopic
 
 from civicstream.errors import (
-    ConfigurationError,
     Fenced,
     OwnershipLost,
     RecordTooLarge,
@@ -82,9 +81,7 @@ def test_reading_to_the_end_passes_markers_and_records_that_were_undone(
 
 def test_a_topic_that_is_not_there_is_named(kafka: KafkaSettings) -> None:
     name = f"{kafka.topic_prefix}.nothing"
-    with pytest.raises(
-        ConfigurationError, match=f"topic {name} is not there .* `civicstream init`"
-    ):
+    with pytest.raises(ServerUnavailable, match=f"topic {name} is not there .* `civicstream init`"):
         list(read_to_end(kafka, name))
 
 
