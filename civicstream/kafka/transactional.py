@@ -152,7 +152,9 @@ class TransactionalSender:
         """kafka-python's own methods wait without end, so the requests are waited for here."""
         manager = made._transaction_manager
         manager.begin_transaction()
-        made.numbering.begin()
+        numbering = made.numbering
+        assert numbering is not None  # noqa: S101 - clients.producer numbers all it makes
+        numbering.begin()
         sent = [
             made.send(r.topic, r.value, key=r.key, headers=r.headers, partition=r.partition)
             for r in records
@@ -166,14 +168,15 @@ class TransactionalSender:
         result = manager.begin_commit()
         made._sender.wakeup()
         _wait(result, deadline)
-        made.numbering.commit()
+        numbering.commit()
 
     def _abort(self, made: NumberedProducer) -> None:
         try:
             result = made._transaction_manager.begin_abort()
             made._sender.wakeup()
             _wait(result, time.monotonic() + self._timeout_s)
-            made.numbering.abort()
+            if made.numbering is not None:
+                made.numbering.abort()
         except KafkaError as error:
             raise self._failed(error, "undoes nothing") from error
 

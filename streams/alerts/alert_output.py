@@ -151,7 +151,9 @@ class AlertOutput:
         return self._letter(place, record.value, "undecodable", why)
 
     def _too_large(self, record: Outgoing, error: RecordTooLarge) -> Outgoing:
-        return self._letter(Origin(record.topic), record.value or b"", "record_too_large", f"{error}")
+        return self._letter(
+            Origin(record.topic), record.value or b"", "record_too_large", f"{error}"
+        )
 
     def _letter(self, place: Origin, payload: bytes, reason: str, why: str) -> Outgoing:
         letter = dead_letter(
