@@ -24,7 +24,7 @@ from civicstream.geojson import write_city
 from civicstream.kafka import clients as kafka_clients
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
-from civicstream.topics import frames_topic, topic_name
+from civicstream.topics import TOPICS, frames_topic, topic_name
 from tests.unit.frame_making import make_frame
 from tests.unit.window_oracle import Reading, traffic_of, windows_of
 
@@ -152,26 +152,24 @@ class FrameSource:
 
 def read_topic(kafka: KafkaSettings, name: str) -> list[ConsumerRecord]:
     """Return all records of a topic up to its end now."""
-    return asyncio.run(_read_topic(kafka, topic_name(kafka.topic_prefix, name)))
+    topic = topic_name(kafka.topic_prefix, name)
+    count = TOPICS[name].partitions or kafka.partitions
+    return asyncio.run(_read(kafka, [TopicPartition(topic, p) for p in range(count)]))
 
 
-async def _read_topic(kafka: KafkaSettings, topic: str) -> list[ConsumerRecord]:
+async def _read(kafka: KafkaSettings, partitions: list[TopicPartition]) -> list[ConsumerRecord]:
     records: list[ConsumerRecord] = []
     async with AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+        bootstrap_servers=kafka.bootstrap,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
     ) as consumer:
-        partitions = [TopicPartition(topic, p) for p in await _partitions(consumer, topic)]
         consumer.assign(partitions)
-        # The high watermark of a fetch is right where the embedded broker's end offset is not.
         while not all([await _at_end(consumer, partition) for partition in partitions]):
             for batch in (await consumer.getmany(timeout_ms=100)).values():
                 records += batch
     return records
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    await consumer.topics()
-    return sorted(consumer.partitions_for_topic(topic) or ())
 
 
 async def _at_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
