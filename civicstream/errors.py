@@ -6,6 +6,9 @@
     ├── ConfigurationError     stop; a person must change a setting (exit code 2)
     ├── ServerUnavailable      wait with backoff and try again, nothing is lost meanwhile
     ├── OwnershipLost          another process owns the partition; re-read the offsets
+    │   └── Fenced             another process has our transactional id: begin anew, as a new one
+    ├── LogShortened           Kafka no longer has what we read on from: record the gap, go on
+    ├── RecordTooLarge         a defect: the record must be cut smaller; trying again cannot help
     └── DataError              keep the bytes as a dead letter and go on with the rest
         ├── RejectedReading    a device sent something we cannot accept
         └── CorruptFrame       a record on a frames topic is not one of our frames
@@ -22,7 +25,10 @@ __all__ = [
     "ConfigurationError",
     "CorruptFrame",
     "DataError",
+    "Fenced",
+    "LogShortened",
     "OwnershipLost",
+    "RecordTooLarge",
     "RejectedReading",
     "ServerUnavailable",
 ]
@@ -48,6 +54,28 @@ class OwnershipLost(CivicStreamError):
     """The partition's offsets were moved on by another process."""
 
     retry: ClassVar[bool] = True
+
+
+class Fenced(OwnershipLost):
+    """Kafka takes no more from us: another process began with the same transactional id."""
+
+
+class LogShortened(CivicStreamError):
+    """A topic ends before, begins after, or is not the one that our position was taken from."""
+
+    retry: ClassVar[bool] = True
+
+
+class RecordTooLarge(CivicStreamError):
+    """A record is over what its topic takes; ``size`` and ``limit`` in bytes."""
+
+    def __init__(self, topic: str, key: bytes | None, size: int, limit: int) -> None:
+        name = "without a key" if key is None else repr(key.decode(errors="replace"))
+        super().__init__(
+            f"record {name} for topic {topic} has {size} bytes, more than the {limit} that the "
+            "topic takes (max.message.bytes); write it in smaller pieces"
+        )
+        self.topic, self.key, self.size, self.limit = topic, key, size, limit
 
 
 class DataError(CivicStreamError):

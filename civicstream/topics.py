@@ -192,6 +192,13 @@ _ALL = (
         compacted=True,
         state=True,
     ),
+    Topic(
+        "state.alerts",
+        "alerts, and what their rules remember",
+        partitions=1,
+        compacted=True,
+        state=True,
+    ),
     Topic("ledger", "cumulative counts of every stage", partitions=1, compacted=True),
 )
 

@@ -14,16 +14,21 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
+    CommitFailedError,
     FencedInstanceIdError,
+    IllegalGenerationError,
     KafkaError,
     LogTruncationError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
 )
+from kafka.structs import ConsumerGroupMetadata
 
-from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.errors import ConfigurationError, OwnershipLost, ServerUnavailable
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 
@@ -38,6 +43,12 @@ that is made while another is under way. By default a group that was assigned wi
 topics would then stay without partitions for five minutes."""
 _LOG_CHANGED = (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError)
 """Kafka's log is not the one that was read so far, or was deleted beyond where it was read."""
+_GIVEN_UP = (
+    CommitFailedError,
+    IllegalGenerationError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -173,6 +184,30 @@ class GroupReader:
             if partition in assigned:
                 self._consumer.seek(partition, offset)
                 self._consumer.resume(partition)
+
+    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """Return the offset that the group has committed last, with its metadata."""
+        with _translated():
+            return self._consumer.committed(partition, metadata=True, timeout_ms=_ANSWER_MS)
+
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Keep offsets in the group; raise OwnershipLost when it has given this member up."""
+        try:
+            self._consumer.commit(dict(offsets), timeout_ms=_ANSWER_MS)
+        except _GIVEN_UP as error:
+            raise OwnershipLost(f"the consumer group has given this member up: {error}") from error
+        except (KafkaError, AssertionError) as error:
+            raise ServerUnavailable(f"Kafka keeps no offsets: {error!r}") from error
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """Return what a transaction needs so that Kafka refuses a member that was given up."""
+        return self._consumer.group_metadata()
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """Return the offset that is read next, beyond what is no record; None: not known yet."""
+        with _translated():
+            found: int | None = self._consumer.position(partition, timeout_ms=_ANSWER_MS)
+        return found
 
     def pause(self) -> None:
         self._consumer.pause(*self._consumer.assignment())

@@ -24,6 +24,7 @@ from civicstream.errors import (
     OwnershipLost,
     ServerUnavailable,
 )
+from civicstream.kafka.log_gaps import LogGap
 from civicstream.personal import PrivateKeys
 from civicstream.service_events import Case
 from sinks.deliveries.backoff import Patience, pause_s
@@ -73,6 +74,7 @@ class CitizenNews(threading.Thread):
         senders: CitizenSenders,
         open_reader: Callable[[], LogReader],
         give_up: GiveUp,
+        note_gap: Callable[[LogGap], None],
         stop: threading.Event,
         patience_s: float,
     ) -> None:
@@ -80,7 +82,7 @@ class CitizenNews(threading.Thread):
         self.figures = Figures(NAME)
         self._people, self._keys, self._senders = people, keys, senders
         self._open_reader, self._give_up, self._stop_event = open_reader, give_up, stop
-        self._patience_s = patience_s
+        self._note_gap, self._patience_s = note_gap, patience_s
         self._pool = ThreadPoolExecutor(_AT_ONCE, "citizen")
         self._waiting: dict[Key, _Item] = {}
         self._flying: dict[Key, tuple[_Item, Future[None]]] = {}
@@ -120,10 +122,13 @@ class CitizenNews(threading.Thread):
     def _begin(self, reader: LogReader) -> None:
         """Go on where the group left off; a new one begins with what happens from now on."""
         self._waiting.clear()
-        committed = reader.wait_for_partition()
+        committed, gap = reader.wait_for_partition()
         self._next = reader.ends()[1] if committed is None else committed
         reader.seek(self._next)
-        if committed is None:
+        if gap is not None:
+            self._note_gap(gap)
+            self.figures.log_gaps += 1
+        if committed is None or gap is not None:
             reader.commit(self._next)
         self._committed = self._next
         self.figures.ready = True
@@ -135,6 +140,7 @@ class CitizenNews(threading.Thread):
         else:
             reader.idle(0.2)
         self._land()
+        reader.prove(self._committed)
         now = wall_ms()
         for item in [i for i in self._waiting.values() if i.due_ms <= now]:
             if self._waiting.get(item.key) is not item:

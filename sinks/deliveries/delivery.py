@@ -11,16 +11,19 @@ from typing import Any, Protocol
 import msgspec
 
 from civicstream.clock import wall_ms
-from civicstream.errors import OwnershipLost, ServerUnavailable
+from civicstream.errors import Fenced, OwnershipLost, RecordTooLarge, ServerUnavailable
 from civicstream.events import Alert
+from civicstream.kafka.log_gaps import gap_record
+from civicstream.kafka.transactional import Outgoing, TransactionalSender
 from sinks.deliveries.backoff import Patience, pause_s
 from sinks.deliveries.figures import Figures
+from sinks.deliveries.kafka_receiver import KafkaTopic
 from sinks.deliveries.log_reader import LogReader, Stopped
 from sinks.deliveries.outcomes import Refused, TryAgain
 from sinks.deliveries.receivers import Receiver
 from sinks.deliveries.told import Told
 
-__all__ = ["Delivery", "GiveUp", "Sender"]
+__all__ = ["Delivery", "GiveUp", "Letter", "Sender"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ _COMMIT_MS = 200
 
 GiveUp = Callable[[str, str, Any], None]
 """Reason, sentence, Kafka record: publishes the dead letter, returns when Kafka has it."""
+
+Letter = Callable[[str, str, Any], Outgoing]
+"""Reason, sentence, Kafka record: returns the dead letter's record."""
 
 
 class Sender(Protocol):
@@ -42,20 +48,27 @@ class Sender(Protocol):
 
 
 class Delivery(threading.Thread):
-    """Takes alerts to one receiver, in order, each at least once."""
+    """Takes alerts to one receiver, in order, each at least once.
+
+    What is published on our own Kafka, dead letters and the alerts of a receiver there, is one
+    transaction with the offset: exactly once.
+    """
 
     def __init__(
         self,
         receiver: Receiver,
         sender: Sender,
         open_reader: Callable[[], LogReader],
-        give_up: GiveUp,
+        letter: Letter,
+        outlet: TransactionalSender,
+        prefix: str,
         stop: threading.Event,
     ) -> None:
         super().__init__(name=f"deliver-{receiver.name}")
         self.figures = Figures(receiver.name)
         self._receiver, self._sender = receiver, sender
-        self._open_reader, self._give_up, self._stop_event = open_reader, give_up, stop
+        self._open_reader, self._letter, self._stop_event = open_reader, letter, stop
+        self._outlet, self._prefix = outlet, prefix
         self._told = Told(receiver)
         self._rng = random.Random()
         self._said_at_ms = 0.0
@@ -68,6 +81,8 @@ class Delivery(threading.Thread):
                     self._with_reader()
                 except Stopped:
                     return
+                except Fenced as error:
+                    log.info("receiver %s: %s", self._receiver.name, error)
                 except ServerUnavailable as error:
                     self._say(f"waiting: {error}")
                     failures = 0 if self.figures.ready else failures + 1
@@ -75,6 +90,7 @@ class Delivery(threading.Thread):
                 self.figures.ready = False
         finally:
             self._sender.close()
+            self._outlet.close()
 
     def _with_reader(self) -> None:
         reader = self._open_reader()
@@ -86,11 +102,14 @@ class Delivery(threading.Thread):
                     while True:
                         self._refresh()
                         self._take(reader, reader.poll())
+                except Fenced:
+                    raise  # what the group said of us is long past: join it as a new member
                 except OwnershipLost as error:
                     # Not by leaving the group: that would have the others do the same, for ever.
                     log.info("receiver %s: %s", self._receiver.name, error)
                     self.figures.ready = False
         finally:
+            self._outlet.close()
             reader.close()
 
     def _begin(self, reader: LogReader) -> None:
@@ -98,24 +117,26 @@ class Delivery(threading.Thread):
 
         A new receiver is told of the alerts that are active, as if each had just been raised.
         """
-        committed = reader.wait_for_partition()
+        committed, gap = reader.wait_for_partition()
         first, end = reader.ends()
         until = end if committed is None else committed
         self._told = Told(self._receiver)
         newest: dict[str, Any] = {}
-        at = first
         reader.seek(first)
-        while at < until and not reader.at_end(at):
+        while reader.position() < until:
             for record in reader.poll():
-                at = record.offset + 1
                 if record.offset < until and (alert := _decoded(record)):
                     self._told.take(alert)
                     if alert.id in self._told.active:
                         newest[alert.id] = record
         reader.seek(until)
+        if gap is not None:
+            source = f"deliver/{self._receiver.name}"
+            self._publish(reader, [gap_record(self._prefix, gap, source)], until)
+            self.figures.log_gaps += 1
         if committed is None:
             for alert in list(self._told.active.values()):
-                self._deliver(reader, alert, newest[alert.id])
+                self._deliver(reader, alert, newest[alert.id], None)
             reader.commit(until)
 
     def _take(self, reader: LogReader, records: Iterable[Any]) -> None:
@@ -123,12 +144,14 @@ class Delivery(threading.Thread):
         done, noted_ms = None, wall_ms()
         for record in records:
             self.figures.lag_records = reader.lag(record.offset)
-            alert = _decoded(record)
+            alert, following = _decoded(record), record.offset + 1
             if alert is None:
-                self._give_up("foreign_record", "not an alert", record)
+                lost = self._letter("foreign_record", "not an alert", record)
+                self._publish(reader, [lost], following)
             elif self._told.take(alert):
-                self._deliver(reader, alert, record)
-            done = record.offset + 1
+                reader.prove(record.offset)
+                self._deliver(reader, alert, record, following)
+            done = following
             if wall_ms() - noted_ms >= _COMMIT_MS:
                 reader.commit(done)
                 noted_ms = wall_ms()
@@ -136,35 +159,71 @@ class Delivery(threading.Thread):
             reader.commit(done)
         self.figures.lag_records = reader.lag(done) if done is not None else 0
 
-    def _deliver(self, reader: LogReader, alert: Alert, record: Any) -> None:
-        """Try until it is delivered, refused, or too late; then it is a dead letter."""
+    def _deliver(self, reader: LogReader, alert: Alert, record: Any, following: int | None) -> None:
+        """Try until it is delivered, refused, or too late; then it is a dead letter.
+
+        ``following``: the offset to go on from afterwards; None: it is not moved by this one.
+        """
         patience = Patience(record.timestamp, wall_ms(), self._receiver.give_up_after_s)
         attempt = 0
         while True:
             try:
                 self.figures.attempts += 1
-                self._sender.send(alert)
+                self._send(reader, alert, following)
             except Refused as error:
-                self._lose("delivery_refused", f"{error}", alert, record)
+                self._lose(reader, "delivery_refused", f"{error}", alert, record, following)
                 break
             except TryAgain as error:
                 if patience.over(wall_ms()):
-                    self._lose("delivery_timed_out", f"last of all: {error}", alert, record)
+                    why = f"last of all: {error}"
+                    self._lose(reader, "delivery_timed_out", why, alert, record, following)
                     break
                 self.figures.waiting_since_ms = patience.first_tried_ms
                 self._say(f"alert {alert.id} version {alert.version}: {error}; trying again")
                 reader.idle(max(pause_s(attempt, self._rng), error.after_s))
+                if following is not None:
+                    reader.prove(record.offset)
                 attempt += 1
             else:
                 self.figures.delivered += 1
                 break
         self.figures.waiting_since_ms = None
 
-    def _lose(self, reason: str, why: str, alert: Alert, record: Any) -> None:
+    def _send(self, reader: LogReader, alert: Alert, following: int | None) -> None:
+        if not isinstance(self._sender, KafkaTopic) or not self._sender.with_offset:
+            self._sender.send(alert)
+            return
+        try:
+            if not self._outlet.is_open:
+                self._outlet.open()
+                if following is not None and (reader.committed() or 0) >= following:
+                    return  # the transaction whose end was not known had been committed
+            self._publish(reader, [self._sender.outgoing(alert)], following)
+        except RecordTooLarge as error:
+            raise Refused(str(error)) from error
+        except ServerUnavailable as error:
+            raise TryAgain(str(error)) from error
+
+    def _publish(self, reader: LogReader, records: list[Outgoing], following: int | None) -> None:
+        """Put records on our Kafka and go on from ``following``, both or neither."""
+        if not self._outlet.is_open:
+            self._outlet.open()
+        offsets = None if following is None else reader.offsets(following)
+        self._outlet.commit(records, offsets, reader.group_metadata())
+
+    def _lose(
+        self,
+        reader: LogReader,
+        reason: str,
+        why: str,
+        alert: Alert,
+        record: Any,
+        following: int | None,
+    ) -> None:
         sentence = (
             f"receiver {self._receiver.name!r}, alert {alert.id!r} version {alert.version}: {why}"
         )
-        self._give_up(reason, sentence, record)
+        self._publish(reader, [self._letter(reason, sentence, record)], following)
         self.figures.failed += 1
 
     def _refresh(self) -> None:

@@ -19,6 +19,8 @@ class Figures:
     lag_records: int = 0
     waiting_since_ms: int | None = None
     """First attempt at what is tried again and again; None while nothing is."""
+    log_gaps: int = 0
+    """How often Kafka's log was not the one that had been read."""
     ready: bool = False
     """It has its partition and knows where to go on."""
 
@@ -31,6 +33,7 @@ class Figures:
             "attempts": self.attempts,
             "waiting_s": 0.0 if since is None else max(0, now_ms - since) / 1000,
             "lag_records": self.lag_records,
+            "log_gaps": self.log_gaps,
             "ready": int(self.ready),
         }
         return {f"{self.name}.{what}": float(value) for what, value in values.items()}

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import Alert
 from civicstream.kafka.clients import producer
+from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import KafkaSettings
 from sinks.deliveries.outcomes import Refused, TryAgain
 from sinks.deliveries.receivers import KafkaReceiver
@@ -40,10 +41,12 @@ class KafkaTopic:
     def __init__(self, receiver: KafkaReceiver, ours: KafkaSettings, source: str) -> None:
         self._topic, self._timeout_s, self._source = receiver.topic, receiver.timeout_s, source
         self._cluster = cluster_of(receiver, ours)
+        self.with_offset = receiver.bootstrap is None
+        """Whether record and offset can be one transaction: they are of one cluster."""
         self._producer: Any = None
 
-    def send(self, alert: Alert) -> None:
-        """Return when Kafka has confirmed; raise Refused or TryAgain."""
+    def outgoing(self, alert: Alert) -> Outgoing:
+        """Return the record of an alert."""
         headers = cloud_headers(
             "alert",
             source=self._source,
@@ -51,12 +54,14 @@ class KafkaTopic:
             time_ms=alert.updated_at,
             subject=alert.subject,
         )
+        return Outgoing(self._topic, msgspec.json.encode(alert), alert.area.encode(), headers)
+
+    def send(self, alert: Alert) -> None:
+        """Return when Kafka has confirmed; raise Refused or TryAgain."""
+        made = self.outgoing(alert)
         try:
             self._sender().send(
-                self._topic,
-                key=alert.area.encode(),
-                value=msgspec.json.encode(alert),
-                headers=headers,
+                made.topic, key=made.key, value=made.value, headers=made.headers
             ).get(timeout=self._timeout_s)
         except MessageSizeTooLargeError as error:
             raise Refused(f"{error!r}") from error

@@ -14,6 +14,8 @@ from civicstream.events import LedgerReport
 from civicstream.kafka.clients import producer
 from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
+from civicstream.kafka.log_gaps import LogGap, gap_record
+from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 
@@ -28,7 +30,7 @@ class LettersOut:
     """A producer that all receivers share."""
 
     def __init__(self, settings: Settings) -> None:
-        prefix = settings.kafka.topic_prefix
+        prefix = self._prefix = settings.kafka.topic_prefix
         self._instance = settings.deliver.id
         self._letters = topic_name(prefix, "deadletter")
         self._lock = threading.Lock()
@@ -44,10 +46,10 @@ class LettersOut:
             raise ServerUnavailable(f"Kafka: {error!r}") from error
         self._reporter = LedgerReporter(settings.kafka, self._producer)
 
-    def give_up(
+    def letter(
         self, receiver: str, reason: str, detail: str, record: Any, *, withhold: bool = False
-    ) -> None:
-        """Publish the dead letter and return when Kafka has it; else raise ServerUnavailable."""
+    ) -> Outgoing:
+        """Return the dead letter of what ``receiver`` does not get."""
         letter = dead_letter(
             "deliver",
             self._instance,
@@ -59,13 +61,27 @@ class LettersOut:
             withhold=withhold,
         )
         made = letter_record(letter, f"deliver/{receiver}")
-        try:
-            self._producer.send(
-                self._letters, key=made.key, value=made.value, headers=made.headers
-            ).get(timeout=_CONFIRM_S)
-        except KafkaError as error:
-            raise ServerUnavailable(f"Kafka did not confirm a dead letter: {error!r}") from error
         log.error("dead letter: %s", letter.detail)
+        return Outgoing(self._letters, made.value, made.key, made.headers)
+
+    def give_up(
+        self, receiver: str, reason: str, detail: str, record: Any, *, withhold: bool = False
+    ) -> None:
+        """Publish the dead letter and return when Kafka has it; else raise ServerUnavailable."""
+        self._publish(self.letter(receiver, reason, detail, record, withhold=withhold))
+
+    def note_gap(self, receiver: str, gap: LogGap) -> None:
+        """Publish what is gone from Kafka; raise ServerUnavailable when Kafka has it not."""
+        self._publish(gap_record(self._prefix, gap, f"deliver/{receiver}"))
+
+    def _publish(self, made: Outgoing) -> None:
+        try:
+            sent = self._producer.send(
+                made.topic, key=made.key, value=made.value, headers=made.headers
+            )
+            sent.get(timeout=_CONFIRM_S)
+        except KafkaError as error:
+            raise ServerUnavailable(f"Kafka did not confirm a record: {error!r}") from error
 
     def report(self, report: LedgerReport, *, last: bool = False) -> None:
         """Publish a ledger report when it is due, or the ``last``."""

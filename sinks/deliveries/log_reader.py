@@ -1,19 +1,22 @@
-"""One partition of Kafka read in a group of its own, from where that group left off."""
+"""One partition of Kafka read in a group of its own, from where that group left off.
+
+The offset is kept in the group, with the topic's id beside it: whoever was cut off while another
+member went on commits nothing, and a log that is not the one that was read is noticed.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.structs import ConsumerGroupMetadata
 
 from civicstream.errors import OwnershipLost, ServerUnavailable
-from civicstream.kafka.clients import consumer
+from civicstream.kafka.log_gaps import LogGap, Position, go_on
+from civicstream.kafka.reader import GroupReader
 from civicstream.settings import KafkaSettings
 
 __all__ = ["LogReader", "Stopped"]
@@ -28,107 +31,118 @@ class Stopped(Exception):
     """The process is to end."""
 
 
-class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Called on the client's own thread, so it only notes."""
-
-    def __init__(self) -> None:
-        self.changed = threading.Event()
-
-    def on_partitions_revoked(self, _revoked: set[TopicPartition]) -> None:
-        self.changed.set()
-
-    def on_partitions_assigned(self, _assigned: set[TopicPartition]) -> None:
-        self.changed.set()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except KafkaError as error:
-        raise ServerUnavailable(f"Kafka: {error!r}") from error
-
-
 class LogReader:
-    """Reads a topic of one partition. Of several processes of a group one has it at a time."""
+    """Reads a topic of one partition. Of several processes of a group one has it at a time.
+
+    Every method raises ServerUnavailable when Kafka does not answer.
+    """
 
     def __init__(self, kafka: KafkaSettings, topic: str, group: str, stop: threading.Event) -> None:
         self.partition = TopicPartition(topic, 0)
         self._stop = stop
-        self._listener = _Rebalances()
-        with _translated():
-            self._consumer = consumer(
-                kafka,
-                group_id=kafka.scoped(group),
-                max_poll_records=_POLL_RECORDS,
-                fetch_max_wait_ms=_POLL_MS,
-                metrics_enabled=False,
-            )
-        self._consumer.subscribe([topic], listener=self._listener)
+        # A third of the time after which the group gives a silent member up.
+        self._proof_s = kafka.session_timeout_ms / 3000
+        self._proved_at = 0.0
+        self._reader = GroupReader(
+            kafka,
+            [topic],
+            group=group,
+            max_poll_records=_POLL_RECORDS,
+            fetch_max_wait_ms=_POLL_MS,
+        )
 
-    def wait_for_partition(self) -> int | None:
-        """Return, once the partition is ours, the offset to go on from; None in a new group."""
-        while self.partition not in self._consumer.assignment():
+    def wait_for_partition(self) -> tuple[int | None, LogGap | None]:
+        """Return, once the partition is ours, the offset to go on from; None in a new group.
+
+        And what is gone, where Kafka's log is not the one that the group has read.
+        """
+        while True:
             self._check_stop()
-            with _translated():
-                self._consumer.poll(_POLL_MS)
-        self._listener.changed.clear()
-        self._consumer.resume(self.partition)
-        with _translated():
-            # What was fetched meanwhile comes again: the caller seeks.
-            found: int | None = self._consumer.committed(self.partition)
-        return found
+            self._reader.poll(_POLL_MS)
+            if self._reader.take_changes():
+                continue
+            if self.partition in self._reader.assigned():
+                break
+        self._proved_at = time.monotonic()
+        committed = self._reader.committed(self.partition)
+        if committed is None or committed.offset < 0:
+            return None, None
+        first, end = self.ends()
+        read = Position(committed.offset, committed.metadata or "")
+        topic = self.partition.topic
+        at, gap = go_on(topic, 0, read, self._topic_id(), first, end)
+        if gap is not None:
+            log.error("%s; going on at offset %d", gap, at.offset)
+        return at.offset, gap
+
+    def _topic_id(self) -> str:
+        return str(self._reader.topic_ids().get(self.partition.topic, ""))
 
     def ends(self) -> tuple[int, int]:
-        """Return the first offset that Kafka has, and the one after the last."""
-        with _translated():
-            first: int = self._consumer.beginning_offsets([self.partition])[self.partition]
-            end: int = self._consumer.end_offsets([self.partition])[self.partition]
-        return first, end
+        """Return the first offset that Kafka has, and the one after the last committed record."""
+        return self._reader.bounds([self.partition])[self.partition]
 
     def seek(self, offset: int) -> None:
-        self._consumer.seek(self.partition, offset)
+        self._reader.go_on_from({self.partition: offset})
 
     def poll(self) -> list[Any]:
         """Return what has come within a moment; raise OwnershipLost when somebody else has it."""
         self._check_stop()
-        with _translated():
-            polled = self._consumer.poll(_POLL_MS)
-        if self._listener.changed.is_set():
+        polled = self._reader.poll(_POLL_MS)
+        if self._reader.take_changes():
             raise OwnershipLost(f"{self.partition.topic} was assigned anew")
-        records: list[Any] = polled.get(self.partition, [])
-        return records
+        return polled.get(self.partition, [])
+
+    def position(self) -> int:
+        """Return the offset that is read next, beyond what is no record."""
+        position = self._reader.position(self.partition)
+        if position is None:
+            raise ServerUnavailable(f"Kafka gives no position in {self.partition.topic}")
+        return position
 
     def idle(self, pause_s: float) -> None:
         """Stay in the group for a while without reading on; raise as ``poll`` does."""
         until = time.monotonic() + pause_s
-        self._consumer.pause(self.partition)
+        self._reader.pause()
         while (left_s := until - time.monotonic()) > 0:
             self._check_stop()
-            with _translated():
-                self._consumer.poll(min(_POLL_MS, int(left_s * 1000) + 1))
-            if self._listener.changed.is_set():
+            self._reader.poll(min(_POLL_MS, int(left_s * 1000) + 1))
+            if self._reader.take_changes():
                 raise OwnershipLost(f"{self.partition.topic} was assigned anew")
-        self._consumer.resume(self.partition)
+        self._reader.resume()
+
+    def offsets(self, offset: int) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return what notes that everything before ``offset`` is done."""
+        return {self.partition: OffsetAndMetadata(offset, self._topic_id(), -1)}
 
     def commit(self, offset: int) -> None:
-        """Note that everything before ``offset`` is done."""
-        with _translated():
-            self._consumer.commit({self.partition: OffsetAndMetadata(offset, "", -1)})
+        """Note that everything before ``offset`` is done; raise OwnershipLost if it is not ours."""
+        self._reader.commit(self.offsets(offset))
+        self._proved_at = time.monotonic()
 
-    def at_end(self, offset: int) -> bool:
-        """Return whether the last fetch found nothing from ``offset`` on."""
-        end = self._consumer.highwater(self.partition)
-        return end is not None and offset >= end
+    def prove(self, offset: int) -> None:
+        """Make sure that the partition is still ours, before something is sent that is ``offset``.
+
+        Kafka is asked only when we have been silent for so long that the group may have given us
+        up: after a pause of the process what is next has perhaps been sent by another one.
+        """
+        if time.monotonic() - self._proved_at > self._proof_s:
+            self.commit(offset)
+
+    def committed(self) -> int | None:
+        found = self._reader.committed(self.partition)
+        return None if found is None else int(found.offset)
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        return self._reader.group_metadata()
 
     def lag(self, following: int) -> int:
         """Return how many records wait from ``following`` on, as far as the last fetch knew."""
-        end = self._consumer.highwater(self.partition)
-        return max(0, (end or 0) - following)
+        return self._reader.lag({self.partition: following})
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Stopped
 
     def close(self) -> None:
-        self._consumer.close(autocommit=False, timeout_ms=2_000)
+        self._reader.close()

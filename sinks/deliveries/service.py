@@ -11,6 +11,7 @@ from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import wait_for_kafka
+from civicstream.kafka.transactional import Outgoing, TransactionalSender
 from civicstream.personal import PrivateKeys
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
@@ -139,8 +140,10 @@ def _delivery(
         topic = topic_name(settings.kafka.topic_prefix, "alerts")
         return LogReader(settings.kafka, topic, f"civicstream-deliver-{receiver.name}", stop)
 
-    give_up: Callable[..., None] = functools.partial(out.give_up, receiver.name)
-    return Delivery(receiver, sender, open_reader, give_up, stop)
+    letter: Callable[..., Outgoing] = functools.partial(out.letter, receiver.name)
+    outlet = TransactionalSender(settings.kafka, f"deliver-{receiver.name}", receiver.timeout_s)
+    prefix = settings.kafka.topic_prefix
+    return Delivery(receiver, sender, open_reader, letter, outlet, prefix, stop)
 
 
 def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
@@ -171,7 +174,8 @@ def _citizen_news(
     give_up: Callable[..., None] = functools.partial(out.give_up, CITIZENS)
     keys = PrivateKeys.from_settings(settings.privacy)
     patience_s = plan.citizens.give_up_after_s
-    return CitizenNews(people, keys, senders, open_reader, give_up, stop, patience_s)
+    note_gap = functools.partial(out.note_gap, CITIZENS)
+    return CitizenNews(people, keys, senders, open_reader, give_up, note_gap, stop, patience_s)
 
 
 def _report(settings: Settings, epoch: int, figures: Iterable[Figures]) -> LedgerReport:

@@ -149,23 +149,32 @@ class AlertMaker:
         made = self._book.clear(known, now_ms, now_ms)
         return [made, *self._storms.cleared(made, now_ms)]
 
-    def restore(self, state: RuleState, known: Known, segments: Codes, areas: Codes) -> None:
-        """Let a rule go on with an active alert."""
+    def assume(self, state: RuleState, known: Known) -> None:
+        """Let a rule that has no state of its own go on with an active alert."""
+        if state.subjects is None:
+            return
+        alert, (_, _, name) = known.alert, known.alert.subject.partition("/")
+        own = [name] if state.subjects.kind == "segment" else None
+        row = int(state.subjects.rows_of([name], alert.area, own)[0])
+        condition = state.conditions[0]
+        condition.assume(row, alert.started_at, known.event_at, alert.value)
+
+    def resume(self, state: RuleState, known: Known, segments: Codes, areas: Codes) -> None:
+        """Note the newest version of an active alert where the rule looks at its subjects."""
         alert = known.alert
         value = math.nan if alert.value is None else alert.value
         severity = state.severity_of(alert.value)
-        _, _, name = alert.subject.partition("/")
-        if state.subjects is not None:
-            own = [name] if state.subjects.kind == "segment" else None
-            row = int(state.subjects.rows_of([name], alert.area, own)[0])
-            state.extend()
-            condition = state.conditions[0]
-            condition.restore(row, alert.started_at, known.event_at, alert.value)
-        else:
-            codes = segments if state.rule.join == "segment" else areas
-            row = 0 if state.rule.join == "city" else codes.of(name)
-            state.extend()
-        state.tell(row, True, value, known.event_at, severity)
+        for subject in known.holders:
+            _, _, name = subject.partition("/")
+            if state.subjects is not None:
+                row = state.subjects.find(name)
+            elif state.rule.join == "city":
+                row = 0
+            else:
+                row = (segments if state.rule.join == "segment" else areas).of(name)
+            if row is not None:
+                state.extend()
+                state.tell(row, True, value, known.event_at, severity)
 
 
 def _shown(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The alerts by key and by id: every new version is made here, and made only once.
 
-Versions follow from events that may come again after a crash. So an alert's id follows from its
-rule, key and start alone, and an event whose time is not after what an alert of its key already
-went through makes no version.
+An alert's id follows from its rule, key and start alone, and an event whose time is not after what
+an alert of its key already went through makes no version: what a source publishes twice counts
+once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 
 from civicstream.events import Alert
 from civicstream.service_events import Action
+from streams.alerts.alert_state import Items, KnownAlert, encode
 
 __all__ = ["Book", "Known", "alert_id"]
 
@@ -42,8 +43,6 @@ class Known:
     raised_event_at: int
     raised_at: int
     """When the first version was made, by the clock."""
-    restored: bool = False
-    """No event of this life has made a version."""
     holders: set[str] = field(default_factory=set)
     """Subjects that share the key and for which the condition holds."""
 
@@ -60,8 +59,10 @@ class Book:
         self._by_id: dict[str, Known] = {}
         self._actions: OrderedDict[str, None] = OrderedDict()
         self.active_count = 0
-        self.catching_up = False
-        """Events of an earlier life may come again: at equal times they end nothing of it."""
+        self._changed: set[str] = set()
+        """Alerts whose item in the state store is to be written."""
+        self._gone: Items = {}
+        self._new_actions: Items = {}
 
     def __iter__(self) -> Iterator[Known]:
         return iter(list(self._by_key.values()))
@@ -75,8 +76,18 @@ class Book:
     def of_id(self, id_: str) -> Known | None:
         return self._by_id.get(id_)
 
-    def restore(self, versions: Iterable[Alert], actions: Iterable[str] = ()) -> None:
-        """Take published versions in, in their order; ``actions`` are the ids that made some."""
+    def restore(self, alerts: Iterable[KnownAlert], actions: Iterable[str] = ()) -> None:
+        """Go on from what a state store held, oldest first."""
+        for known in alerts:
+            times = (known.event_at, known.raised_event_at, known.raised_at)
+            self._put(Known(known.alert, *times, set(known.holders)))
+        for action in actions:
+            self._remember(action)
+        self._changed.clear()
+        self._new_actions.clear()
+
+    def replay(self, versions: Iterable[Alert], actions: Iterable[str] = ()) -> None:
+        """Go on from published versions, in their order, where no state store has them."""
         for alert in versions:
             known = self._by_id.get(alert.id)
             event_at = alert.updated_at if alert.change in _BY_EVENTS else alert.started_at
@@ -84,26 +95,50 @@ class Book:
                 other = self._by_key.get(alert.key)
                 if other is not None and other.event_at > event_at:
                     continue
-                known = Known(
-                    *(alert, event_at, event_at, alert.computed_at, True, {alert.subject})
-                )
-                self._put(known)
+                self._put(Known(alert, event_at, event_at, alert.computed_at, {alert.subject}))
             elif alert.version > known.alert.version:
                 self._replace(known, alert)
                 known.event_at = max(known.event_at, event_at)
         for action in actions:
             self._remember(action)
 
+    def take_changes(self) -> Items:
+        """Return the items of the state store that have changed since the last call."""
+        items: Items = self._gone | self._new_actions
+        for id_ in self._changed:
+            known = self._by_id.get(id_)
+            if known is not None:
+                items[f"alert/{id_}"] = encode(
+                    KnownAlert(
+                        known.alert,
+                        known.event_at,
+                        known.raised_event_at,
+                        known.raised_at,
+                        sorted(known.holders),
+                    )
+                )
+        self._gone, self._new_actions = {}, {}
+        self._changed.clear()
+        return items
+
     def _put(self, known: Known) -> None:
         before = self._by_key.get(known.alert.key)
         if before is not None:
-            self._by_id.pop(before.alert.id, None)
+            self._forget(before.alert.id)
             self.active_count -= before.active
+        self._changed.add(known.alert.id)
+        self._gone.pop(f"alert/{known.alert.id}", None)
         self._by_key[known.alert.key] = known
         self._by_id[known.alert.id] = known
         self.active_count += known.active
 
+    def _forget(self, id_: str) -> None:
+        self._by_id.pop(id_, None)
+        self._changed.discard(id_)
+        self._gone[f"alert/{id_}"] = None
+
     def _replace(self, known: Known, alert: Alert) -> None:
+        self._changed.add(alert.id)
         self.active_count += (alert.state == "active") - known.active
         known.alert = alert
 
@@ -116,7 +151,9 @@ class Book:
         before = self._by_key.get(alert.key)
         if before is not None:
             if before.active:
-                before.holders.add(holder)
+                if holder not in before.holders:
+                    before.holders.add(holder)
+                    self._changed.add(before.alert.id)
                 return None
             if before.alert.id == alert.id or alert.updated_at <= before.event_at:
                 return None
@@ -138,7 +175,6 @@ class Book:
         self._replace(known, alert)
         if change in _BY_EVENTS:
             known.event_at = max(known.event_at, at)
-            known.restored = False
         return alert
 
     def clear(self, known: Known, now_ms: int, at: int) -> Alert:
@@ -147,10 +183,10 @@ class Book:
 
     def release(self, known: Known, holder: str, now_ms: int, at: int) -> Alert | None:
         """Clear the alert when its last subject no longer holds, unless that is old news."""
-        again = self.catching_up and known.restored
-        if not known.active or at < known.event_at + again:
+        if not known.active or at < known.event_at:
             return None
         known.holders.discard(holder)
+        self._changed.add(known.alert.id)
         return None if known.holders else self.clear(known, now_ms, at)
 
     def act(self, action: Action, now_ms: int) -> Alert | None:
@@ -158,7 +194,7 @@ class Book:
         known = self._by_id.get(action.subject.removeprefix("alert/"))
         if known is None or action.id in self._actions:
             return None
-        self._remember(action.id)
+        self._remember(action.id, action.at)
         fields = self._decided(known.alert, action)
         if fields is None:
             return None
@@ -178,17 +214,19 @@ class Book:
             return {"change": "unsilenced", "silenced_until": None, "silenced_by": None}
         return None
 
-    def _remember(self, action: str) -> None:
+    def _remember(self, action: str, at: int = 0) -> None:
         self._actions[action] = None
+        self._new_actions[f"action/{action}"] = encode(at)
         if len(self._actions) > _REMEMBERED_ACTIONS:
-            self._actions.popitem(last=False)
+            oldest, _ = self._actions.popitem(last=False)
+            self._new_actions[f"action/{oldest}"] = None
 
     def forget_cleared(self, before_ms: int) -> None:
         """Forget alerts that were cleared before ``before_ms``."""
         for key, known in list(self._by_key.items()):
             if not known.active and known.alert.computed_at < before_ms:
                 del self._by_key[key]
-                self._by_id.pop(known.alert.id, None)
+                self._forget(known.alert.id)
 
 
 def _minutes(value: str | None) -> float | None:

@@ -5,12 +5,15 @@ What is null says nothing: the condition stays as it was. Times are the events' 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.alerts.alert_state import Held, Items, encode, held_key, number
 from streams.alerts.columns import Columns
 from streams.alerts.rule import Condition
-from streams.alerts.sources import Batch
+from streams.alerts.sources import SOURCES, Batch
 from streams.alerts.subjects import Subjects
 
 __all__ = ["ConditionState"]
@@ -39,6 +42,10 @@ class ConditionState:
         self.columns = Columns({"holds": False, "since": 0, "seen": _NEVER, "value": np.nan})
         steps = condition.change_over_ms
         self._change = None if steps is None else _Change(steps, condition.per is not None)
+        self._changed: set[str] = set()
+        """Subjects whose item in the state store is to be written."""
+        self._stored: set[str] = set()
+        self._windowed = SOURCES[condition.source].windowed
 
     def extend(self) -> None:
         """Have a row for each subject."""
@@ -67,6 +74,12 @@ class ConditionState:
         changed = (columns["holds"][rows] != holds) | (columns["seen"][rows] == _NEVER)
         columns["since"][rows[changed]] = at
         columns["holds"][rows] = holds
+        # What comes with every window is read again at a start; of the rest the newest is kept.
+        self._note_changed(rows[changed] if self._windowed else rows)
+
+    def _note_changed(self, rows: Rows) -> None:
+        names = self.subjects.names
+        self._changed.update(names[row] for row in rows.tolist())
 
     def _chosen(self, batch: Batch) -> Mask:
         chosen = np.ones(len(batch.rows), np.bool_)
@@ -131,6 +144,7 @@ class ConditionState:
             columns["value"][absent] = age[absent] / 1000
             changed |= absent
         rows: Rows = np.flatnonzero(changed)
+        self._note_changed(rows)
         return rows
 
     def expect(self, rows: Rows, now_ms: int) -> None:
@@ -140,13 +154,56 @@ class ConditionState:
         self.columns["seen"][new] = now_ms
         self.columns["since"][new] = now_ms
 
-    def restore(self, row: int, since: int, seen: int, value: float | None) -> None:
+    def assume(self, row: int, since: int, seen: int, value: float | None) -> None:
         """Hold as an active alert says, until events say otherwise."""
         self.extend()
         columns = self.columns
         columns["holds"][row], columns["since"][row] = True, since
         columns["seen"][row] = seen
         columns["value"][row] = np.nan if value is None else value
+
+    def restore(self, held: Mapping[str, Held]) -> None:
+        """Hold for these subjects and no others, once the latest events were read again."""
+        self.extend()
+        self.columns["holds"][:] = False
+        for name, item in held.items():
+            row = self.subjects.restore(name, item)
+            self.extend()
+            columns = self.columns
+            columns["holds"][row], columns["since"][row] = True, item.since
+            if columns["seen"][row] < item.seen:
+                columns["seen"][row] = item.seen
+                columns["value"][row] = np.nan if item.value is None else item.value
+        self._stored = set(held)
+        self._changed.clear()
+
+    def take_changes(self, rule: str) -> Items:
+        """Return the items of the state store that have changed since the last call."""
+        items: Items = {}
+        for name in self._changed:
+            row, key = self.subjects.find(name), held_key(rule, self.condition.name, name)
+            if row is not None and self.columns["holds"][row]:
+                items[key] = encode(self._held(row))
+                self._stored.add(name)
+            elif name in self._stored:
+                items[key] = None
+                self._stored.discard(name)
+        self._changed.clear()
+        return items
+
+    def _held(self, row: int) -> Held:
+        columns, subject = self.columns, self.subjects.columns
+        event = None if self._windowed else subject["event"][row]
+        return Held(
+            area=self.subjects.area_of(row),
+            since=int(columns["since"][row]),
+            seen=int(columns["seen"][row]),
+            order=int(subject["order"][row]),
+            at=int(subject["at"][row]),
+            segment=self.subjects.segment_of(row),
+            value=number(columns["value"][row]),
+            event=event,
+        )
 
     def keep(self, kept: Rows) -> None:
         self.extend()

@@ -17,6 +17,7 @@ from civicstream.city import Point
 from civicstream.events import Alert
 from civicstream.service_events import Action
 from streams.alerts.alert_making import AlertMaker
+from streams.alerts.alert_state import Items, Restored, encode, fingerprint, held_key
 from streams.alerts.book import Book
 from streams.alerts.conditions import ConditionState
 from streams.alerts.people import due_by_clock
@@ -51,6 +52,9 @@ class AlertEngine:
         self._by_name = {state.rule.name: state for state in self._states}
         self._storms = Storms(rules, self.book, self._area_point)
         self._maker = AlertMaker(self.book, self._storms, places)
+        self._fingerprints = {rule.name: fingerprint(rule) for rule in rules.rules}
+        self._stored = Restored()
+        self._gone: Items = {}
         self._began = False
         self._tidy_at = 0
 
@@ -60,7 +64,8 @@ class AlertEngine:
             space = (condition.source, condition.by_area)
             if space not in self._spaces:
                 kind = "area" if condition.by_area else SOURCES[condition.source].kind
-                self._spaces[space] = Subjects(kind, self._areas, self._segments)
+                source = SOURCES[condition.source]
+                self._spaces[space] = Subjects(kind, source, self._areas, self._segments)
             conditions.append(ConditionState(condition, self._spaces[space]))
         return RuleState(rule, conditions, self._areas, self._segments)
 
@@ -159,37 +164,79 @@ class AlertEngine:
                     for area in self._places.expected(condition.condition):
                         condition.expect(subjects.rows_of([area], area), now_ms)
 
-    def restore(
-        self, versions: Iterable[Alert], actions: Sequence[str] = (), now_ms: int = 0
-    ) -> list[Alert]:
-        """Go on from published versions, given in their order, before any event.
+    def restore(self, stored: Restored) -> None:
+        """Begin with what a state store held, before any event.
 
-        ``actions``: ids of the actions that made some of them. Return what a crash kept from
-        following them.
+        Then come the events within the rules' memory by ``observe``, and then ``resume``.
         """
-        self.book.restore(versions, actions)
-        self.book.catching_up = True
-        made = self._storms.restore(now_ms)
+        self.book.restore(stored.alerts, stored.actions)
+        self._stored = stored
+        self._assume()
+
+    def replay(self, versions: Iterable[Alert], actions: Sequence[str] = ()) -> None:
+        """Begin with published versions, in their order, where no state store has them.
+
+        ``actions``: ids of the actions that made some of them.
+        """
+        self.book.replay(versions, actions)
+        self._stored = Restored()
+        self._assume()
+
+    def _assume(self) -> None:
+        new = self.new_rules
         for known in self.book.active():
             state = self._by_name.get(known.alert.rule)
-            if state is not None and not is_parent(known.alert):
-                self._maker.restore(state, known, self._segments, self._areas)
-        return made
+            if state is not None and state.rule.name in new and not is_parent(known.alert):
+                self._maker.assume(state, known)
 
-    def settle(self, now_ms: int) -> list[Alert]:
-        """Return what the present state asks for, when the events up to now were taken in.
+    @property
+    def new_rules(self) -> frozenset[str]:
+        """The rules that the state store knew nothing of, or that read otherwise now."""
+        known = self._stored.fingerprints
+        return frozenset(n for n, f in self._fingerprints.items() if known.get(n) != f)
+
+    def resume(self, now_ms: int) -> list[Alert]:
+        """Go on where the state store left off; return what new rules ask for by now.
 
         Alerts of rules that are gone end here.
         """
-        self.book.catching_up = False
-        made: list[Alert] = []
+        new = self.new_rules
+        for name, state in self._by_name.items():
+            for condition in state.conditions:
+                if name not in new:
+                    held = self._stored.held.get((name, condition.condition.name), {})
+                    condition.restore(held)
+        made: list[Alert] = self._storms.restore(now_ms)
         for known in self.book.active():
-            if known.alert.rule not in self._by_name and not is_parent(known.alert):
+            if is_parent(known.alert):
+                continue
+            state_of = self._by_name.get(known.alert.rule)
+            if state_of is None:
                 made += self._maker.end(known, now_ms)
+            else:
+                self._maker.resume(state_of, known, self._segments, self._areas)
         made += self._storms.dissolve(now_ms)
-        for state in self._states:
+        for name in sorted(new):
+            state = self._by_name[name]
             made += self._judge(state, state.everywhere(now_ms), now_ms)
+        self._gone = self._stale_items(new)
         return made
+
+    def _stale_items(self, new: frozenset[str]) -> Items:
+        """Return the items of rules that are gone or read otherwise as gone."""
+        stored = self._stored
+        items: Items = {f"rule/{n}": None for n in stored.fingerprints if n not in self._by_name}
+        for (rule, condition), held in stored.held.items():
+            if rule in new or rule not in self._by_name:
+                items |= {held_key(rule, condition, subject): None for subject in held}
+        return items | {f"rule/{name}": encode(self._fingerprints[name]) for name in new}
+
+    def take_changes(self) -> Items:
+        """Return the items of the state store that have changed since the last call."""
+        items, self._gone = self._gone, {}
+        for state in self._states:
+            items |= state.take_changes()
+        return items | self.book.take_changes()
 
     def _tidy(self, now_ms: int) -> None:
         """Forget subjects without news and alerts long over: memory is bounded by what lives."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.alerts.alert_state import Items
 from streams.alerts.columns import Columns
 from streams.alerts.conditions import ConditionState
 from streams.alerts.rule import SEVERITIES, Rule
@@ -146,6 +147,13 @@ class RuleState:
         columns["active"][row] = active
         columns["told_value"][row], columns["told_at"][row] = value, at
         columns["severity"][row] = severity
+
+    def take_changes(self) -> Items:
+        """Return the items of the state store that have changed since the last call."""
+        items: Items = {}
+        for condition in self.conditions:
+            items |= condition.take_changes(self.rule.name)
+        return items
 
     def pending(self) -> Rows:
         """Return the subjects that hold and have no alert: by the clock, one may be due."""

@@ -2,12 +2,11 @@
 
 ::
 
-    assigned? ─ read the alerts back ─ go back by the rules' memory ─┐
-        ┌────────────────────────────────────────────────────────────┘
-        ├─ before the last commit   take in, publish nothing: it was published
-        ├─ after it                 publish, confirmed, then commit
-        ├─ at the end of then       settle: raise and clear what the present asks for
-        └─ rules changed?           commit and begin anew with them
+    the group gives us the task? ─ fence whoever had it ─ read the state ─ read back by the rules'
+        ┌───────────────────────────────────────────────── memory what the state has taken in
+        ├─ what comes            versions, state and positions in one transaction
+        ├─ every second          what follows from the clock, the same way
+        └─ rules changed, fenced, Kafka away, a log shorter than read?   begin anew from the state
 """
 
 from __future__ import annotations
@@ -16,24 +15,30 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import numpy as np
 from kafka import TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from civicstream.city import City
 from civicstream.clock import now_ms, wall_ms
-from civicstream.errors import ServerUnavailable
-from civicstream.events import LedgerReport
+from civicstream.errors import Fenced, LogShortened, OwnershipLost, ServerUnavailable
+from civicstream.events import Alert, LedgerReport
 from civicstream.geojson import read_city
-from civicstream.kafka.clients import wait_for_kafka
+from civicstream.kafka.log_gaps import Position
+from civicstream.kafka.reader import GroupReader
+from civicstream.kafka.transactional import Outgoing
+from civicstream.retry import ThrottledLog, pauses
 from civicstream.service_events import Action
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
+from civicstream.topics import topic_name
 from streams.alerts.alert_input import AlertInput, Placed, Received, topic_memory
-from streams.alerts.alert_output import AlertOutput, Version, read_versions
+from streams.alerts.alert_output import AlertOutput, Version
+from streams.alerts.alert_state import read
 from streams.alerts.engine import AlertEngine
 from streams.alerts.places import Places
 from streams.alerts.rules_watch import RulesWatch
@@ -45,12 +50,9 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 100
 _EVERY_S = 1.0
-_LONGEST_PAUSE_S = 5.0
 # Longer behind the ends of the topics, or without a ledger report, nothing is called absent.
 _BEHIND_S = 10.0
 _LATENCIES = 2_000
-
-_Made = TypeVar("_Made")
 
 _DECODERS = {name: msgspec.json.Decoder(source.event) for name, source in SOURCES.items()}
 _DECODERS["actions"] = msgspec.json.Decoder(Action)
@@ -65,202 +67,241 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     until = stop or stop_on_signals()
     rules = RulesWatch(settings.alerts.rules_file)
     city = read_city(settings.city.file) if settings.city.file else City()
-    if _patiently(until, lambda: _kafka_answers(settings)) is None:
-        return
-    input_ = _patiently(until, lambda: AlertInput(settings))
-    if input_ is None:
-        return
-    output = AlertOutput(settings)
+    process = _Process(settings, until, rules, Places.of_city(city))
     try:
-        _Process(settings, until, rules, Places.of_city(city), input_, output).run()
+        process.run()
     finally:
-        input_.close()
-        output.close()
-
-
-def _kafka_answers(settings: Settings) -> bool:
-    wait_for_kafka(settings.kafka, timeout_s=0)
-    return True
-
-
-def _patiently(stop: threading.Event, make: Callable[[], _Made]) -> _Made | None:
-    """Repeat ``make`` until it does not raise ServerUnavailable; None if stopped before."""
-    pause_s = 0.25
-    while not stop.is_set():
-        try:
-            return make()
-        except ServerUnavailable as error:
-            log.warning("waiting: %s", error)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-    return None
+        process.close()
 
 
 class _Process:
     """The loop and what it holds; without an engine it stands by."""
 
     def __init__(
-        self,
-        settings: Settings,
-        stop: threading.Event,
-        rules: RulesWatch,
-        places: Places,
-        input_: AlertInput,
-        output: AlertOutput,
+        self, settings: Settings, stop: threading.Event, rules: RulesWatch, places: Places
     ) -> None:
         self._settings = settings
         self._stop = stop
         self._rules = rules
         self._places = places
-        self._input = input_
-        self._output = output
+        self._output = AlertOutput(settings)
+        self._group: GroupReader | None = None
+        self._input: AlertInput | None = None
         self._engine: AlertEngine | None = None
         self._placed: dict[TopicPartition, Placed] = {}
-        self._next: dict[TopicPartition, tuple[int, int]] = {}
-        """Next offset of each partition, and the time of the record before it."""
+        self._read: dict[TopicPartition, Position] = {}
+        """How far each partition was read since the last commit."""
+        self._letters: list[Outgoing] = []
         self._catching_up = False
+        self._store_ids: dict[str, Any] = {}
         self._at_end: dict[TopicPartition, float] = {}
         self._heard_at = 0.0
         self._turn_at = 0.0
         self._epoch = wall_ms()
         self._latency_ms: deque[int] = deque(maxlen=_LATENCIES)
-        self._counts = {"versions": 0.0, "unreadable_events": 0.0}
+        self._counts = {"versions": 0.0, "unreadable_events": 0.0, "log_gaps": 0.0}
 
     def run(self) -> None:
+        away, waits = ThrottledLog(log), pauses(0.25, 2.0)
         while not self._stop.is_set():
             try:
                 self._turn()
+            except Fenced as error:
+                log.warning("another process raises the alerts now: %s", error)
+                self._leave()
+            except (LogShortened, OwnershipLost) as error:
+                log.warning("beginning anew from the state: %s", error)
+                self._stand_by()
             except ServerUnavailable as error:
-                log.warning("%s; nothing is lost, trying again", error)
-                self._stop.wait(0.5)
+                away.warning("away", "%s; nothing is lost, trying again", error)
+                self._stand_by()
+                self._stop.wait(next(waits))
+            else:
+                if self._engine is not None:
+                    away.over("Kafka answers")
+                    waits = pauses(0.25, 2.0)
+        self._last_commit()
+
+    def _last_commit(self) -> None:
         if self._engine is not None and not self._catching_up:
             try:
-                self._commit()
-            except ServerUnavailable as error:
+                self._commit([])
+            except (ServerUnavailable, OwnershipLost) as error:
                 log.warning("the next start reads the last second again: %s", error)
 
     def _turn(self) -> None:
-        records = self._input.poll(_POLL_MS)
-        if self._input.take_rebalanced():
+        if not self._has_the_task():
             self._stand_by()
-        elif self._engine is not None and records:
-            self._receive(records)
-        if self._engine is None and self._input.assigned():
+        elif self._engine is None:
             self._begin()
-        if self._catching_up and self._reached():
-            self._catching_up = False
-            self._settle()
+        else:
+            records = self._reader().poll(_POLL_MS)
+            if records:
+                self._receive(records)
+            if self._catching_up and self._reached():
+                self._catching_up = False
         if time.monotonic() - self._turn_at >= _EVERY_S:
             self._turn_at = time.monotonic()
             self._every_second()
 
+    def _has_the_task(self) -> bool:
+        """Whether the group has given us the state store's only partition.
+
+        A newcomer does not take it away (the assignment is sticky). One who was cut off may
+        believe to have it still: then Kafka refuses the next transaction.
+        """
+        if self._group is None:
+            settings = self._settings
+            self._group = GroupReader(
+                settings.kafka,
+                [topic_name(settings.kafka.topic_prefix, "state.alerts")],
+                group=settings.alerts.group,
+                client_id=settings.alerts.id,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+            )
+        self._group.poll(0 if self._engine is not None else _POLL_MS)
+        if not self._group.assigned():
+            return False
+        if self._group.take_changes() and self._group.topic_ids() != self._store_ids:
+            self._stand_by()
+        return True
+
+    def _reader(self) -> AlertInput:
+        if self._input is None:
+            self._input = AlertInput(self._settings)
+        return self._input
+
     def _stand_by(self) -> None:
-        """Forget everything: whoever has the partitions goes on from the topics."""
-        self._engine = None
-        self._catching_up = False
-        self._next.clear()
-        log.info("partitions changed: %d assigned now", len(self._input.assigned()))
+        """Forget everything: whoever has the task goes on from the state."""
+        if self._engine is not None:
+            log.info("standing by")
+        self._engine, self._catching_up = None, False
+        self._read.clear()
+        self._letters.clear()
+        self._output.suspend()
+        if self._input is not None:
+            self._input.hold()
+
+    def _leave(self) -> None:
+        """Join the group as a new member: what it says of the old one may be long past."""
+        self._stand_by()
+        group, self._group = self._group, None
+        if group is not None:
+            group.close()
 
     def _begin(self) -> None:
-        rules = self._rules.rules
-        versions = read_versions(self._settings.kafka, self._stop)
-        if self._stop.is_set():
-            return
+        """Go on where the last transaction ended, whoever made it."""
+        assert self._group is not None  # noqa: S101 - for the type checker
+        rules, reader = self._rules.rules, self._reader()
+        self._store_ids = self._group.topic_ids()
+        items, positions = self._output.open(self._stop)
         engine = AlertEngine(rules, self._places)
-        causes = [cause for _, cause in versions if cause is not None]
-        owed = engine.restore([alert for alert, _ in versions], causes, now_ms())
-        self._placed = self._input.place(wall_ms(), topic_memory(self._settings, rules.memory_ms))
-        self._next.clear()
-        self._engine, self._catching_up = engine, True
-        log.info("%d rules, %d active alerts read back", len(rules), engine.active_count)
-        self._publish([(alert, None) for alert in owed])
+        if items:
+            engine.restore(read(items))
+        else:
+            published = self._output.published(self._stop)
+            engine.replay([a for a, _ in published], [c for _, c in published if c is not None])
+        memory = topic_memory(self._settings, rules.memory_ms, all_known=not engine.new_rules)
+        placed = reader.place(positions, wall_ms(), memory)
+        for received in reader.read_back(placed):
+            if self._stop.is_set() or not self._has_the_task():
+                return
+            for record in received:
+                event = self._event(engine, record)
+                if event is not None:
+                    engine.observe(record.topic, event)
+        made = engine.resume(now_ms())
+        self._engine, self._placed, self._catching_up = engine, placed, True
+        # At once, also of what nobody has read yet: what comes from now on is news.
+        self._read = {p: at.live for p, at in placed.items() if positions.get(p) != at.live}
+        gaps = [at.gap for at in placed.values() if at.gap is not None]
+        for gap in gaps:
+            log.error("%s; going on", gap)
+        self._commit(made, gaps)
+        self._counts["log_gaps"] += len(gaps)
+        log.info("%d rules, %d active alerts", len(rules), engine.active_count)
 
     def _reached(self) -> bool:
         """Whether everything that was there at the beginning has been read."""
-        return all(self._input.position(p) >= at.target for p, at in self._placed.items())
-
-    def _settle(self) -> None:
-        assert self._engine is not None  # noqa: S101 - for the type checker
-        if not self._publish([(alert, None) for alert in self._engine.settle(now_ms())]):
-            return
-        for partition in self._placed:  # also of those nobody has read: what comes now is news
-            self._next.setdefault(partition, (self._input.position(partition), wall_ms()))
-        log.info("caught up; %d alerts are active", self._engine.active_count)
-        # Before anything more is taken in: a start without offsets would pass over what came since.
-        self._commit()
+        reader = self._reader()
+        return all(reader.position(p) >= at.target for p, at in self._placed.items())
 
     def _receive(self, records: list[Received]) -> None:
         """Take records in, and publish what follows from all of them at once."""
+        engine = self._engine
+        assert engine is not None  # noqa: S101 - for the type checker
         made: list[Version] = []
         oldest: int | None = None
         for record in records:
-            found = self._take(record)
+            found = self._take(engine, record)
             made += found
             if found and not self._catching_up:
                 oldest = min(oldest or record.timestamp, record.timestamp)
             if record.topic == "ledger":
                 self._heard_at = max(self._heard_at, record.timestamp / 1000)
-        if not self._publish(made):
-            return
+            topic_id = self._placed[record.partition].live.topic_id
+            self._read[record.partition] = Position(record.offset + 1, topic_id, record.timestamp)
+        if made:
+            self._commit_versions(made)
         if oldest is not None:
             self._latency_ms.append(wall_ms() - oldest)
-        for record in records:
-            self._next[record.partition] = (record.offset + 1, record.timestamp)
 
-    def _take(self, record: Received) -> list[Version]:
-        engine = self._engine
-        assert engine is not None  # noqa: S101 - for the type checker
-        if record.topic != "actions" and record.topic not in engine.rules.sources:
-            return []
-        if _PROVISIONAL in record.value[:400]:
-            return []
-        try:
-            event: Any = _DECODERS[record.topic].decode(record.value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._counts["unreadable_events"] += 1
-            log.warning(
-                "%s partition %d offset %d is left out: %s",
-                *(record.topic, record.partition.partition, record.offset, error),
-            )
-            return []
-        if record.offset < self._placed[record.partition].live_from:
-            engine.observe(record.topic, event)
+    def _take(self, engine: AlertEngine, record: Received) -> list[Version]:
+        event = self._event(engine, record)
+        if event is None:
             return []
         cause = event.id if record.topic == "actions" else None
         return [(alert, cause) for alert in engine.apply(record.topic, event, now_ms())]
 
-    def _publish(self, versions: list[Version]) -> bool:
-        """Publish until Kafka confirms, staying in the group; False if the partitions went."""
-        pause_s = 0.1
-        while versions:
-            try:
-                self._output.publish(versions)
-                break
-            except ServerUnavailable as error:
-                log.warning("%s; trying again in %g s", error, pause_s)
-            self._input.pause()
-            if self._stop.wait(pause_s):
-                self._stand_by()
-                return False
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            self._input.poll(_POLL_MS)
-            if self._input.take_rebalanced():
-                self._stand_by()
-                return False
-            self._input.resume()
+    def _event(self, engine: AlertEngine, record: Received) -> Any:
+        """Return the event; None where no rule looks at it or it cannot be read."""
+        if record.topic != "actions" and record.topic not in engine.rules.sources:
+            return None
+        if _PROVISIONAL in record.value[:400]:
+            return None
+        try:
+            return _DECODERS[record.topic].decode(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if self._engine is engine:  # otherwise it was reported in an earlier life
+                self._counts["unreadable_events"] += 1
+                self._letters.append(self._output.letter(record, str(error)))
+                log.warning(
+                    "%s partition %d offset %d is a dead letter: %s",
+                    *(record.topic, record.partition.partition, record.offset, error),
+                )
+            return None
+
+    def _commit(self, made: Iterable[Alert], gaps: Iterable[Any] = ()) -> None:
+        self._commit_versions([(alert, None) for alert in made], gaps)
+
+    def _commit_versions(self, versions: list[Version], gaps: Iterable[Any] = ()) -> None:
+        """Publish, with all that has changed since the last time; raise as AlertOutput.commit."""
+        assert self._engine is not None  # noqa: S101 - for the type checker
+        items = self._engine.take_changes()
+        self._output.commit(versions, items, self._read, list(gaps), self._letters)
+        self._read.clear()
+        self._letters.clear()
         self._counts["versions"] += len(versions)
-        return True
 
     def _every_second(self) -> None:
-        lag = self._input.lag() if self._engine is not None else {}
+        lag = self._input.lag() if self._engine is not None and self._input is not None else {}
         if self._engine is not None and not self._catching_up:
+            self._look_at_topic_ids()
             caught_up = self._caught_up(lag)
-            made = self._engine.tick(now_ms(), caught_up=caught_up)
-            if self._publish([(alert, None) for alert in made]):
-                self._commit()
-                if self._rules.changed():
-                    self._begin()
+            self._commit(self._engine.tick(now_ms(), caught_up=caught_up))
+            if self._rules.changed():
+                self._stand_by()
+        elif self._engine is not None:
+            self._commit([])
         self._output.report(self._report(sum(lag.values())))
+
+    def _look_at_topic_ids(self) -> None:
+        """Raise LogShortened for a topic that was deleted and made again under our hands."""
+        reader = self._reader()
+        for partition, at in self._placed.items():
+            now = reader.topic_id(partition.topic)
+            if now and at.live.topic_id and now != at.live.topic_id:
+                raise LogShortened(f"topic {partition.topic} was made again")
 
     def _caught_up(self, lag: dict[TopicPartition, int]) -> bool:
         """Whether what has not come is truly absent: Kafka answers and nothing waits long."""
@@ -270,15 +311,6 @@ class _Process:
                 self._at_end[partition] = now
         behind = any(now - self._at_end[p] > _BEHIND_S for p in lag)
         return not behind and wall_ms() / 1000 - self._heard_at < _BEHIND_S
-
-    def _commit(self) -> None:
-        if self._engine is not None and self._next:
-            following, self._next = self._next, {}
-            try:
-                self._input.commit(following)
-            except ServerUnavailable:
-                self._next = following | self._next
-                raise
 
     def _report(self, lag: int) -> LedgerReport:
         gauges = {
@@ -291,3 +323,9 @@ class _Process:
         if self._latency_ms:
             gauges["latency_p99_ms"] = float(np.percentile(self._latency_ms, 99))
         return LedgerReport("alerts", self._settings.alerts.id, self._epoch, wall_ms(), {}, gauges)
+
+    def close(self) -> None:
+        self._output.close()
+        for client in (self._input, self._group):
+            if client is not None:
+                client.close()

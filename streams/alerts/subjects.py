@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.alerts.alert_state import Held
 from streams.alerts.columns import Columns
-from streams.alerts.sources import Batch
+from streams.alerts.sources import Batch, Source
 
 __all__ = ["Codes", "Subjects"]
 
@@ -41,8 +43,9 @@ class Subjects:
     event, ``event`` and ``item`` (its row of the event), for messages.
     """
 
-    def __init__(self, kind: str, areas: Codes, segments: Codes) -> None:
+    def __init__(self, kind: str, source: Source, areas: Codes, segments: Codes) -> None:
         self.kind = kind
+        self._event = source.event
         self.names: list[str] = []
         self.columns = Columns(
             {"area": -1, "segment": -1, "at": 0, "order": -1, "event": None, "item": None}
@@ -83,6 +86,21 @@ class Subjects:
 
     def area_of(self, row: int) -> str:
         return self._areas.names[int(self.columns["area"][row])]
+
+    def segment_of(self, row: int) -> str | None:
+        code = int(self.columns["segment"][row])
+        return None if code < 0 else self._segments.names[code]
+
+    def restore(self, name: str, held: Held) -> int:
+        """Return the row of a subject that a state store knew, with what it knew of it."""
+        own = None if held.segment is None else [held.segment]
+        row, columns = int(self.rows_of([name], held.area, own)[0]), self.columns
+        if columns["order"][row] < held.order:
+            columns["order"][row], columns["at"][row] = held.order, held.at
+            if held.event is not None:
+                event = msgspec.convert(held.event, type=self._event)
+                columns["event"][row] = columns["item"][row] = event
+        return row
 
     def take(self, rows: Rows, batch: Batch) -> NDArray[np.bool_]:
         """Note the event for those rows for which it is news; return which these are."""

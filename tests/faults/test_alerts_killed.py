@@ -93,11 +93,12 @@ def undisturbed(results: list[TrafficResult]) -> list[Alert]:
 
 
 def story(alerts: list[Alert]) -> dict[str, list[tuple[int, str, int, float | None, str]]]:
-    """Return what happened to each alert; fail where versions have gaps or contradict."""
+    """Return what happened to each alert; fail where versions have gaps or come twice."""
     found: dict[str, dict[int, tuple[int, str, int, float | None, str]]] = defaultdict(dict)
     for alert in alerts:
         told = (alert.version, alert.change, alert.updated_at, alert.value, alert.key)
-        assert found[alert.id].setdefault(alert.version, told) == told, alert
+        assert alert.version not in found[alert.id], alert
+        found[alert.id][alert.version] = told
     for id_, versions in found.items():
         assert sorted(versions) == list(range(1, len(versions) + 1)), id_
     return {id_: [versions[n] for n in sorted(versions)] for id_, versions in found.items()}

@@ -33,7 +33,10 @@ message = "{segment} in {area} at {value:.0f} km/h"
 
 
 def engine(rules: str, places: Places | None = None) -> AlertEngine:
-    return AlertEngine(parse_rules(rules), places or Places())
+    """Return an engine that has begun without a state store."""
+    begun = AlertEngine(parse_rules(rules), places or Places())
+    begun.resume(0)
+    return begun
 
 
 def minute(number: float) -> int:

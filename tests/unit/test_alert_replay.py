@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.events import Alert
+from streams.alerts.alert_state import Items, read
 from streams.alerts.engine import AlertEngine
 from streams.alerts.places import Places
 from streams.alerts.rule_file import parse_rules
@@ -103,8 +104,29 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
+class Store:
+    """A compacted topic taken for what it is: the newest value of each key."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, bytes] = {}
+
+    def put(self, items: Items) -> None:
+        for key, value in items.items():
+            if value is None:
+                self.items.pop(key, None)
+            else:
+                self.items[key] = value
+
+
 def engine() -> AlertEngine:
     return AlertEngine(PARSED, Places())
+
+
+def first_engine() -> AlertEngine:
+    """Return an engine that has begun without a state store."""
+    begun = engine()
+    assert begun.resume(minute(0)) == []
+    return begun
 
 
 def run(alerts: AlertEngine, events: Sequence[Event]) -> list[list[Alert]]:
@@ -132,26 +154,71 @@ def test_versions_have_no_gaps_and_at_most_one_alert_of_a_key_is_active(
             del active[alert.key]
 
 
-@settings(max_examples=20, deadline=None)
+def time_of(event: Any) -> int:
+    return int(getattr(event, "window_end", 0))
+
+
+@settings(max_examples=40, deadline=None)
 @given(histories(), st.data())
-def test_after_a_crash_anywhere_the_alerts_are_those_of_an_undisturbed_run(
+def test_after_a_crash_anywhere_every_version_is_that_of_an_undisturbed_run(
     events: list[Event], data: st.DataObject
 ) -> None:
     expected = run(engine(), events)
     committed = data.draw(st.integers(0, len(events)), "committed")
-    read = data.draw(st.integers(committed, len(events)), "read")
-    kept = flat(expected[:read])
-    lost = data.draw(st.integers(0, len(flat(expected[committed:read]))), "not published")
-    kept = kept[: len(kept) - lost]
+    first, store = first_engine(), Store()
+    store.put(first.take_changes())
+    for topic, event in events[:committed]:
+        first.apply(topic, event, minute(30))
+        store.put(first.take_changes())
 
     second = engine()
-    kept += second.restore(kept)
+    second.restore(read(store.items))
+    assert second.new_rules == frozenset()
+    newest = max((time_of(event) for _, event in events[:committed]), default=0)
+    since = newest - PARSED.memory_ms - (minute(1) - minute(0))
+    for topic, event in events[:committed]:
+        if time_of(event) >= since:
+            second.observe(topic, event)
+    assert second.resume(minute(30)) == []
+    store.put(second.take_changes())
+    assert run(second, events[committed:]) == expected[committed:]
+    store.put(second.take_changes())
+    undisturbed = engine()
+    everything = Store()
+    run(undisturbed, events)
+    everything.put(undisturbed.take_changes())
+    assert {k for k in store.items if k[:5] == "alert"} == {
+        k for k in everything.items if k[:5] == "alert"
+    }
+
+
+@settings(max_examples=20, deadline=None)
+@given(histories(), st.data())
+def test_where_the_state_store_is_lost_the_published_versions_are_gone_on_from(
+    events: list[Event], data: st.DataObject
+) -> None:
+    expected = run(engine(), events)
+    committed = data.draw(st.integers(0, len(events)), "committed")
+    second = engine()
+    second.replay(flat(expected[:committed]))
     for topic, event in events[:committed]:
         second.observe(topic, event)
-    again = flat(run(second, events[committed:])) + second.settle(minute(30))
-    found, wanted = story([*kept, *again]), story(flat(expected))
+    again = second.resume(minute(30)) + flat(run(second, events[committed:]))
+    found, wanted = story([*flat(expected[:committed]), *again]), story(flat(expected))
     assert {id_: told for id_, told in found.items() if told != wanted.get(id_)} == {}
     assert found.keys() == wanted.keys()
+
+
+def test_the_state_store_has_nothing_of_what_does_not_hold() -> None:
+    alerts, store = engine(), Store()
+    for at, speed in ((1, 5.0), (2, 80.0)):
+        alerts.apply("results.traffic", traffic(at, {"s1": speed}), minute(at))
+        store.put(alerts.take_changes())
+        held = [key for key in store.items if key.startswith("held/")]
+        assert bool(held) == (at == 1), held
+    alerts.tick(minute(2) + 40 * 24 * 3_600_000)
+    store.put(alerts.take_changes())
+    assert not [key for key in store.items if key.startswith("alert/")]
 
 
 @settings(max_examples=10, deadline=None)

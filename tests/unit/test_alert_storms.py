@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from civicstream.events import Alert
+from streams.alerts.alert_state import read
+from streams.alerts.engine import AlertEngine
+from streams.alerts.places import Places
+from streams.alerts.rule_file import parse_rules
 from tests.unit.alert_making import SLOW, action, engine, minute, traffic
 
 GROUPED = SLOW + 'group = { more_than = 3, over = "5m" }\n'
@@ -58,15 +62,22 @@ def test_alerts_of_different_rules_of_an_area_are_grouped_too() -> None:
     assert (parent.rule, parent.headline) == ("grouping", "4 alerts in north")
 
 
+def continued(first: AlertEngine, rules: str) -> AlertEngine:
+    """Return an engine that goes on from what the first has put into its state store."""
+    second = AlertEngine(parse_rules(rules), Places())
+    store = {key: value for key, value in first.take_changes().items() if value is not None}
+    second.restore(read(store))
+    return second
+
+
 def test_a_storm_goes_on_after_a_restart() -> None:
     alerts = engine(GROUPED)
     made = alerts.apply("results.traffic", traffic(1, segments(5, 5.0)), minute(1))
     (parent,) = {a.id for a in made if a.children}
-    second = engine(GROUPED)
-    assert second.restore(made) == []
+    second = continued(alerts, GROUPED)
+    assert second.resume(minute(2)) == []
     more = second.apply("results.traffic", traffic(2, {"s9": 5.0}), minute(2))
     assert {a.parent for a in newest(more).values() if not a.children} == {parent}
-    assert second.settle(minute(2)) == []
 
 
 def test_a_parent_can_be_acknowledged() -> None:
@@ -80,18 +91,15 @@ def test_a_parent_can_be_acknowledged() -> None:
 def test_alerts_of_a_rule_that_is_gone_are_cleared() -> None:
     alerts = engine(GROUPED)
     made = alerts.apply("results.traffic", traffic(1, segments(5, 5.0)), minute(1))
-    second = engine(SLOW.replace('"slow"', '"other"'))
-    second.restore(made)
-    ended = second.settle(minute(2))
+    second = continued(alerts, SLOW.replace('"slow"', '"other"'))
+    ended = second.resume(minute(2))
     assert {a.id for a in ended if a.state == "cleared"} == {a.id for a in made}
     assert second.active_count == 0
 
 
 def test_children_stand_alone_when_rules_no_longer_group_them() -> None:
     alerts = engine(GROUPED)
-    made = alerts.apply("results.traffic", traffic(1, segments(5, 5.0)), minute(1))
-    second = engine(SLOW)
-    second.restore(made)
-    ended = newest(second.settle(minute(2)))
+    alerts.apply("results.traffic", traffic(1, segments(5, 5.0)), minute(1))
+    ended = newest(continued(alerts, SLOW).resume(minute(2)))
     assert [a.state for a in ended.values() if a.children] == ["cleared"]
     assert {(a.state, a.parent) for a in ended.values() if not a.children} == {("active", None)}
