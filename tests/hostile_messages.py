@@ -10,6 +10,7 @@ from civicstream.kinds import KINDS
 from civicstream.settings import GatewaySettings, KafkaSettings, PrivacySettings, Settings
 from ingest.intake import Intake
 from ingest.lanes import SealedFrame
+from tests.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY
 
 __all__ = ["NOW", "HostileIntake", "hostile_message", "odd_text"]
 
@@ -39,6 +40,8 @@ _KEYS = (
     *(r"\ud800", r"\u0000", "", "x" * 300, "__class__", "kind"),
 )
 _NAMES = ("A7", "north", "a" * 200, "b" * 201, "ä" * 101, "\0", "\u202e", "a b", "\ufffd", "$", "é")
+
+SEAL = {"public_key": PUBLIC_KEY, "pseudonym_key": PSEUDONYM_KEY}
 
 Members = list[tuple[str, str]]
 
@@ -184,7 +187,7 @@ class HostileIntake:
         settings = Settings(
             gateway=GatewaySettings(id="g1", max_frame_readings=200),
             kafka=KafkaSettings(partitions=4),
-            privacy=PrivacySettings.model_validate({"key": "k" * 40}),
+            privacy=PrivacySettings.model_validate(SEAL),
         )
         self.intake = Intake(settings, 99)
         self.reasons: dict[str, int] = {}

@@ -36,6 +36,7 @@ from tests.gateway_runs import (
     start_gateway,
     traffic,
 )
+from tests.kafka_brokers import KafkaCluster
 from tests.servers import TcpProxy, start_kafka
 
 pytestmark = pytest.mark.fault
@@ -151,6 +152,17 @@ def test_a_kafka_link_cut_for_eight_seconds_loses_nothing_and_repeats_nothing(
             child.stop()
 
 
+@pytest.fixture
+def kafka_cluster(tmp_path: Path) -> Iterator[KafkaCluster]:
+    """Three brokers; a topic has three replicas."""
+    cluster = KafkaCluster(tmp_path, 3)
+    try:
+        cluster.wait_ready(cluster.settings(), timeout_s=120)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 def takes_records(kafka: KafkaSettings) -> bool:
     """Whether a client that knows nothing yet gets a record into every partition of traffic."""
     with suppress(KafkaError, OSError):
@@ -237,7 +249,7 @@ def test_a_kafka_that_forgot_everything_gets_what_it_had_not_confirmed(
 
 
 def set_min_insync_replicas(kafka: KafkaSettings, topic: str, count: int) -> None:
-    """With more than there are replicas every write is refused: NOT_ENOUGH_REPLICAS."""
+    """With more than there are in sync every write is refused: NOT_ENOUGH_REPLICAS."""
     admin = admin_client(kafka)
     try:
         name = topic_name(kafka.topic_prefix, topic)
@@ -248,36 +260,40 @@ def set_min_insync_replicas(kafka: KafkaSettings, topic: str, count: int) -> Non
 
 
 def test_a_topic_that_cannot_be_written_is_named_and_the_others_go_on_up_to_the_bound(
-    mosquitto: MqttSettings, kafka: KafkaSettings, arrivals: Arrivals, tmp_path: Path
+    mosquitto: MqttSettings, kafka_cluster: KafkaCluster, tmp_path: Path
 ) -> None:
     """MQTT acknowledges in the order of receipt: what is stuck holds up what came behind it.
 
-
     At the bound on messages in flight the gateway stops, and nothing is lost.
     """
+    kafka = kafka_cluster.settings()
+    create_topics(kafka)
     first = now_ms() - 3_600_000
-    with gateway(mosquitto, kafka, arrivals, tmp_path, gateway__max_in_flight=500) as child:
-        set_min_insync_replicas(kafka, "frames.noise", 2)
-        noise = [("city/v1/noise/north/A7", f'{{"ts":{first},"LAeq":60}}'.encode())]
-        flood(mosquitto.port, noise, timeout_s=10)
-        others = traffic(300)
-        flood(mosquitto.port, others, timeout_s=10)
+    noise = [("city/v1/noise/north/A7", f'{{"ts":{first},"LAeq":60}}'.encode())]
+    others, more = traffic(300), traffic(2_000, start_ms=first - 7_200_000)
+    bound = {"gateway__max_in_flight": 500}
+    with (
+        closing(Arrivals(kafka)) as arrivals,
+        gateway(mosquitto, kafka, arrivals, tmp_path, **bound) as child,
+    ):
+        set_min_insync_replicas(kafka, "frames.noise", 3)
+        kafka_cluster.kill(2)
+        flood(mosquitto.port, noise + others, timeout_s=10)
         arrivals.wait_for(keys_of(others))
         named = f"but not {partition_of('north', 4)} of {kafka.topic_prefix}.frames.noise"
-        wait_until(lambda: named in child.last_words(99), "the name of it", timeout_s=30)
-        more = traffic(2_000, start_ms=first - 7_200_000)
+        wait_until(lambda: named in child.last_words(99), "the name of it", timeout_s=60)
         flood(mosquitto.port, more, timeout_s=30)  # the broker takes them and keeps them
         wait_until(
             lambda: arrivals.last_report().gauges["in_flight_messages"] >= 500,
             "the bound",
             timeout_s=30,
         )
-        assert not keys_of(more) <= arrivals.readings.keys()
-        set_min_insync_replicas(kafka, "frames.noise", 1)
-        arrivals.wait_for(keys_of(noise) | keys_of(more))
+        assert not keys_of(noise + more) <= arrivals.readings.keys()
+        set_min_insync_replicas(kafka, "frames.noise", 2)
+        arrivals.wait_for(keys_of(noise + more))
         assert child.alive()
-    assert set(arrivals.readings.values()) == {1}
-    check_frames_are_in_sequence(arrivals)
+        assert set(arrivals.readings.values()) == {1}
+        check_frames_are_in_sequence(arrivals)
 
 
 def test_an_mqtt_broker_restarted_with_its_store_loses_nothing(

@@ -10,10 +10,11 @@ import pytest
 
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import sensor_key
 from civicstream.settings import KafkaSettings, MqttSettings
 from tests.gateway_runs import Arrivals, gateway, publish
+from tests.privacy_keys import SEALING
 
 HUGE = 10**400
 NOISE = "city/v1/noise/north/A7"
@@ -48,14 +49,13 @@ def arrivals(kafka: KafkaSettings) -> Iterator[Arrivals]:
 def test_no_message_ends_the_gateway_and_what_follows_it_arrives(
     mosquitto: MqttSettings, kafka: KafkaSettings, arrivals: Arrivals, tmp_path: Path
 ) -> None:
-    settings = {"privacy__key": "a key of this test that is long enough"}
-    with gateway(mosquitto, kafka, arrivals, tmp_path, **settings):
+    with gateway(mosquitto, kafka, arrivals, tmp_path, **SEALING):
         pass  # leaves its session at the broker, which from now on keeps everything
     for topic, payload, _ in POISON:
         publish(mosquitto, topic, payload)
     ts = now_ms()
     publish(mosquitto, NOISE, json.dumps({"ts": ts, "LAeq": 60}))
-    with gateway(mosquitto, kafka, arrivals, tmp_path, **settings) as child:
+    with gateway(mosquitto, kafka, arrivals, tmp_path, **SEALING) as child:
         arrivals.wait_for({(sensor_key("noise", "north", "A7"), ts)})
         arrivals.wait_for_letters(len(POISON))
         assert child.alive()
@@ -69,7 +69,7 @@ def test_no_message_ends_the_gateway_and_what_follows_it_arrives(
         reason.replace("number_too_large", "number_too_large") for *_, reason in POISON
     )
     assert reasons == [reason.replace("number_number", "number") for reason in expected]
-    with gateway(mosquitto, kafka, arrivals, tmp_path, **settings) as child:
+    with gateway(mosquitto, kafka, arrivals, tmp_path, **SEALING) as child:
         wait_until(lambda: "earlier session" in child.last_words(99), "the session", timeout_s=30)
         assert arrivals.last_report().kinds == {}, "nothing is sent again"
 

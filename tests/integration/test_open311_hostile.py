@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from tests.feeds_runs import API_KEY, Front, feeds
 from tests.sink_rows import Loader, loader

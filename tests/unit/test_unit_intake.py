@@ -26,7 +26,7 @@ ACCEPT: dict[str, Any] = {"ts": NOW, "action": "accept", "allocation": "a1b2"}
 
 
 def test_a_unit_goes_on_with_its_place_and_state() -> None:
-    bench = ReportBench(key=None)  # crews need no key
+    bench = ReportBench(public_key=None)  # crews need no key
     packet_id = bench.receive(
         UNIT | {"task": "case/77", "shift_end": "2026-11-22T06:00:00Z"}, TOPIC
     )
