@@ -14,7 +14,7 @@ from civicstream.kafka.clients import admin_client, consumer
 from civicstream.settings import KafkaSettings
 from sinks.balance import LogState
 from sinks.batching import Routes
-from sinks.offsets import Position
+from sinks.placing import Position
 from sinks.records import Place
 
 __all__ = ["log_states"]
