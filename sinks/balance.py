@@ -23,6 +23,7 @@ __all__ = [
     "LogState",
     "RowsOfDay",
     "SinkCounts",
+    "StoredGap",
     "balance",
 ]
 
@@ -54,6 +55,16 @@ class LogState(msgspec.Struct, frozen=True):
     next: int
     waiting: int
     anew: bool = False
+
+
+class StoredGap(msgspec.Struct, frozen=True):
+    """Where Kafka's log was not the one the sink had read; ``end`` None: how much is not known."""
+
+    topic: str
+    partition: int
+    reason: str
+    first: int
+    end: int | None
 
 
 class RowsOfDay(msgspec.Struct, frozen=True):
@@ -128,6 +139,7 @@ def balance(
     totals: Mapping[tuple[str, str], Counts] | None = None,
     kind_of: Mapping[str, str] | None = None,
     rows: Sequence[RowsOfDay] | None = None,
+    gaps: Sequence[StoredGap] = (),
 ) -> Balance:
     """Return the balance.
 
@@ -140,6 +152,7 @@ def balance(
     differences = [
         *(d for report in reports for d in _unbalanced(report)),
         *_log_differences(logs),
+        *(_gap_difference(gap) for gap in gaps),
         *_sink_differences(written, seen, logs),
         *_worker_differences(written, reports, logs),
         *_row_differences(rows or []),
@@ -224,6 +237,27 @@ def _log_differences(logs: Mapping[tuple[str, int], LogState]) -> Iterable[Diffe
                 False,
                 *(topic, partition, log.next, log.begin - 1),
             )
+
+
+_REASONS = {
+    "topic_recreated": "the topic was made anew",
+    "log_truncated": "the log was shorter than what was read of it",
+    "deleted": "they were removed before they were read",
+}
+
+
+def _gap_difference(gap: StoredGap) -> Difference:
+    """Return what the sink found; whether records were lost by it, their numbers tell."""
+    last = None if gap.end is None else gap.end - 1
+    offsets = f"offset {gap.first} on" if last is None else f"offsets {gap.first} to {last}"
+    why = _REASONS.get(gap.reason, gap.reason)
+    return Difference(
+        "kafka",
+        "offsets",
+        f"kafka: {gap.topic} partition {gap.partition}: {offsets}: {why}; found by the sink",
+        False,
+        *(gap.topic, gap.partition, gap.first, last),
+    )
 
 
 # --- the sink against what was written

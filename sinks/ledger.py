@@ -17,7 +17,7 @@ from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
+from sinks.balance import Balance, RowsOfDay, SinkCounts, StoredGap, balance
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
 from sinks.log_state import log_states
@@ -117,6 +117,7 @@ def _once(
                 totals=_totals(connection),
                 kind_of=Routes(settings.kafka.topic_prefix).kind_of,
                 rows=_rows(connection) if count_rows else None,
+                gaps=_gaps(connection),
             )
 
 
@@ -145,6 +146,13 @@ def _totals(connection: Connection) -> dict[tuple[str, str], Counts]:
         (stage, kind): Counts(received, accepted, rejected, duplicate, late, 0, corrected)
         for stage, kind, received, accepted, rejected, duplicate, late, corrected in rows
     }
+
+
+def _gaps(connection: Connection) -> list[StoredGap]:
+    rows = connection.execute(
+        "SELECT topic, partition, reason, first_offset, next_offset FROM kafka_gaps ORDER BY at"
+    ).fetchall()
+    return [StoredGap(*row) for row in rows]
 
 
 def _sink_counts(connection: Connection) -> dict[str, SinkCounts]:
