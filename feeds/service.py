@@ -9,7 +9,6 @@ import os
 import resource
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +21,7 @@ from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
 from civicstream.report_making import ReportMaker
+from civicstream.retry import ThrottledLog
 from civicstream.services import load_services
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.2
-_SAY_AGAIN_S = 10.0
 # A request that is still open at the end has waited for Kafka longer than its own time limit.
 _FAREWELL_S = 15
 _OTHER_CONNECTIONS = 500
@@ -226,24 +225,23 @@ def _listen(host: str, port: int) -> socket.socket:
 
 async def _report(parts: _Parts) -> None:
     """Publish the ledger every second, and say it while Kafka or the database is away."""
-    complained_at = -_SAY_AGAIN_S
+    state = ThrottledLog(log)
     while True:
         away = await _away(parts)
-        if away and time.monotonic() - complained_at >= _SAY_AGAIN_S:
-            log.warning("waiting: %s", "; ".join(away))
-            complained_at = time.monotonic()
-        elif not away and complained_at > 0:
-            log.info("Kafka and the database answer again")
-            complained_at = -_SAY_AGAIN_S
+        if away:
+            state.warning(", ".join(sorted(away)), "waiting: %s", "; ".join(away.values()))
+        else:
+            state.over("Kafka and the database answer")
         await asyncio.sleep(_REPORT_EVERY_S)
 
 
-async def _away(parts: _Parts) -> list[str]:
-    found = []
+async def _away(parts: _Parts) -> dict[str, str]:
+    """Return what is wrong by the server that does not answer."""
+    found = {}
     try:
         await parts.output.publish([parts.ledger.record(wall_ms())])
     except ServerUnavailable as error:
-        found.append(str(error))
+        found["Kafka"] = str(error)
     if not await parts.store.answers():
-        found.append("the database does not answer; requests cannot be read")
+        found["the database"] = "the database does not answer; requests cannot be read"
     return found

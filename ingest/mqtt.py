@@ -21,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from civicstream.errors import ConfigurationError
+from civicstream.retry import ThrottledLog
 from civicstream.settings import Settings
 from ingest.buffered_socket import BufferedSocket
 
@@ -113,6 +114,7 @@ class MqttInput:
         self._why_lost = ""
         self._attempt_at = self._started_at = self._pinged_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self._away = ThrottledLog(log)
         self._short_lived = 0
         self.ready = False
         """Connected and subscribed."""
@@ -202,6 +204,7 @@ class MqttInput:
                 )
             return
         self._answered = self._proven = self._ever_connected = True
+        self._away = ThrottledLog(log)
         log.info(
             "connected to MQTT broker %s, MQTT %s, %s session",
             self.server,
@@ -298,7 +301,7 @@ class MqttInput:
         if now - self._started_at > _SETTLED_AFTER_S:
             self._pause_s = _FIRST_PAUSE_S
         pause_s = self._pause_s * random.uniform(0.8, 1.2)
-        log.warning("MQTT broker %s: %s; trying again in %.1f s", self.server, why, pause_s)
+        self._away.warning(why, "MQTT broker %s: %s; it is tried again", self.server, why)
         self._attempt_at = now + pause_s
         self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
         self._on_lost()

@@ -22,6 +22,7 @@ from typing import TypeVar
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.clients import wait_for_kafka
+from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from sinks import offsets
@@ -39,7 +40,6 @@ from sinks.writer import NOT_STORABLE
 
 __all__ = ["run"]
 
-_Made = TypeVar("_Made")
 _Closable = TypeVar("_Closable", Connection, Outbox, Intake)
 
 log = logging.getLogger(__name__)
@@ -67,18 +67,19 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     until = stop or stop_on_signals()
     with ExitStack() as opened:
 
-        def obtain(make: Callable[[], _Closable]) -> _Closable | None:
-            made = _patiently(until, make)
+        def obtain(make: Callable[[], _Closable], server: str) -> _Closable | None:
+            made = wait_until_available(make, server, log=log, stop=until)
             if made is not None:
                 opened.callback(made.close)
             return made
 
-        connection = obtain(lambda: _open(settings))
-        if connection is None or not _patiently(until, lambda: _kafka_answers(settings)):
-            return
-        outbox = obtain(lambda: Outbox(settings))
-        intake = obtain(lambda: Intake(settings, Routes(settings.kafka.topic_prefix).topics))
-        if outbox is None or intake is None:
+        connection = obtain(lambda: _open(settings), "the database")
+        wait_for_kafka(settings.kafka, stop=until)
+        kafka = f"Kafka at {settings.kafka.bootstrap}"
+        outbox = obtain(lambda: Outbox(settings), kafka)
+        topics = Routes(settings.kafka.topic_prefix).topics
+        intake = obtain(lambda: Intake(settings, topics), kafka)
+        if connection is None or outbox is None or intake is None:
             return
         sink = _Sink(settings, until, connection, outbox, intake)
         maintenance = Maintenance(settings)
@@ -88,24 +89,6 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         finally:
             maintenance.stop()
             sink.close()
-
-
-def _patiently(stop: threading.Event, make: Callable[[], _Made]) -> _Made | None:
-    """Repeat ``make`` until it does not raise ServerUnavailable; None if stopped before."""
-    pause_s = 0.25
-    while not stop.is_set():
-        try:
-            return make()
-        except ServerUnavailable as error:
-            log.warning("waiting: %s", error)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-    return None
-
-
-def _kafka_answers(settings: Settings) -> bool:
-    wait_for_kafka(settings.kafka, timeout_s=0)
-    return True
 
 
 def _open(settings: Settings) -> Connection:

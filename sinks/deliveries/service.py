@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable, Iterable
 
 from civicstream.clock import wall_ms
-from civicstream.errors import ConfigurationError, ServerUnavailable
+from civicstream.errors import ConfigurationError
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 from civicstream.personal import PrivateKeys
+from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import topic_name
@@ -45,7 +46,6 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 _REPORT_S = 1.0
-_RETRY_S = 2.0
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -119,14 +119,9 @@ def _office(server: MailServer | None, timeout_s: float) -> PostOffice:
 
 def _obtain(settings: Settings, stop: threading.Event) -> LettersOut | None:
     """Return the producer once Kafka answers; None when stopped before."""
-    while not stop.is_set():
-        try:
-            wait_for_kafka(settings.kafka, timeout_s=0)
-            return LettersOut(settings)
-        except ServerUnavailable as error:
-            log.warning("waiting: %s", error)
-            stop.wait(_RETRY_S)
-    return None
+    wait_for_kafka(settings.kafka, stop=stop)
+    kafka = f"Kafka at {settings.kafka.bootstrap}"
+    return wait_until_available(lambda: LettersOut(settings), kafka, log=log, stop=stop)
 
 
 def _delivery(
