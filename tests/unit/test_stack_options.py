@@ -12,6 +12,7 @@ from civicstream.embedded.part_settings import (
     connection_sections,
     kafka_settings,
     part_environment,
+    replay_sections,
     stack_sections,
 )
 from civicstream.embedded.stack import Stack
@@ -137,3 +138,18 @@ def test_a_server_given_as_an_address_is_not_started(tmp_path: Path) -> None:
         simulator=False,
     )
     assert names == ["init", "sink", "worker", "gateway", "feeds", "alerts", "deliver"]
+
+
+def test_a_replay_has_windows_of_its_period_but_what_the_user_has_set_stays() -> None:
+    wanted = replay_sections(load_settings(None, {}), 240, "Europe/Copenhagen", 300)
+    assert wanted["windows"] == {"size_s": 300, "idle_s": 1_200}
+    assert wanted["gateway"] == {"max_future_skew_s": 240}
+    assert wanted["city"] == {"timezone": "Europe/Copenhagen"}
+    assert wanted["intelligence"] == {"incidents": "none"}
+    own = {
+        "CIVICSTREAM_WINDOWS__SIZE_S": "60",
+        "CIVICSTREAM_INTELLIGENCE__INCIDENTS": "queue_discharge",
+    }
+    kept = replay_sections(load_settings(None, own), 60, "Europe/Copenhagen", 300)
+    assert kept["windows"] == {"idle_s": 600}
+    assert kept["intelligence"] == {}
