@@ -18,6 +18,7 @@ import pytest
 from civicstream.embedded.brokers import find_mosquitto, start_mqtt
 from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import KafkaSettings, MqttSettings
+from tests.kafka_brokers import KafkaCluster, kafka_brokers
 from tests.servers import (
     Cluster,
     TcpProxy,
@@ -113,6 +114,13 @@ def kafka(kafka_broker: str) -> Iterator[KafkaSettings]:
     )
     yield settings
     delete_topics(settings)
+
+
+@pytest.fixture
+def kafka_cluster(tmp_path: Path) -> Iterator[KafkaCluster]:
+    """Three Kafka brokers of this test's own, ready."""
+    with kafka_brokers(tmp_path / "brokers", 3) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

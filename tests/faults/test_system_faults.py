@@ -24,13 +24,13 @@ RATE = 600
 
 
 @contextmanager
-def load(system: System) -> Iterator[Path]:
+def load(system: System, rate: float = RATE) -> Iterator[Path]:
     """A simulated city that publishes, some of it twice or out of order, until the block ends."""
     truth = system.folder / "truth"
     simulator = system.launch(
         "simulate",
         "simulate",
-        *("--city", system.city_file, "--kinds", "traffic,weather", "--rate", RATE),
+        *("--city", system.city_file, "--kinds", "traffic,weather", "--rate", rate),
         *("--duplicates", 0.03, "--out-of-order", 0.03, "--malformed", 0.005, "--truth", truth),
     )
     try:
