@@ -148,6 +148,7 @@ def test_a_worker_waits_for_kafka_with_a_clear_message(
         )
         broker = start_kafka(port, tmp_path / "second")
         try:
+            create_topics(absent)
             wait_for_report(absent, "patient", 0)
         finally:
             child.stop()
