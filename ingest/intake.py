@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from civicstream.city import City
 from civicstream.errors import RejectedReading
@@ -107,35 +108,16 @@ class Intake:
         """Take one message: received at ``now_ms`` (epoch), ``now`` on the monotonic clock [s]."""
         try:
             channel = self._channels.find(topic, now)
-            decoded = self._decode(channel, payload, now_ms)
+            if len(payload) > self._max_payload:
+                _refuse_oversized(payload, self._max_payload)
+            decoded = self._decoders[channel.kind].decode(payload, channel.sensor, now_ms)
         except RejectedReading as error:
             self._receive_other(topic, payload, packet_id, error, now_ms=now_ms, now=now)
+            return
         except Exception as error:
             rejection = self._guard.rejection(kind_of(topic, self._root), error, now)
             self._reject_whole(topic, payload, packet_id, now_ms, rejection)
-        else:
-            self._receive_rows(channel, topic, payload, packet_id, decoded, now_ms, now)
-
-    def _decode(self, channel: Channel, payload: bytes, now_ms: int) -> Decoded:
-        if len(payload) > self._max_payload:
-            raise RejectedReading(
-                "payload_too_large",
-                f"payload of {len(payload)} bytes is over the limit of {self._max_payload}; send "
-                "fewer readings at once, or raise CIVICSTREAM_GATEWAY__MAX_PAYLOAD_BYTES",
-            )
-        return self._decoders[channel.kind].decode(payload, channel.sensor, now_ms)
-
-    def _receive_rows(
-        self,
-        channel: Channel,
-        topic: str,
-        payload: bytes,
-        packet_id: int,
-        decoded: Decoded,
-        now_ms: int,
-        now: float,
-    ) -> None:
-        """Take what a sensor's message holds: rows to its lane, bad members to a dead letter."""
+            return
         rows, bad_members = decoded.rows, decoded.bad
         self.ledger.received[channel.kind] += len(rows) + len(bad_members)
         lane = self._lane(channel)
@@ -364,3 +346,11 @@ class Intake:
     def letter_id(self, pending: PendingLetter) -> str:
         """Return the event id of a dead letter, the same when it is sent again."""
         return f"{self._gateway}/{self._epoch}/{pending.receipt}"
+
+
+def _refuse_oversized(payload: bytes, limit: int) -> NoReturn:
+    raise RejectedReading(
+        "payload_too_large",
+        f"payload of {len(payload)} bytes is over the limit of {limit}; send fewer readings at "
+        "once, or raise CIVICSTREAM_GATEWAY__MAX_PAYLOAD_BYTES",
+    )

@@ -57,6 +57,7 @@ class ReadingDecoder:
         self.kind = kind
         self._max_age = max_age
         self._skew_ms = max_future_skew_ms
+        self._received_ms = self._oldest_ms = self._newest_ms = 0
         self._struct = _struct(kind)
         self._decoder = msgspec.json.Decoder(self._struct | list[self._struct])  # type: ignore[name-defined]
         self._row = attrgetter("ts", *kind.measure_names)
@@ -64,29 +65,32 @@ class ReadingDecoder:
 
     def decode(self, payload: bytes, sensor: str, received_ms: int) -> Decoded:
         """Return the payload's rows and bad members."""
-        oldest_ms, newest_ms = self._max_age.oldest_ms(received_ms), received_ms + self._skew_ms
+        if received_ms != self._received_ms:  # the same for some hundred messages
+            self._received_ms = received_ms
+            self._oldest_ms = self._max_age.oldest_ms(received_ms)
+            self._newest_ms = received_ms + self._skew_ms
         try:
             found = self._decoder.decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return self._judge(payload, sensor, received_ms)
         if type(found) is self._struct:
-            row = self._accept(found, sensor, oldest_ms, newest_ms)
+            row = self._accept(found, sensor)
             if row is not None:
                 return Decoded([row])
         elif found:
-            rows = [self._accept(member, sensor, oldest_ms, newest_ms) for member in found]
+            rows = [self._accept(member, sensor) for member in found]
             if None not in rows:
                 return Decoded(rows)  # type: ignore[arg-type]
         return self._judge(payload, sensor, received_ms)
 
-    def _accept(self, member: Any, sensor: str, oldest_ms: int, newest_ms: int) -> Row | None:
+    def _accept(self, member: Any, sensor: str) -> Row | None:
         """Return the row of a member that the decoder passed, None if it needs judging."""
         row: Row = self._row(member)
         ts = row[0]
         if type(ts) is datetime:
             ts = to_ms(ts)
             row = (ts, *row[1:])
-        if not oldest_ms <= ts <= newest_ms:
+        if not self._oldest_ms <= ts <= self._newest_ms:
             return None
         if member.sensor is not None and member.sensor != sensor:
             return None
