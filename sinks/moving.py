@@ -84,7 +84,8 @@ def _prepare(connection: Connection, table: TimeTable) -> None:
         f"DROP TRIGGER IF EXISTS note_inserted ON {name}",
         f"DROP TRIGGER IF EXISTS note_updated ON {name}",
         f"DROP FUNCTION IF EXISTS {name}_note()",
-        f"DROP TABLE IF EXISTS {moving}, {changed}",
+        f"DROP TABLE IF EXISTS {moving}",
+        f"DROP TABLE IF EXISTS {changed}",
         f"CREATE TABLE {moving} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
         f"CREATE TABLE {changed} AS SELECT {keys} FROM {name} LIMIT 0",  # noqa: S608
         f"ALTER TABLE {moving} ADD UNIQUE ({keys})",
@@ -163,7 +164,8 @@ def _swap(connection: Connection, table: TimeTable) -> None:
     ).fetchall()
     statements = [
         *(f"DROP VIEW {view}" for view, _ in reversed(views)),
-        f"DROP TABLE {name}, {name}_changed",
+        f"DROP TABLE {name}",
+        f"DROP TABLE {name}_changed",
         f"DROP FUNCTION {name}_note()",
         f"ALTER TABLE {name}_moving RENAME TO {name}",
         *(f"ALTER INDEX {i} RENAME TO {i.removesuffix('_moving')}" for (i,) in indexes),

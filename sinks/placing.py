@@ -70,8 +70,8 @@ class KafkaGap:
             case "topic_recreated":
                 return (
                     f"{where}: the topic was deleted and made anew (id {self.topic_id}); what the "
-                    f"old one had from offset {self.first_offset} on was not read; reading goes on "
-                    f"at {self.read_from}"
+                    f"old one may have had from offset {self.first_offset} on was not read; "
+                    f"reading goes on at {self.read_from}"
                 )
             case "log_truncated":
                 return (

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.clock import rfc3339
+from civicstream.reading_age import MaxAge
 from civicstream.settings import DatabaseSettings
 from sinks.database import Connection
 from sinks.schema import time_tables
@@ -20,7 +21,7 @@ from sinks.tables import BulkTable
 __all__ = ["TOO_OLD", "Kept", "kept"]
 
 TOO_OLD = "too_old"
-_DAY_MS = 86_400_000
+_SETTINGS = "CIVICSTREAM_DATABASE__..._RETENTION_DAYS"
 _TIMES = {t.name: t.time_column for t in time_tables(DatabaseSettings()) if t.hypertable}
 
 
@@ -44,11 +45,11 @@ class Kept:
         return (
             f"older than the {self._days[table.name]} days that {table.name} keeps "
             f"(since {rfc3339(self._oldest(table.name))}); correct the clock of the sender, or "
-            "keep more (CIVICSTREAM_DATABASE__..._RETENTION_DAYS) and run civicstream init"
+            f"keep more ({_SETTINGS}) and run civicstream init"
         )
 
     def _oldest(self, table: str) -> int:
-        return max(0, self._now_ms - self._days[table] * _DAY_MS)
+        return MaxAge(self._days[table], _SETTINGS).oldest_ms(self._now_ms)
 
 
 def kept(connection: Connection, now_ms: int) -> Kept:

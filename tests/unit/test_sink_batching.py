@@ -96,4 +96,37 @@ def test_a_forecast_with_a_value_too_many_is_no_forecast() -> None:
 def test_a_forecast_of_no_segments_is_no_rows() -> None:
     empty = TrafficForecast("north", AT, [15], AT, [])
     batch = batch_of(event("forecasts", empty))
-    assert (batch.rows, batch.records, batch.rejected) == (0, 1, [])
+    assert (batch.rows, len(batch.records), batch.rejected) == (0, 1, [])
+
+
+def test_a_provisional_result_is_passed_over_by_its_headers_alone() -> None:
+    headers = [("ce_id", b"traffic/north/1780000000000/provisional/7")]
+    batch = batch_of(("results.traffic", b"not even JSON", headers))
+    assert (batch.rows, batch.rejected) == (0, [])
+    assert batch.next == {Place("city.results.traffic", 0): 1}
+
+
+def test_a_batch_is_halved_by_records_and_nothing_is_lost() -> None:
+    whole = batch_of(*(event("incidents", incident(version=n)) for n in range(5)))
+    first, second = whole.halves(AT)
+    versions = [[i.version for i in half.histories[Incident]] for half in (first, second)]  # type: ignore[attr-defined]
+    assert versions == [[0, 1], [2, 3, 4]]
+    place = Place("city.incidents", 0)
+    assert (first.next[place], second.next[place]) == (2, whole.next[place])
+
+
+def test_a_batch_knows_how_many_days_its_readings_span() -> None:
+    day = 86_400_000
+    frame = noise("north", [(0, AT + n * day, 50.0) for n in range(40)])
+    headers = FrameHeaders("gateway-1", 1, 0, 40, AT).to_kafka()
+    batch = batch_of(("frames.noise", encode(frame), headers))
+    assert len(batch.days) == 40
+
+
+def test_the_time_of_the_newest_record_is_kept_where_kafka_gives_it() -> None:
+    batch = Batch(Routes("city"), "sink-1")
+    place = Place("city.incidents", 0)
+    value = msgspec.json.encode(incident())
+    for offset, at in enumerate((None, 30, 20)):
+        batch.add([KafkaRecord(place, offset, 0, [], value, append_time=at)], AT)
+    assert batch.newest_at == {place: 30}
