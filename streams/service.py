@@ -20,6 +20,7 @@ from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.ledger_report import report_record
 from civicstream.kafka.topic_admin import wait_for_topics
+from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from streams.app import make_app
@@ -211,8 +212,10 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     stop = stop or stop_on_signals()
     city = read_city(settings.city.file) if settings.city.file else City()
     wait_for_kafka(settings.kafka, stop=stop)
+    wait_until_available(
+        lambda: wait_for_topics(settings.kafka, timeout_s=0), "the topics", log=log, stop=stop
+    )
     if stop.is_set():
         return
-    wait_for_topics(settings.kafka)
     settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
     asyncio.run(Worker(settings, city).main(stop))

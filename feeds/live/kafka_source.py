@@ -14,7 +14,8 @@ from kafka.errors import KafkaError
 
 from civicstream.clock import wall_ms
 from civicstream.events import LedgerReport
-from civicstream.kafka.clients import consumer
+from civicstream.kafka.clients import consumer, wait_for_kafka
+from civicstream.retry import ThrottledLog
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
 from feeds.live.data_status import QUIET_MS, StatusWatch
@@ -33,7 +34,6 @@ source's thread; it returns when there is room for more."""
 _POLL_MS = 200
 _LOOK_AGAIN_S = 5.0
 _LOOK_WITHIN_MS = 2_000
-_SAY_AGAIN_S = 10.0
 _PAUSE_S = 1.0
 _SAY_UNREADABLE = 20  # the gauge live_unreadable counts them all
 
@@ -66,7 +66,7 @@ class KafkaSource:
         self._wanted: dict[TopicPartition, int] = {}
         self._began: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
-        self._complained_at = -_SAY_AGAIN_S
+        self._faults = ThrottledLog(log)
         self.heard_at: float | None = None
         """Monotonic time [s] of the last record; stages report to the ledger every second."""
         self.unreadable = 0
@@ -97,12 +97,15 @@ class KafkaSource:
             try:
                 self._read()
             except (KafkaError, OSError, ValueError) as error:  # ValueError: closed meanwhile
-                if time.monotonic() - self._complained_at > _SAY_AGAIN_S:
-                    log.warning("live: Kafka at %s: %s", self._kafka.bootstrap, error)
-                    self._complained_at = time.monotonic()
+                self._faults.warning(
+                    type(error).__name__, "live: Kafka at %s: %s", self._kafka.bootstrap, error
+                )
                 self._stop.wait(_PAUSE_S)
 
     def _read(self) -> None:
+        wait_for_kafka(self._kafka, stop=self._stop)
+        if self._stop.is_set():
+            return
         reader = consumer(
             self._kafka,
             group_id=None,

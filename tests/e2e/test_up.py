@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from civicstream.clock import now_ms
 from civicstream.embedded.brokers import find_mosquitto
 from civicstream.embedded.database import EmbeddedDatabase
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.settings import KafkaSettings, MqttSettings
+from civicstream.settings import ENV_PREFIX, KafkaSettings, MqttSettings
 
 pytestmark = pytest.mark.slow
 
@@ -278,6 +280,49 @@ def test_servers_given_by_address_are_used_and_not_started(
             return _count_readings(connection) == 1
 
     wait_until(stored, "the reading in the given database", timeout_s=30, every_s=0.2)
+    assert stack.end(signal.SIGINT) == 0
+    assert stack.nothing_left()
+
+
+def test_the_line_it_prints_sends_a_reading_and_commands_in_the_folder_find_the_stack(
+    up: Callable[..., Up],
+) -> None:
+    if shutil.which("mosquitto_pub") is None:
+        pytest.skip("mosquitto_pub is not installed; run tests/servers.sh")
+    stack = up("--sensors", "40", "--rate", "20")
+    stack.wait_for("logs      ")
+    addresses = dict(
+        re.findall(r"^(open|MQTT|send|Kafka|database) +(.+)$", stack.output, re.MULTILINE)
+    )
+    assert set(addresses) == {"open", "MQTT", "send", "Kafka", "database"}
+    subprocess.run(["sh", "-c", addresses["send"]], check=True, timeout=30)
+    url = (stack.data / "database.url").read_text()
+    mine = "SELECT 1 FROM readings_noise JOIN sensors USING (sensor_key) WHERE sensor = 'my-sensor'"
+
+    def stored() -> bool:
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            return connection.execute(mine).fetchone() is not None
+
+    wait_until(stored, "the reading in the database", timeout_s=60, every_s=0.5)
+    known = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
+    for command in (
+        ("token", "create", "desk-1", "--scope", "read"),
+        ("tail", "ledger", "--from", "beginning", "--limit", "1"),
+        ("health", "sink", "--timeout", "60"),
+        ("audit", "verify"),
+        ("ledger",),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "civicstream.cli", *command],
+            cwd=stack.data.parent,
+            env=known,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        assert "of the running stack, data/civicstream.toml" in done.stderr.splitlines()[0]
     assert stack.end(signal.SIGINT) == 0
     assert stack.nothing_left()
 
