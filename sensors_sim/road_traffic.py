@@ -44,7 +44,7 @@ _QUEUE_DISCHARGE, _QUEUED = 0.93, 1.3
 """A queue discharges into free road at less than the capacity of flowing traffic (HCM 2010 and
 Yeon et al. 2009: 5 to 10 % less), once the density exceeds the critical one by so much."""
 
-_STAGED_SEVERITY, _STAGED_MS, _STAGED_AMONG = 0.85, 30 * 60_000, 5
+_STAGED_SEVERITY, _STAGED_MS, _STAGED_AMONG = 0.95, 30 * 60_000, 5
 """The incident that is staged for people who watch: a carriageway all but blocked for half an
 hour, on one of the five fullest stretches of freeway."""
 

@@ -37,7 +37,7 @@ _PEOPLE = ("--citizens", "200", "--crews", "12", "--trucks", "2")
 
 _TRUTH_EVERY_S = 60
 
-_STAGED_AFTER_S, _HISTORY_S = 20, 480
+_STAGED_AFTER_S, _HISTORY_S = 0, 480
 """Whoever tries the stack should not have to wait: the first incident comes at once, on roads of
 which eight minutes are known."""
 

@@ -61,7 +61,7 @@ def test_it_is_confirmed_with_the_third_minute_at_the_latest(
 ) -> None:
     start_ms = int(datetime(2026, 11, 27, hour, minute, tzinfo=UTC).timestamp() * 1000)
     plan = SimulationPlan(
-        seed=seed, rate=500, incidents_per_hour=incidents, staged_after_s=20, history_s=480
+        seed=seed, rate=500, incidents_per_hour=incidents, staged_after_s=0, history_s=480
     )
     after = confirmed_after(plan, start_ms, 4)
     assert after is not None

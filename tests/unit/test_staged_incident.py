@@ -38,7 +38,7 @@ def test_the_staged_incident_all_but_blocks_one_of_the_fullest_stretches_of_free
         if block.end_ms > FRIDAY + MINUTE:
             break
     [staged] = simulation.incidents
-    assert (staged.start_ms, staged.severity) == (FRIDAY + 20_000, 0.85)
+    assert (staged.start_ms, staged.severity) == (FRIDAY + 20_000, 0.95)
     at = city.segments[staged.segment]
     assert at.road_class == "freeway"
     assert at.position >= 3
