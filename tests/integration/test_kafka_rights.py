@@ -139,13 +139,13 @@ def test_nobody_enters_another_part_s_consumer_group_or_takes_its_transactions(
             _poll_on(reader)
     finally:
         reader.close()
-    sender = producer(kafka.of("gateway"), transactional_id="city.desk-0")
+    sender = producer(kafka.of("gateway"), transactional_id="city.dispatch-0")
     try:
         with pytest.raises(TransactionalIdAuthorizationFailedError):
             sender.init_transactions()
     finally:
         sender.close(timeout=1)
-    sender = producer(kafka.of("worker"), transactional_id="city.desk-0")
+    sender = producer(kafka.of("worker"), transactional_id="city.dispatch-0")
     sender.init_transactions()
     sender.begin_transaction()
     sender.send(topic_name("city", "cases"), b"{}").get(20)
