@@ -19,6 +19,7 @@ from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.ledger_report import report_record
+from civicstream.kafka.rights import topics_of
 from civicstream.kafka.topic_admin import wait_for_topics
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
@@ -213,6 +214,6 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     wait_for_kafka(settings.kafka, stop=stop)
     if stop.is_set():
         return
-    wait_for_topics(settings.kafka)
+    wait_for_topics(settings.kafka, topics_of("worker"))
     settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
     asyncio.run(Worker(settings, city).main(stop))

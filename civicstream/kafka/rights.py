@@ -32,7 +32,7 @@ from civicstream.kafka.clients import admin_client
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS
 
-__all__ = ["MECHANISM", "RIGHTS", "Rights", "acls_of", "grant_rights", "password_file"]
+__all__ = ["MECHANISM", "RIGHTS", "Rights", "acls_of", "grant_rights", "password_file", "topics_of"]
 
 MECHANISM = "SCRAM-SHA-512"
 
@@ -103,6 +103,16 @@ RIGHTS: dict[str, Rights] = {
         reads=tuple(n for n in TOPICS if n != "private" and not n.startswith("state."))
     ),
 }
+
+
+def topics_of(part: str) -> list[str]:
+    """Return the declared topics, without prefix, that the part reads or writes."""
+    rights = RIGHTS[part]
+    return [n for n in TOPICS if any(_covers(name, n) for name in rights.reads + rights.writes)]
+
+
+def _covers(name: str, topic: str) -> bool:
+    return topic.startswith(name[:-1]) if name.endswith("*") else topic == name
 
 
 def acls_of(settings: Settings, part: str) -> set[ACL]:
