@@ -282,7 +282,7 @@ def ledger(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command("privacy-keys")
 def privacy_keys() -> None:
     """Print new keys for citizens' personal data as settings; the private one only opens."""
     from civicstream.personal import make_private_key, public_key_of

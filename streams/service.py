@@ -19,6 +19,7 @@ from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.ledger_report import report_record
+from civicstream.kafka.rights import topics_of
 from civicstream.kafka.topic_admin import wait_for_topics
 from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
@@ -212,8 +213,12 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     stop = stop or stop_on_signals()
     city = read_city(settings.city.file) if settings.city.file else City()
     wait_for_kafka(settings.kafka, stop=stop)
+    topics = topics_of("worker")
     wait_until_available(
-        lambda: wait_for_topics(settings.kafka, timeout_s=0), "the topics", log=log, stop=stop
+        lambda: wait_for_topics(settings.kafka, topics, timeout_s=0),
+        "the topics",
+        log=log,
+        stop=stop,
     )
     if stop.is_set():
         return

@@ -32,73 +32,69 @@ from civicstream.kafka.clients import admin_client
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS
 
-__all__ = ["MECHANISM", "RIGHTS", "Rights", "acls_of", "grant_rights", "password_file"]
+__all__ = ["MECHANISM", "RIGHTS", "Rights", "acls_of", "grant_rights", "password_file", "topics_of"]
 
 MECHANISM = "SCRAM-SHA-512"
 
 _FRAMES = "frames.*"
-_STATE = "state.*"
-"""``….*`` stands for all topics that begin so, also for kinds and tasks that come later."""
+"""``….*`` stands for all topics that begin so, also for kinds that come later."""
 
 
 @dataclass(frozen=True)
 class Rights:
-    """Topics without prefix. Who writes may describe, who reads may too."""
+    """Topics without prefix. Who reads or writes may describe too."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     groups: Callable[[Settings], str] | None = None
     """How the names of its consumer groups begin."""
-    makes_changelogs: bool = False
-    """Faust creates the changelogs of its tables itself, named for its app."""
-    transactions: bool = False
+    transactions: tuple[str, ...] = ()
+    """How its transactional ids begin: nobody else can fence its producers."""
 
 
 # What devices, citizens and operators say; the worker reads it and makes up none of it.
 _SAID = ("reports", "units", "actions", "crew_actions")
-_CONCLUDED = (
-    *("results.traffic", "results.environment", "network", "incidents", "forecasts", "health"),
-    *("anomalies", "cases", "demand", "allocations", "levels", "bins", "parking", "tours"),
+_STATE = ("state.frames", "state.network", "state.dispatch")
+# What comes of it and is shown and kept.
+_SHOWN = (
+    *("results.traffic", "results.environment", "incidents", "forecasts", "health"),
+    *("anomalies", "cases", "demand", "allocations"),
 )
+_STORED = (*_SHOWN, "bins", "parking", "tours")
+# Every part reports its counts, and reads them in its health check.
+_COMMON = ("deadletter", "ledger")
 
 RIGHTS: dict[str, Rights] = {
     "gateway": Rights(
         reads=("ledger",),
-        writes=(
-            *(_FRAMES, "reports", "private", "units", "crew_actions"),
-            *("deadletter", "ledger"),
-        ),
+        writes=(_FRAMES, "reports", "private", "units", "crew_actions", *_COMMON),
     ),
     "worker": Rights(
-        reads=(_FRAMES, _STATE, *_SAID, *_CONCLUDED, "ledger"),
-        writes=(_STATE, *_CONCLUDED, "late", "deadletter", "ledger"),
+        reads=(_FRAMES, *_STATE, *_SAID, "incidents", "anomalies", "network", "levels", "ledger"),
+        writes=(*_STATE, *_STORED, "network", "levels", "late", "gaps", *_COMMON),
         groups=lambda settings: settings.worker.app,
-        makes_changelogs=True,
-        transactions=True,
+        transactions=("frames-", "network-", "dispatch-"),
     ),
     "sink": Rights(
-        reads=(
-            *(_FRAMES, *_SAID, *_CONCLUDED),
-            *("late", "private", "alerts", "gaps", "deadletter", "ledger"),
-        ),
-        writes=("gaps", "deadletter", "ledger"),
+        reads=(_FRAMES, *_SAID, *_STORED, "late", "private", "alerts", "gaps", *_COMMON),
+        writes=("gaps", *_COMMON),
         groups=lambda settings: settings.sink.group,
     ),
     "feeds": Rights(
-        reads=(*_CONCLUDED, "units", "alerts", "ledger"),
-        writes=("reports", "private", "actions", "deadletter", "ledger"),
+        reads=(*_SHOWN, "units", "alerts", "ledger"),
+        writes=("reports", "private", "actions", *_COMMON),
     ),
     "alerts": Rights(
-        reads=("actions", *_CONCLUDED, "units", "gaps", "deadletter", "alerts", "ledger"),
-        writes=("alerts", "deadletter", "ledger"),
+        reads=(*_SHOWN, "actions", "gaps", "alerts", "state.alerts", "ledger"),
+        writes=("alerts", "state.alerts", "gaps", *_COMMON),
         groups=lambda settings: settings.alerts.group,
-        transactions=True,
+        transactions=("alerts",),
     ),
     "deliver": Rights(
         reads=("alerts", "cases", "ledger"),
-        writes=("deadletter", "ledger"),
+        writes=("gaps", *_COMMON),
         groups=lambda _: "civicstream-deliver",
-        transactions=True,
+        transactions=("deliver-",),
     ),
     # `forget` erases a person by a null record; what is sealed there it need not see.
     "forget": Rights(writes=("private",)),
@@ -107,6 +103,16 @@ RIGHTS: dict[str, Rights] = {
         reads=tuple(n for n in TOPICS if n != "private" and not n.startswith("state."))
     ),
 }
+
+
+def topics_of(part: str) -> list[str]:
+    """Return the declared topics, without prefix, that the part reads or writes."""
+    rights = RIGHTS[part]
+    return [n for n in TOPICS if any(_covers(name, n) for name in rights.reads + rights.writes)]
+
+
+def _covers(name: str, topic: str) -> bool:
+    return topic.startswith(name[:-1]) if name.endswith("*") else topic == name
 
 
 def acls_of(settings: Settings, part: str) -> set[ACL]:
@@ -119,16 +125,13 @@ def acls_of(settings: Settings, part: str) -> set[ACL]:
     if rights.groups:
         group = scoped(rights.groups(settings))
         found.add(_acl(principal, ACLOperation.READ, _prefixed(ResourceType.GROUP, group)))
-        if rights.makes_changelogs:
-            changelogs = _prefixed(ResourceType.TOPIC, f"{group}-")
-            found |= {_acl(principal, o, changelogs) for o in (_CREATE, ACLOperation.READ, _WRITE)}
-    if rights.transactions:
-        ids = _prefixed(ResourceType.TRANSACTIONAL_ID, scoped(""))
+    for start in rights.transactions:
+        ids = _prefixed(ResourceType.TRANSACTIONAL_ID, scoped(start))
         found.add(_acl(principal, _WRITE, ids))
     return found
 
 
-_WRITE, _CREATE = ACLOperation.WRITE, ACLOperation.CREATE
+_WRITE = ACLOperation.WRITE
 
 
 def _topic(name: str) -> ResourcePattern:

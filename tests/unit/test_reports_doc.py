@@ -38,6 +38,6 @@ def test_every_setting_it_names_exists() -> None:
 def test_it_counts_the_packaged_services_and_names_commands_that_exist() -> None:
     assert f"has {len(load_services())} types" in TEXT
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
-    named = set(re.findall(r"(?:`|^)civicstream ([a-z]+)", TEXT, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)civicstream ([a-z-]+)", TEXT, re.MULTILINE))
     assert named >= {"feeds", "health"}
     assert named <= commands
