@@ -89,14 +89,17 @@ RIGHTS: dict[str, Rights] = {
         writes=("reports", "private", "actions", "deadletter", "ledger"),
     ),
     "alerts": Rights(
-        reads=("actions", *_CONCLUDED, "units", "gaps", "deadletter", "alerts", "ledger"),
-        writes=("alerts", "deadletter", "ledger"),
+        reads=(
+            *("actions", *_CONCLUDED, "units", "gaps", "deadletter", "alerts", "ledger"),
+            "state.alerts",
+        ),
+        writes=("alerts", "state.alerts", "gaps", "deadletter", "ledger"),
         groups=lambda settings: settings.alerts.group,
         transactions=True,
     ),
     "deliver": Rights(
         reads=("alerts", "cases", "ledger"),
-        writes=("deadletter", "ledger"),
+        writes=("gaps", "deadletter", "ledger"),
         groups=lambda _: "civicstream-deliver",
         transactions=True,
     ),
