@@ -85,7 +85,10 @@ RIGHTS: dict[str, Rights] = {
         writes=("reports", "private", "actions", *_COMMON),
     ),
     "alerts": Rights(
-        reads=(*_SHOWN, "actions", "gaps", "alerts", "state.alerts", "ledger"),
+        reads=(
+            *_SHOWN,
+            *("actions", "units", "gaps", "deadletter", "alerts", "state.alerts", "ledger"),
+        ),
         writes=("alerts", "state.alerts", "gaps", *_COMMON),
         groups=lambda settings: settings.alerts.group,
         transactions=("alerts",),

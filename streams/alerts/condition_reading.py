@@ -123,8 +123,10 @@ def _membership(
 def _absence(
     name: str, source: Source, table: dict[str, Any], prefix: str, shared: Any
 ) -> Condition:
-    _refuse(table, ("field", "where", *_NOT_NUMBERS[:-1]), prefix, "absence looks at no field")
+    _refuse(table, ("field", *_NOT_NUMBERS[:-1]), prefix, "absence looks at no field")
     by = table.get("by", "area" if source.area_field else "subject")
+    if by == "area":
+        _refuse(table, ("where",), prefix, "the absence of an area's data looks at no field")
     if by not in {"area", "subject"} or (by == "area" and not source.area_field):
         raise WrongValue(f"{prefix}by", f'{by!r} is not possible; write "subject"')
     span = duration_ms(f"{prefix}no_data_for", table["no_data_for"])

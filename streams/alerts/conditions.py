@@ -56,12 +56,12 @@ class ConditionState:
     def take(self, rows: Rows, batch: Batch, fresh: Mask) -> None:
         """Take an event in; ``fresh`` tells for which rows it is news."""
         self.extend()
+        chosen = self._chosen(batch)
         if self.condition.no_data_for_ms is not None:
-            news = rows[fresh]
+            news = rows[fresh & chosen]
             self._set(news, np.zeros(len(news), np.bool_), batch.at)
             self.columns["seen"][news] = batch.at
             return
-        chosen = self._chosen(batch)
         valid, holds, values = self._decide(rows, batch, fresh & chosen)
         known = fresh & (valid | ~chosen)
         news = rows[known]

@@ -79,7 +79,7 @@ def test_a_dead_receiver_holds_up_nobody_and_its_alerts_become_dead_letters(
                 lambda: len(dead_letters(kafka)) >= 5, "dead letters", timeout_s=30, every_s=1
             )
             letters = dead_letters(kafka)
-            assert all(x.stage == "deliver" and x.topic == "city.alerts" for x in letters)
+            assert all(x.stage == "deliver" and x.topic.endswith(".alerts") for x in letters)
             for name, reason in (("gone", "delivery_timed_out"), ("refusing", "delivery_refused")):
                 lost = [x for x in letters if f"'{name}'" in x.detail]
                 assert {x.reason for x in lost} == {reason}
