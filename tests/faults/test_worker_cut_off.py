@@ -16,7 +16,7 @@ import pytest
 from civicstream.clock import now_ms
 from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
 from civicstream.embedded.processes import Child, free_port, wait_until
-from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Allocation, Case
 from civicstream.settings import KafkaSettings
 from tests.faults.test_dispatch_killed import Citizens, check_versions, events
@@ -81,7 +81,7 @@ def check_once(kafka: KafkaSettings, source: FrameSource) -> None:
 def test_workers_stopped_in_turn_double_and_lose_nothing(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     environment = worker_environment(kafka, tmp_path, CITY)
     workers = {name: start_worker(environment, tmp_path, name) for name in ("a", "b")}
     street = Street(kafka)
@@ -139,7 +139,7 @@ def test_a_worker_cut_off_for_half_a_minute_doubles_and_loses_nothing(
     linked: tuple[KafkaSettings, KafkaSettings, TcpProxy], tmp_path: Path
 ) -> None:
     kafka, through_link, link = linked
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     near = worker_environment(kafka, tmp_path, CITY)
     far = near | {"CIVICSTREAM_KAFKA__BOOTSTRAP": through_link.bootstrap}
     workers: list[Child] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from faust.types import TP
 
 from civicstream.city import City
-from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, Settings, WorkerSettings
 from civicstream.topics import topic_name
 from streams.service import Worker
@@ -19,7 +19,7 @@ def test_a_seek_never_takes_records_from_under_a_fetch(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     """aiokafka ended with KeyError when another thread sought while it gave records out."""
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     settings = Settings(kafka=kafka, worker=WorkerSettings(data_dir=tmp_path))
     tp = TP(topic_name(kafka.topic_prefix, "frames.noise"), 0)
     places: dict[str, int | None] = {}

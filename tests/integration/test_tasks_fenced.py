@@ -13,7 +13,7 @@ import pytest
 
 from civicstream.clock import now_ms
 from civicstream.errors import OwnershipLost
-from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Allocation, Case, Report, Unit
 from civicstream.services import load_services
 from civicstream.settings import KafkaSettings, Settings
@@ -89,7 +89,7 @@ def a_unit() -> Unit:
 
 
 def test_the_dispatch_of_a_worker_that_comes_back_leaves_no_phantom(kafka: KafkaSettings) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     inputs = {topic_name(kafka.topic_prefix, name): Input(0, 0, "id") for name in INPUTS}
     reports, units = (topic_name(kafka.topic_prefix, name) for name in ("reports", "units"))
     services = load_services(None)
@@ -168,7 +168,7 @@ def network_frames(minute: int, partitions: int) -> list[bytes]:
 def test_the_network_of_a_worker_that_comes_back_publishes_nothing_twice(
     kafka: KafkaSettings,
 ) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     topic = topic_name(kafka.topic_prefix, "network")
     settings = Settings(kafka=kafka)
     executor = ThreadPoolExecutor(1)

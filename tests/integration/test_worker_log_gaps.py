@@ -16,6 +16,7 @@ from civicstream.embedded.processes import wait_until
 from civicstream.events import FrameGap
 from civicstream.frames import FrameHeaders
 from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
@@ -91,7 +92,7 @@ def remember(kafka: KafkaSettings, inputs: dict[str, Input], partition: int) -> 
 def test_a_log_that_is_not_as_remembered_is_a_gap_and_what_is_there_is_read(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     shorter, cleaned, anew = (Kind(kafka, kind) for kind in ("noise", "air", "weather"))
     for kind in (shorter, cleaned, anew):
         kind.send(10)
@@ -134,7 +135,7 @@ def test_a_log_that_is_not_as_remembered_is_a_gap_and_what_is_there_is_read(
 def test_a_topic_made_again_under_a_running_worker_is_read_from_its_beginning(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     kind = Kind(kafka, "noise")
     worker = start_worker(worker_environment(kafka, tmp_path, small_city()), tmp_path, "worker")
     try:
