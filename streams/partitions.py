@@ -19,11 +19,10 @@ from civicstream import frames
 from civicstream.clock import now_ms
 from civicstream.frames import Frame, FrameHeaders
 from civicstream.kinds import Kind
-from streams.held import HeldOffsets
 from streams.results import Calculation, Record, WindowResult, network_records
 from streams.resumption import Input
 from streams.sensor_state import SensorState
-from streams.sequence import RecordSequence
+from streams.sequence import HeldOffsets, RecordSequence
 from streams.task_state import TaskState
 from streams.windows import Closing, LateReadings, PartitionWindows, Progress, Window
 

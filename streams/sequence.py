@@ -8,9 +8,10 @@ aborted or compacted away. Each record therefore says at which offset the readin
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
 
-__all__ = ["RecordSequence", "StallWatch", "Turn"]
+__all__ = ["HeldOffsets", "RecordSequence", "StallWatch", "Turn"]
 
 # A seek takes as long as a fetch; records already under way come first and are passed over.
 _PATIENCE_S = 3.0
@@ -74,3 +75,23 @@ class StallWatch:
             return False
         self._seen = (expected, now_s)
         return True
+
+
+class HeldOffsets:
+    """Offsets in rising order, each with the window end that it waits for."""
+
+    def __init__(self) -> None:
+        self._held: deque[tuple[int, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, offset: int, waits_until: int) -> None:
+        """Hold a record until the windows that end at or before ``waits_until`` are published."""
+        self._held.append((offset, waits_until))
+
+    def release(self, closed_until: int) -> int | None:
+        """Forget the leading ones that are done with; return the first that is needed, or None."""
+        while self._held and self._held[0][1] <= closed_until:
+            self._held.popleft()
+        return self._held[0][0] if self._held else None

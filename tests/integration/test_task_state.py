@@ -14,6 +14,7 @@ from civicstream.embedded.processes import free_port
 from civicstream.errors import OwnershipLost
 from civicstream.events import DeadLetter, FrameGap
 from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from streams.kafka_connection import plain_producer, record_limit
 from streams.results import Record
@@ -32,7 +33,7 @@ def published(kafka: KafkaSettings, topic: str = "cases") -> list[bytes]:
 
 
 def test_state_results_and_offsets_come_back_as_committed(kafka: KafkaSettings) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     large = bytes(range(256)) * 20_000  # 5 MB: more than a record may have
 
     async def first() -> None:
@@ -56,7 +57,7 @@ def test_state_results_and_offsets_come_back_as_committed(kafka: KafkaSettings) 
 
 
 def test_an_owner_cut_off_in_the_middle_of_a_transaction_is_fenced(kafka: KafkaSettings) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
 
     async def run() -> None:
         async with opened(kafka, "dispatch") as (cut_off, _):
@@ -81,7 +82,7 @@ def test_an_owner_cut_off_in_the_middle_of_a_transaction_is_fenced(kafka: KafkaS
 
 
 def test_a_transaction_given_up_never_happened_and_holds_nobody_up(kafka: KafkaSettings) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
 
     async def run() -> None:
         async with opened(kafka, "network") as (state, _):
@@ -101,7 +102,7 @@ def test_a_transaction_given_up_never_happened_and_holds_nobody_up(kafka: KafkaS
 def test_a_record_over_its_topics_limit_is_a_dead_letter_with_a_name(
     kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kafka_clients.create_topics(kafka)
+    create_topics(kafka)
     size = record_limit("cases") + 1
 
     async def run() -> None:

@@ -1,0 +1,210 @@
+"""A task stopped with a transaction open, while another takes over: Kafka refuses what it had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pytest
+
+from civicstream.clock import now_ms
+from civicstream.errors import OwnershipLost
+from civicstream.kafka.topic_admin import create_topics
+from civicstream.service_events import Allocation, Case, Report, Unit
+from civicstream.services import load_services
+from civicstream.settings import KafkaSettings, Settings
+from civicstream.topics import topic_name
+from streams.allocation import DispatchSettings
+from streams.dispatch import INPUTS, Dispatch
+from streams.dispatch_stream import DispatchTask
+from streams.network import MEASURES, RoadNetwork
+from streams.network_frames import NetworkFrame, encode
+from streams.network_stream import NetworkTask
+from streams.resumption import Input
+from streams.task_state import TaskState
+from tests.task_runs import HeldUp, opened
+from tests.worker_runs import read_topic, small_city
+
+CITY = small_city()
+MINUTE = 60_000
+
+
+@dataclass
+class Message:
+    """As Faust brings it."""
+
+    topic: str
+    offset: int
+    value: bytes
+
+
+class Failures(list[BaseException]):
+    def __call__(self, _task: str, _partition: int, error: BaseException) -> None:
+        self.append(error)
+
+
+async def until(condition, what: str) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.1)
+    assert condition(), what
+
+
+def a_report(number: int) -> Report:
+    segment = CITY.segments[0]
+    return Report(
+        id=f"report-{number}",
+        area=segment.area,
+        service="pothole",
+        lon=segment.line[0][0],
+        lat=segment.line[0][1],
+        description="here",
+        reported_at=now_ms(),
+        received_at=now_ms(),
+        channel="mqtt",
+        reporter=f"citizen-{number}",
+        reference="1",
+    )
+
+
+def a_unit() -> Unit:
+    segment, now = CITY.segments[0], now_ms()
+    return Unit(
+        id="crew",
+        area=segment.area,
+        state="available",
+        skills=["road"],
+        lon=segment.line[0][0],
+        lat=segment.line[0][1],
+        shift_end=now + 8 * 60 * MINUTE,
+        capacity=10.0,
+        load=0.0,
+        at=now,
+        task=None,
+    )
+
+
+def test_the_dispatch_of_a_worker_that_comes_back_leaves_no_phantom(kafka: KafkaSettings) -> None:
+    create_topics(kafka)
+    inputs = {topic_name(kafka.topic_prefix, name): Input(0, 0, "id") for name in INPUTS}
+    reports, units = (topic_name(kafka.topic_prefix, name) for name in ("reports", "units"))
+    services = load_services(None)
+
+    def new_dispatch() -> Dispatch:
+        return Dispatch(services, CITY, DispatchSettings(plan_every_s=1))
+
+    def begun(state: TaskState, items: dict[str, bytes], failures: Failures) -> DispatchTask:
+        task = DispatchTask(kafka, new_dispatch, lambda: None, failures)
+        state.inputs = inputs | state.inputs
+        task.begin(state, items)
+        return task
+
+    async def feed(task: DispatchTask) -> None:
+        stream = task._stream
+        assert stream is not None
+        await stream.put(Message(units, 0, msgspec.json.encode(a_unit())))  # type: ignore[arg-type]
+        await stream.put(Message(reports, 0, msgspec.json.encode(a_report(1))))  # type: ignore[arg-type]
+
+    async def run() -> dict[str, bytes]:
+        failures, successors_failures = Failures(), Failures()
+        async with opened(kafka, "dispatch") as (stopped, items):
+            held = HeldUp(stopped)
+            first = begun(stopped, items, failures)
+            await feed(first)
+            await held.reached.wait()
+            async with opened(kafka, "dispatch") as (state, left):
+                second = begun(state, left, successors_failures)
+                await feed(second)
+                await until(lambda: second.gauges.allocation_versions >= 1, "a crew sent")
+                held.go_on()
+                await until(lambda: bool(failures), "the first one fenced")
+                before = second.gauges.city_events
+                await second._stream.put(  # type: ignore[union-attr]
+                    Message(reports, 1, msgspec.json.encode(a_report(2)))  # type: ignore[arg-type]
+                )
+                await until(lambda: second.gauges.city_events > before, "the second goes on")
+                await asyncio.sleep(1.5)
+                second.close()
+            first.close()
+        assert isinstance(failures[0], OwnershipLost)
+        assert successors_failures == []
+        async with opened(kafka, "dispatch") as (_, items):
+            return items
+
+    items = asyncio.run(run())
+    for topic, of in (("cases", Case), ("allocations", Allocation)):
+        found = [msgspec.json.decode(r.value, type=of) for r in read_topic(kafka, topic)]
+        assert found
+        assert set(Counter((e.id, e.version) for e in found).values()) == {1}, topic
+    restored = new_dispatch()
+    restored.restore(items)
+    later = now_ms() + 60 * MINUTE
+    restored.tick(later)  # proposals expire: each has its task
+
+
+def network_frames(minute: int, partitions: int) -> list[bytes]:
+    """Return what all partitions say as they close the window of ``minute``."""
+    frames = []
+    for partition in range(partitions):
+        names = [s.id for s in CITY.segments] if partition == 0 else []
+        columns = {name: np.full(len(names), 20.0) for name in MEASURES}
+        frame = NetworkFrame(
+            partition=partition,
+            closed_until=(minute + 1) * MINUTE,
+            published_at=(minute + 1) * MINUTE + 40_000,
+            window_start=np.full(len(names), minute * MINUTE, np.int64),
+            segment=np.arange(len(names), dtype=np.int32),
+            segments=names,
+            measures=columns,
+        )
+        frames.append(encode(frame))
+    return frames
+
+
+def test_the_network_of_a_worker_that_comes_back_publishes_nothing_twice(
+    kafka: KafkaSettings,
+) -> None:
+    create_topics(kafka)
+    topic = topic_name(kafka.topic_prefix, "network")
+    settings = Settings(kafka=kafka)
+    executor = ThreadPoolExecutor(1)
+
+    async def take(state: TaskState, items: dict[str, bytes], minutes: range) -> int:
+        """Work off the windows of ``minutes``; return until when windows were assembled."""
+        task = NetworkTask(settings, RoadNetwork(CITY), executor, Failures())
+        state.inputs = {topic: Input(0, 0, "id")} | state.inputs
+        task.begin(state, items)
+        assert task._stream is not None
+        offset = task._stream.sequence.expected
+        for minute in minutes:
+            for value in network_frames(minute, kafka.partitions):
+                await task._stream.add(Message(topic, offset, value))  # type: ignore[arg-type]
+                offset += 1
+        return task._stream.assembly.progress.assembled_until
+
+    async def run() -> int:
+        async with opened(kafka, "network") as (stopped, items):
+            await take(stopped, items, range(10, 12))
+            held = HeldUp(stopped)
+            late = asyncio.create_task(take(stopped, {}, range(12, 13)))
+            await held.reached.wait()
+            async with opened(kafka, "network") as (state, left):
+                await take(state, left, range(12, 14))
+                held.go_on()
+                with pytest.raises(OwnershipLost):
+                    await late
+        async with opened(kafka, "network") as (state, items):
+            return await take(state, items, range(0))
+
+    try:
+        assert asyncio.run(run()) == 14 * MINUTE, "the state did not go back"
+    finally:
+        executor.shutdown()
+    ids = Counter(dict(r.headers)["ce_id"] for r in read_topic(kafka, "forecasts"))
+    areas = {s.area for s in CITY.segments}
+    made = {f"forecast/{a}/{(m + 1) * MINUTE}".encode() for a in areas for m in range(10, 14)}
+    assert ids == Counter(made)
