@@ -19,7 +19,8 @@ from kafka.admin import NewTopic
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.events import LedgerReport
-from civicstream.kafka.clients import admin_client, consumer, create_topics
+from civicstream.kafka.clients import admin_client, consumer
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name

@@ -11,8 +11,9 @@ from kafka import TopicPartition
 from kafka.admin import NewTopic
 
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.kafka.clients import admin_client, create_topics, producer
+from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.reader import GroupReader
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sinks.init import init_database
 from tests.servers import start_kafka

@@ -7,7 +7,8 @@ import pytest
 
 from civicstream.clock import wall_ms
 from civicstream.embedded.processes import wait_until
-from civicstream.settings import ClockSettings
+from civicstream.kafka.topic_admin import create_topics
+from civicstream.settings import ClockSettings, KafkaSettings
 from sinks.init import init_database
 from sinks.maintenance import _LOCK, Maintenance, remove_old_rows
 from tests.sink_process import ask
@@ -126,8 +127,11 @@ def test_while_another_process_is_at_it_nothing_is_done(filled: str) -> None:
     assert 60 in ages(filled, "readings_noise", "ts")
 
 
-def test_the_sinks_timer_applies_retention_and_ends_when_told(filled: str) -> None:
-    timer = Maintenance(settings_for(filled, maintenance_every_s=0.2))
+def test_the_sinks_timer_applies_retention_and_ends_when_told(
+    filled: str, kafka: KafkaSettings
+) -> None:
+    create_topics(kafka)
+    timer = Maintenance(settings_for(filled, kafka, keep={}, maintenance_every_s=0.2))
     timer.start()
     wait_until(lambda: 60 not in ages(filled, "readings_noise", "ts"), "retention", timeout_s=20)
     timer.stop()
@@ -144,7 +148,7 @@ def test_a_shorter_retention_takes_effect_with_the_next_init(filled: str) -> Non
 
 def test_where_the_citys_clock_is_declared_retention_goes_by_it(filled: str) -> None:
     """40 days ago is now in the city: rows of 60 days are 20 days old there, and are kept."""
-    settings = settings_for(filled)
+    settings = settings_for(filled, keep={})
     present = wall_ms()
     ago = ClockSettings(wall_ms=present, city_ms=present - 40 * 86_400_000, speed=60)
     init_database(settings.model_copy(update={"clock": ago}))

@@ -11,7 +11,7 @@ import pytest
 
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
-from civicstream.kafka.clients import create_topics
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sinks.init import init_database
 from sinks.maintenance import remove_old_rows

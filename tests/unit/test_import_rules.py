@@ -32,7 +32,7 @@ RUNTIME_MODULES = {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
         *("truth", "writer"),
         *("log_reader", "letters_out", "kafka_receiver", "mqtt_receiver", "people"),
-        *("log_state", "settling"),
+        *("log_state", "settling", "locks", "maintenance"),
     },
     "feeds": {
         *("api", "routes", "service"),
