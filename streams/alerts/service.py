@@ -28,6 +28,7 @@ from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import Fenced, LogShortened, OwnershipLost, ServerUnavailable
 from civicstream.events import Alert, LedgerReport
 from civicstream.geojson import read_city
+from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.reader import GroupReader
 from civicstream.kafka.transactional import Outgoing
@@ -67,6 +68,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     until = stop or stop_on_signals()
     rules = RulesWatch(settings.alerts.rules_file)
     city = read_city(settings.city.file) if settings.city.file else City()
+    wait_for_kafka(settings.kafka, stop=until)
     process = _Process(settings, until, rules, Places.of_city(city))
     try:
         process.run()

@@ -35,7 +35,7 @@ def send(kafka: KafkaSettings) -> Iterator[Send]:
     sender = producer(kafka)
 
     def send(name: str, value: bytes, **options: object) -> None:
-        sender.send(topic_name("city", name), value, **options).get(10)
+        sender.send(topic_name(kafka.topic_prefix, name), value, **options).get(10)
 
     yield send
     sender.close()
@@ -71,8 +71,8 @@ def test_the_limit_counts_lines_of_the_area_asked_for(kafka: KafkaSettings, send
     for ts, area in enumerate(("north", "south", "north", "south")):
         send("frames.noise", _noise(ts, area), partition=0)
     out = io.StringIO()
-    stop = threading.Event()
-    tail(kafka, "city.frames.noise", start="beginning", stop=stop, limit=2, area="south", out=out)
+    stop, name = threading.Event(), f"{kafka.topic_prefix}.frames.noise"
+    tail(kafka, name, start="beginning", stop=stop, limit=2, area="south", out=out)
     assert [json.loads(line)["ts"] for line in out.getvalue().splitlines()] == [1, 3]
 
 
