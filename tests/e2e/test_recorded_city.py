@@ -103,7 +103,7 @@ def test_a_recorded_morning_is_played_whole_and_the_page_shows_it(
         assert up.process.wait(30) == 0, up.output
         output = up.output
     read = reference.rows + reference.parking
-    told = re.search(r"replay +(.*)", output)
+    told = re.search(r"^replay {2,}(.*)", output, re.MULTILINE)
     assert told
     assert told[1] == (
         f"{read:,} readings read, {read:,} sent, {read:,} acknowledged; "
