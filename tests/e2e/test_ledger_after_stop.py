@@ -1,4 +1,4 @@
-"""Ctrl-C while readings wait on Kafka: nothing is lost, and the ledger says so, before and after."""
+"""Ctrl-C while readings wait on Kafka: nothing is lost, and the ledger says so."""
 
 from __future__ import annotations
 
