@@ -16,7 +16,7 @@ from benchmarks.registry import BENCHES  # names only; a bench is imported when 
 from civicstream import __version__
 from civicstream.clock import declare
 from civicstream.embedded.command import up
-from civicstream.errors import CivicStreamError, ConfigurationError
+from civicstream.errors import CivicStreamError, ConfigurationError, ServerUnavailable
 from civicstream.logs import set_up_logging
 from civicstream.settings import Settings, load_settings
 from sensors_sim import commands as simulation  # declares options only; the parts stay lazy
@@ -267,13 +267,21 @@ def ledger(
     rows: Annotated[bool, typer.Option("--rows", help="Count the rows of the tables too.")] = False,
     config: Config = None,
 ) -> None:
-    """Print the balance from device to database row; exit with 1 when a reading is missing."""
+    """Print the balance from device to database row; exit with 1 when anything is lost.
+
+    With 3 when Kafka or the database does not answer.
+    """
     settings = _for_people("ledger", config)
     import msgspec
 
     from sinks.ledger import read_balance, show
 
-    found = read_balance(settings, wait_s=wait, count_rows=rows)
+    try:
+        found = read_balance(settings, wait_s=wait, count_rows=rows)
+    except ServerUnavailable as error:
+        # Not 1: whoever watches the exit code must not take this for a loss, nor for none.
+        typer.echo(error, err=True)
+        raise typer.Exit(3) from error
     if as_json:
         typer.echo(msgspec.json.encode(found))
     else:

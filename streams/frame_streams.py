@@ -28,7 +28,7 @@ from streams.city_agents import CityAgents
 from streams.committed_consumer import PlacedMessage
 from streams.health import SensorPlaces, SensorWatch
 from streams.levels import LEVEL_KINDS
-from streams.partitions import Gauges, PartitionStream, recorded_progress
+from streams.partitions import Gauges, PartitionStream, recorded_account, recorded_progress
 from streams.results import Calculation, Record
 from streams.sensor_state import SensorState
 from streams.sequence import RecordSequence, Turn
@@ -97,10 +97,13 @@ class FrameStreams:
                 self.gauges.repeated_frames += 1
 
     def _take(self, state: PartitionStream, message: PlacedMessage) -> None:
+        headers = None
         try:
             headers = FrameHeaders.from_kafka(message.headers or ())
             frame = frames.decode(message.value, state.kind.name)
         except CorruptFrame as error:
+            if headers is not None:
+                state.count(message.offset, headers, corrupt=True)
             # The sink keeps the bytes as a dead letter; here it must only not stop the rest.
             self.gauges.corrupt_frames += 1
             place = f"{message.topic}/{message.partition} offset {message.offset}"
@@ -143,6 +146,7 @@ class FrameStreams:
             gauges=self.gauges,
             sequence=RecordSequence(progress.resume_at),
             on_failure=lambda error: self._on_failure(self.name, partition, error),
+            account=recorded_account(state, items, kind.name, topic),
         )
 
     def _watch(self, kind: Kind) -> SensorWatch:

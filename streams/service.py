@@ -181,7 +181,9 @@ class Worker:
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
         gauges["tasks_reopened"] = float(self.tasks.reopened)
         gauges["unhealthy_sensors"] = float(unhealthy)
-        return LedgerReport("worker", self.settings.worker.id, self.epoch, wall_ms(), kinds, gauges)
+        read = [s for state in self._frames.all() for s in state.account.sequences()]
+        own = (self.settings.worker.id, self.epoch, wall_ms())
+        return LedgerReport("worker", *own, kinds, gauges, read=read)
 
     async def main(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set; raise what made the app crash."""
