@@ -30,6 +30,7 @@ from civicstream.kafka.replay import partitions_of, read_to_end
 from civicstream.service_events import Action
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
+from streams.alerts.rule import RuleSet
 from streams.alerts.rule_values import WrongValue, duration_ms
 from streams.alerts.sources import SOURCES
 
@@ -45,6 +46,7 @@ _WAIT_MS = 10_000
 # A topic that was made again is noticed by its id, in metadata of this age.
 _METADATA_AGE_MS = 3_000
 _MARGIN_MS = 15 * 60_000
+_LONGEST_MARGIN_MS = 60 * 60_000
 
 
 @dataclass(frozen=True)
@@ -214,18 +216,22 @@ def _translated() -> Iterator[None]:
         raise ServerUnavailable(f"Kafka: {error!r}") from error
 
 
-def topic_memory(settings: Settings, rules_memory_ms: int, *, all_known: bool) -> dict[str, int]:
+def topic_memory(settings: Settings, rules: RuleSet, *, all_known: bool) -> dict[str, int]:
     """Return how far back each topic is read at a start [ms].
 
-    By the longest time of a rule. Where the state store does not know all rules (``all_known``),
-    what tells only of changes is read as far as the settings say: a sensor that fell silent last
-    week is silent now.
+    By the longest time of a rule, and by that after which a subject without data is forgotten: of
+    what holds, the state store says when it began, the topic when it was last confirmed. Where the
+    store does not know all rules (``all_known``), what tells only of changes is read as far as
+    the settings say: a sensor that fell silent last week is silent now.
     """
     changes_ms = 0 if all_known else round(settings.alerts.read_back_h * 3_600_000)
-    memory = {
-        name: rules_memory_ms + _MARGIN_MS if source.windowed else changes_ms
-        for name, source in SOURCES.items()
-    }
+    memory: dict[str, int] = {}
+    for name, source in SOURCES.items():
+        conditions = [c for rule in rules.rules for c in rule.conditions if c.source == name]
+        forgotten_ms = max((c.forget_after_ms for c in conditions), default=0)
+        margin_ms = max(_MARGIN_MS, min(forgotten_ms, _LONGEST_MARGIN_MS))
+        least_ms = 0 if source.windowed else changes_ms
+        memory[name] = max(rules.memory_ms + margin_ms, least_ms)
     return memory | {"actions": 0}
 
 

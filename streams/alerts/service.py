@@ -203,7 +203,7 @@ class _Process:
         else:
             published = self._output.published(self._stop)
             engine.replay([a for a, _ in published], [c for _, c in published if c is not None])
-        memory = topic_memory(self._settings, rules.memory_ms, all_known=not engine.new_rules)
+        memory = topic_memory(self._settings, rules, all_known=not engine.new_rules)
         placed = reader.place(positions, wall_ms(), memory)
         for received in reader.read_back(placed):
             if self._stop.is_set() or not self._has_the_task():

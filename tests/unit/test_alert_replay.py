@@ -240,3 +240,18 @@ def story(alerts: list[Alert]) -> dict[str, list[tuple[Any, ...]]]:
         elif alert.change in {"raised", "cleared"}:
             found[alert.id].append((alert.change, alert.key, alert.updated_at))
     return found
+
+
+def test_an_alert_without_a_version_for_months_is_known_after_a_restart_and_cleared() -> None:
+    first, store = first_engine(), Store()
+    (raised,) = first.apply("incidents", incident(1, "confirmed", 1), minute(1))
+    for day in range(1, 62, 10):
+        assert first.tick(minute(day * 1440)) == []
+    store.put(first.take_changes())
+    second = engine()
+    second.restore(read(store.items))
+    later = minute(61 * 1440)
+    assert second.resume(later) == []
+    assert second.tick(later + 1000) == []
+    (cleared,) = second.apply("incidents", incident(2, "cleared", 61 * 1440), later + 2000)
+    assert (cleared.id, cleared.version, cleared.state) == (raised.id, 2, "cleared")
