@@ -11,8 +11,9 @@ from kafka import TopicPartition
 from kafka.admin import NewTopic
 
 from civicstream.embedded.processes import free_port, wait_until
-from civicstream.kafka.clients import admin_client, create_topics, producer
+from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.reader import GroupReader
+from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sinks.init import init_database
 from tests.servers import start_kafka
@@ -92,6 +93,35 @@ def test_nothing_is_read_before_the_owner_says_from_where(kafka: KafkaSettings) 
         wait_until(more, "two records", timeout_s=15)
         assert values == [b"3", b"4"]
         assert not reader.take_changes()
+
+
+def test_the_marker_of_a_transaction_is_nothing_that_waits(kafka: KafkaSettings) -> None:
+    topic = f"{kafka.topic_prefix}.marked"
+    make(kafka, topic, 1)
+    place = TopicPartition(topic, 0)
+    sender = producer(kafka, transactional_id=kafka.scoped("marks"))
+    sender.init_transactions()
+    for number in range(3):
+        sender.begin_transaction()
+        sender.send(topic, b"%d" % number)
+        sender.commit_transaction()
+    sender.close()
+    with reading(kafka, topic) as reader:
+        wait_assigned(reader, 1)
+        reader.go_on_from({place: 0})
+        following = 0
+
+        def read() -> bool:
+            nonlocal following
+            for record in reader.poll(100).get(place, []):
+                following = record.offset + 1
+            return following == 5
+
+        wait_until(read, "three records", timeout_s=15)
+        wait_until(
+            lambda: reader.poll(100) == {} and reader.lag({place: 5}) == 0, "no lag", timeout_s=15
+        )
+        assert reader.lag({place: 3}) == 3, "what was given out and is not worked off does wait"
 
 
 def test_an_offset_that_kafka_does_not_have_is_a_change_and_not_another_offset(
