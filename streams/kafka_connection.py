@@ -70,8 +70,8 @@ def _options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def plain_producer(kafka: KafkaSettings) -> AIOKafkaProducer:
-    """Return an idempotent producer; to be started."""
-    return AIOKafkaProducer(**_options(kafka), enable_idempotence=True)
+    """Return a producer for what may come twice, but must not wait for ever; to be started."""
+    return AIOKafkaProducer(**_options(kafka), acks="all", request_timeout_ms=10_000)
 
 
 def transactional_producer(kafka: KafkaSettings, transactional_id: str) -> AIOKafkaProducer:

@@ -119,9 +119,9 @@ class Tasks:
         log.warning("beginning again from what is on Kafka: %s", error)
         self.reopened += 1
         self._drop((task, partition))
-        # Whoever was away for so long that another took over learns of it with the next heartbeat
-        # or two; until then it would only take the partition from its new owner.
-        pause_s = self._kafka.session_timeout_ms / 1000
+        # Whoever was away for so long that another took over learns of it with the next heartbeat,
+        # a third of a session; until then it would only take the partition from its new owner.
+        pause_s = self._kafka.session_timeout_ms / 2000
         self._open_soon(self._tasks[task], partition, pause_s)
 
     def begin_again(self, tp: TP) -> None:

@@ -82,6 +82,8 @@ class GroupReader:
         self._moved = 0
         """Changes noticed by ``poll`` itself."""
         self._topic_ids: dict[str, UUID] = {}
+        self._handed: dict[TopicPartition, int] = {}
+        """Offset after the last record that ``poll`` gave out since the partition was sought."""
         self._topics = sorted(topics)
         self._look_at = 0.0
         defaults: dict[str, Any] = {
@@ -111,6 +113,7 @@ class GroupReader:
                 log.warning("Kafka's log is not what was read before: %s", error)
                 self._moved += 1
                 return {}
+        self._handed |= {tp: records[-1].offset + 1 for tp, records in polled.items()}
         self._look_at_topics()
         return polled
 
@@ -184,6 +187,7 @@ class GroupReader:
             if partition in assigned:
                 self._consumer.seek(partition, offset)
                 self._consumer.resume(partition)
+                self._handed.pop(partition, None)
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         """Return the offset that the group has committed last, with its metadata."""
@@ -216,12 +220,18 @@ class GroupReader:
         self._consumer.resume(*self._consumer.assignment())
 
     def lag(self, following: Mapping[TopicPartition, int]) -> int:
-        """Return how many records wait beyond ``following``, by what each last fetch knew."""
+        """Return how many records wait beyond ``following``, by what each last fetch knew.
+
+        The marker at the end of a transaction is no record that anybody waits for.
+        """
         waiting = 0
         for partition in self._consumer.assignment():
             end, at = self._consumer.highwater(partition), following.get(partition)
-            if end is not None and at is not None:
-                waiting += max(0, end - at)
+            if end is None or at is None:
+                continue
+            if at >= self._handed.get(partition, at):
+                at = max(at, self._consumer.position(partition, timeout_ms=_ANSWER_MS) or at)
+            waiting += max(0, end - at)
         return waiting
 
     def close(self) -> None:

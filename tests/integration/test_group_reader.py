@@ -95,6 +95,35 @@ def test_nothing_is_read_before_the_owner_says_from_where(kafka: KafkaSettings) 
         assert not reader.take_changes()
 
 
+def test_the_marker_of_a_transaction_is_nothing_that_waits(kafka: KafkaSettings) -> None:
+    topic = f"{kafka.topic_prefix}.marked"
+    make(kafka, topic, 1)
+    place = TopicPartition(topic, 0)
+    sender = producer(kafka, transactional_id=kafka.scoped("marks"))
+    sender.init_transactions()
+    for number in range(3):
+        sender.begin_transaction()
+        sender.send(topic, b"%d" % number)
+        sender.commit_transaction()
+    sender.close()
+    with reading(kafka, topic) as reader:
+        wait_assigned(reader, 1)
+        reader.go_on_from({place: 0})
+        following = 0
+
+        def read() -> bool:
+            nonlocal following
+            for record in reader.poll(100).get(place, []):
+                following = record.offset + 1
+            return following == 5
+
+        wait_until(read, "three records", timeout_s=15)
+        wait_until(
+            lambda: reader.poll(100) == {} and reader.lag({place: 5}) == 0, "no lag", timeout_s=15
+        )
+        assert reader.lag({place: 3}) == 3, "what was given out and is not worked off does wait"
+
+
 def test_an_offset_that_kafka_does_not_have_is_a_change_and_not_another_offset(
     kafka: KafkaSettings,
 ) -> None:
