@@ -152,17 +152,6 @@ def test_a_kafka_link_cut_for_eight_seconds_loses_nothing_and_repeats_nothing(
             child.stop()
 
 
-@pytest.fixture
-def kafka_cluster(tmp_path: Path) -> Iterator[KafkaCluster]:
-    """Three brokers; a topic has three replicas."""
-    cluster = KafkaCluster(tmp_path, 3)
-    try:
-        cluster.wait_ready(cluster.settings(), timeout_s=120)
-        yield cluster
-    finally:
-        cluster.stop()
-
-
 def takes_records(kafka: KafkaSettings) -> bool:
     """Whether a client that knows nothing yet gets a record into every partition of traffic."""
     with suppress(KafkaError, OSError):
@@ -289,7 +278,8 @@ def test_a_topic_that_cannot_be_written_is_named_and_the_others_go_on_up_to_the_
             timeout_s=30,
         )
         assert not keys_of(noise + more) <= arrivals.readings.keys()
-        set_min_insync_replicas(kafka, "frames.noise", 2)
+        kafka_cluster.launch(2)
+        kafka_cluster.wait_ready(kafka, timeout_s=120)
         arrivals.wait_for(keys_of(noise + more))
         assert child.alive()
         assert set(arrivals.readings.values()) == {1}
