@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -55,6 +56,8 @@ def make_app(settings: Settings, positions: Callable[[], Mapping[TP, int]]) -> f
 
 class _NoTables(TableManager):  # type: ignore[misc]
     """State is with the tasks; Faust's own waits a second for tables that might be declared."""
+
+    logger = logging.getLogger("faust.tables")
 
     async def on_start(self) -> None:
         await self._update_channels()

@@ -54,6 +54,8 @@ class PlacedMessage(ConsumerMessage):  # type: ignore[misc]
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Owns the client; everything that moves a position happens in it."""
 
+    logger = driver.logger
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._handed: dict[TP, int] = {}
@@ -179,6 +181,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
     """``transport.positions`` says where each partition goes on."""
+
+    logger = driver.logger
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
