@@ -73,7 +73,7 @@ LEDGER: list[tuple[str, dict[str, Any]]] = [
             "sum(events)::bigint, sum(never_came)::bigint, sum(repeated)::bigint "
             "FROM records_seen, LATERAL (SELECT coalesce(sum(missing[i + 1] - missing[i] + 1), 0) "
             "AS never_came FROM generate_series(1, cardinality(missing), 2) i) AS gaps "
-            "WHERE topic LIKE '%.frames.%' GROUP BY 1"
+            "WHERE topic LIKE '%%.frames.%%' GROUP BY 1"
         ),
         {},
     ),
