@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from civicstream.embedded.processes import free_port
+from civicstream.geojson import read_city
 from civicstream.settings import KafkaSettings, MqttSettings
 from feeds.api_keys import key_digest
 from tests.gateway_runs import publish
@@ -78,7 +79,8 @@ class WholeCity(System):
 
     def report(self, **form: Any) -> str:
         """Send a report by Open311 and return its id."""
-        sent = {"service_code": "pothole", "lat": 52.52, "long": 13.405, "description": "deep"}
+        lon, lat = read_city(self.city_file).segments[0].line[0]
+        sent = {"service_code": "pothole", "lat": lat, "long": lon, "description": "deep"}
         answer = httpx.post(
             f"http://127.0.0.1:{self.http_port}/open311/v2/requests.json",
             data=sent | {"api_key": API_KEY, "email": "ada@example.org"} | form,

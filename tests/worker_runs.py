@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
@@ -10,9 +9,9 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from civicstream import frames
 from civicstream.city import Area, City, Segment, Sensors
@@ -22,9 +21,10 @@ from civicstream.events import LedgerReport, TrafficResult
 from civicstream.frames import FrameHeaders
 from civicstream.geojson import write_city
 from civicstream.kafka import clients as kafka_clients
+from civicstream.kafka.replay import read_to_end
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
-from civicstream.topics import TOPICS, frames_topic, topic_name
+from civicstream.topics import frames_topic, topic_name
 from tests.unit.frame_making import make_frame
 from tests.unit.window_oracle import Reading, traffic_of, windows_of
 
@@ -150,31 +150,9 @@ class FrameSource:
         future.get(30)
 
 
-def read_topic(kafka: KafkaSettings, name: str) -> list[ConsumerRecord]:
+def read_topic(kafka: KafkaSettings, name: str) -> list[Any]:
     """Return all records of a topic up to its end now."""
-    topic = topic_name(kafka.topic_prefix, name)
-    count = TOPICS[name].partitions or kafka.partitions
-    return asyncio.run(_read(kafka, [TopicPartition(topic, p) for p in range(count)]))
-
-
-async def _read(kafka: KafkaSettings, partitions: list[TopicPartition]) -> list[ConsumerRecord]:
-    records: list[ConsumerRecord] = []
-    async with AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-    ) as consumer:
-        consumer.assign(partitions)
-        while not all([await _at_end(consumer, partition) for partition in partitions]):
-            for batch in (await consumer.getmany(timeout_ms=100)).values():
-                records += batch
-    return records
-
-
-async def _at_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
-    highwater = consumer.highwater(partition)
-    return highwater is not None and await consumer.position(partition) >= highwater
+    return list(read_to_end(kafka, topic_name(kafka.topic_prefix, name)))
 
 
 def final_results(kafka: KafkaSettings) -> dict[tuple[str, int], list[TrafficResult]]:
