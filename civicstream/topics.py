@@ -193,6 +193,13 @@ _ALL = (
         state=True,
     ),
     Topic(
+        "state.deliver",
+        "which log each receiver's offset is of",
+        partitions=1,
+        compacted=True,
+        state=True,
+    ),
+    Topic(
         "state.alerts",
         "alerts, and what their rules remember",
         partitions=1,

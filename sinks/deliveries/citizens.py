@@ -24,7 +24,8 @@ from civicstream.errors import (
     OwnershipLost,
     ServerUnavailable,
 )
-from civicstream.kafka.log_gaps import LogGap
+from civicstream.kafka.log_gaps import gap_record
+from civicstream.kafka.transactional import Outgoing
 from civicstream.personal import PrivateKeys
 from civicstream.service_events import Case
 from sinks.deliveries.backoff import Patience, pause_s
@@ -74,7 +75,8 @@ class CitizenNews(threading.Thread):
         senders: CitizenSenders,
         open_reader: Callable[[], LogReader],
         give_up: GiveUp,
-        note_gap: Callable[[LogGap], None],
+        keep: Callable[[list[Outgoing]], None],
+        prefix: str,
         stop: threading.Event,
         patience_s: float,
     ) -> None:
@@ -82,7 +84,7 @@ class CitizenNews(threading.Thread):
         self.figures = Figures(NAME)
         self._people, self._keys, self._senders = people, keys, senders
         self._open_reader, self._give_up, self._stop_event = open_reader, give_up, stop
-        self._note_gap, self._patience_s = note_gap, patience_s
+        self._keep, self._prefix, self._patience_s = keep, prefix, patience_s
         self._pool = ThreadPoolExecutor(_AT_ONCE, "citizen")
         self._waiting: dict[Key, _Item] = {}
         self._flying: dict[Key, tuple[_Item, Future[None]]] = {}
@@ -125,8 +127,9 @@ class CitizenNews(threading.Thread):
         committed, gap = reader.wait_for_partition()
         self._next = reader.ends()[1] if committed is None else committed
         reader.seek(self._next)
+        self._keep(reader.identity())
         if gap is not None:
-            self._note_gap(gap)
+            self._keep([gap_record(self._prefix, gap, f"deliver/{NAME}")])
             self.figures.log_gaps += 1
         if committed is None or gap is not None:
             reader.commit(self._next)

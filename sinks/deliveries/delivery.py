@@ -130,10 +130,12 @@ class Delivery(threading.Thread):
                     if alert.id in self._told.active:
                         newest[alert.id] = record
         reader.seek(until)
+        news = reader.identity()
         if gap is not None:
-            source = f"deliver/{self._receiver.name}"
-            self._publish(reader, [gap_record(self._prefix, gap, source)], until)
+            news.append(gap_record(self._prefix, gap, f"deliver/{self._receiver.name}"))
             self.figures.log_gaps += 1
+        if news:
+            self._publish(reader, news, committed)
         if committed is None:
             for alert in list(self._told.active.values()):
                 self._deliver(reader, alert, newest[alert.id], None)

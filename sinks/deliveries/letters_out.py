@@ -14,7 +14,6 @@ from civicstream.events import LedgerReport
 from civicstream.kafka.clients import producer
 from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
-from civicstream.kafka.log_gaps import LogGap, gap_record
 from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
@@ -30,7 +29,7 @@ class LettersOut:
     """A producer that all receivers share."""
 
     def __init__(self, settings: Settings) -> None:
-        prefix = self._prefix = settings.kafka.topic_prefix
+        prefix = settings.kafka.topic_prefix
         self._instance = settings.deliver.id
         self._letters = topic_name(prefix, "deadletter")
         self._lock = threading.Lock()
@@ -68,18 +67,17 @@ class LettersOut:
         self, receiver: str, reason: str, detail: str, record: Any, *, withhold: bool = False
     ) -> None:
         """Publish the dead letter and return when Kafka has it; else raise ServerUnavailable."""
-        self._publish(self.letter(receiver, reason, detail, record, withhold=withhold))
+        self.publish([self.letter(receiver, reason, detail, record, withhold=withhold)])
 
-    def note_gap(self, receiver: str, gap: LogGap) -> None:
-        """Publish what is gone from Kafka; raise ServerUnavailable when Kafka has it not."""
-        self._publish(gap_record(self._prefix, gap, f"deliver/{receiver}"))
-
-    def _publish(self, made: Outgoing) -> None:
+    def publish(self, records: list[Outgoing]) -> None:
+        """Return when Kafka has the records; raise ServerUnavailable."""
         try:
-            sent = self._producer.send(
-                made.topic, key=made.key, value=made.value, headers=made.headers
-            )
-            sent.get(timeout=_CONFIRM_S)
+            sent = [
+                self._producer.send(r.topic, key=r.key, value=r.value, headers=r.headers)
+                for r in records
+            ]
+            for future in sent:
+                future.get(timeout=_CONFIRM_S)
         except KafkaError as error:
             raise ServerUnavailable(f"Kafka did not confirm a record: {error!r}") from error
 

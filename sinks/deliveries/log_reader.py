@@ -1,7 +1,8 @@
 """One partition of Kafka read in a group of its own, from where that group left off.
 
 The offset is kept in the group, with the topic's id beside it: whoever was cut off while another
-member went on commits nothing, and a log that is not the one that was read is noticed.
+member went on commits nothing, and a log that is not the one that was read is noticed. With a topic
+Kafka also deletes the groups' offsets of it, so its id is in the topic ``state.deliver`` too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from kafka.structs import ConsumerGroupMetadata
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.log_gaps import LogGap, Position, go_on
 from civicstream.kafka.reader import GroupReader
+from civicstream.kafka.replay import read_to_end
+from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import KafkaSettings
+from civicstream.topics import topic_name
 
 __all__ = ["LogReader", "Stopped"]
 
@@ -39,6 +43,9 @@ class LogReader:
 
     def __init__(self, kafka: KafkaSettings, topic: str, group: str, stop: threading.Event) -> None:
         self.partition = TopicPartition(topic, 0)
+        self._kafka, self._group = kafka, group
+        self._state = topic_name(kafka.topic_prefix, "state.deliver")
+        self._known_id: str | None = None
         self._stop = stop
         # A third of the time after which the group gives a silent member up.
         self._proof_s = kafka.session_timeout_ms / 3000
@@ -64,16 +71,33 @@ class LogReader:
             if self.partition in self._reader.assigned():
                 break
         self._proved_at = time.monotonic()
+        self._known_id = self._read_known_id()
         committed = self._reader.committed(self.partition)
-        if committed is None or committed.offset < 0:
+        if committed is not None and committed.offset >= 0:
+            read = Position(committed.offset, committed.metadata or "")
+        elif self._known_id not in {None, self._topic_id()}:
+            read = Position(0, self._known_id or "")
+        else:
             return None, None
         first, end = self.ends()
-        read = Position(committed.offset, committed.metadata or "")
-        topic = self.partition.topic
-        at, gap = go_on(topic, 0, read, self._topic_id(), first, end)
+        at, gap = go_on(self.partition.topic, 0, read, self._topic_id(), first, end)
         if gap is not None:
             log.error("%s; going on at offset %d", gap, at.offset)
         return at.offset, gap
+
+    def _read_known_id(self) -> str | None:
+        found = None
+        for record in read_to_end(self._kafka, self._state, stop=self._stop):
+            if record.key == self._group.encode():
+                found = record.value
+        return None if found is None else found.decode()
+
+    def identity(self) -> list[Outgoing]:
+        """Return the record that keeps the topic's id, if it is not kept yet."""
+        if self._known_id == self._topic_id():
+            return []
+        value, key = self._topic_id().encode(), self._group.encode()
+        return [Outgoing(self._state, value, key, partition=0)]
 
     def _topic_id(self) -> str:
         return str(self._reader.topic_ids().get(self.partition.topic, ""))

@@ -169,8 +169,10 @@ def _citizen_news(
     give_up: Callable[..., None] = functools.partial(out.give_up, CITIZENS)
     keys = PrivateKeys.from_settings(settings.privacy)
     patience_s = plan.citizens.give_up_after_s
-    note_gap = functools.partial(out.note_gap, CITIZENS)
-    return CitizenNews(people, keys, senders, open_reader, give_up, note_gap, stop, patience_s)
+    prefix = settings.kafka.topic_prefix
+    return CitizenNews(
+        people, keys, senders, open_reader, give_up, out.publish, prefix, stop, patience_s
+    )
 
 
 def _report(settings: Settings, epoch: int, figures: Iterable[Figures]) -> LedgerReport:

@@ -127,7 +127,7 @@ def test_a_process_killed_again_and_again_raises_what_an_undisturbed_one_does(
                     wait_until(
                         lambda before=before: len(published(kafka)) > before,  # type: ignore[misc]
                         "alerts of this life",
-                        timeout_s=60,
+                        timeout_s=120,
                     )
             if life < LIVES:
                 child.kill()
