@@ -112,12 +112,12 @@ def _report(instance: str, at: int) -> bytes:
 
 
 def test_a_part_is_healthy_by_its_next_report(kafka: KafkaSettings, send: Send) -> None:
-    send("ledger", _report("sink-1", now_ms()))
+    send("ledger", _report("sink-1", now_ms()), key=b"sink/s1/1")
     stop = threading.Event()
 
     def report_every_moment() -> None:
         while not stop.wait(0.1):
-            send("ledger", _report("sink-1", now_ms()))
+            send("ledger", _report("sink-1", now_ms()), key=b"sink/s1/1")
 
     reporter = threading.Thread(target=report_every_moment)
     reporter.start()
@@ -131,6 +131,6 @@ def test_a_part_is_healthy_by_its_next_report(kafka: KafkaSettings, send: Send) 
 
 
 def test_an_old_report_does_not_make_a_dead_part_healthy(kafka: KafkaSettings, send: Send) -> None:
-    send("ledger", _report("sink-1", now_ms() - 1))
+    send("ledger", _report("sink-1", now_ms() - 1), key=b"sink/s1/1")
     with pytest.raises(ServerUnavailable, match="see its log"):
         wait_for_report(kafka, "sink", "sink-1", timeout_s=1)
