@@ -16,7 +16,7 @@ from sinks.database import Connection
 from sinks.dedupe import last_of_each, newest_per_reading
 from sinks.known_sensors import NEVER, KnownSensors
 from sinks.letters import printable
-from sinks.retention import TOO_OLD, Kept
+from sinks.retention import Kept
 from sinks.rows import Rows, collect, reading_letters, sensor_names, unfit
 from sinks.tables import latest_table, readings_table
 from sinks.writer import Merged, copy_rows, merge_rows, merge_what_fits, sentence
@@ -66,7 +66,7 @@ class ReadingWriter:
             table = readings_table(kind)
             old = kept.too_old(table, rows.columns)
             if old is not None:
-                self._reject(rows, np.flatnonzero(old), TOO_OLD, kept.why(table), written)
+                self._reject(rows, np.flatnonzero(old), kept.reason, kept.why(table), written)
                 rows = rows.take(~old)
             unique = rows.take(newest_per_reading(rows.key, rows.ts, rows.ingested_at))
             counts.duplicate = len(rows) - len(unique)

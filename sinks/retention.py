@@ -18,19 +18,24 @@ from sinks.database import Connection
 from sinks.schema import time_tables
 from sinks.tables import BulkTable
 
-__all__ = ["TOO_OLD", "Kept", "kept"]
+__all__ = ["Kept", "kept"]
 
-TOO_OLD = "too_old"
 _SETTINGS = "CIVICSTREAM_DATABASE__..._RETENTION_DAYS"
 _TIMES = {t.name: t.time_column for t in time_tables(DatabaseSettings()) if t.hypertable}
 
 
 class Kept:
-    """What each hypertable keeps, as of ``now_ms``."""
+    """What each hypertable keeps, as of ``now_ms``; of it only ``most_days``, if that is given."""
 
-    def __init__(self, days: dict[str, int], now_ms: int) -> None:
+    def __init__(self, days: dict[str, int], now_ms: int, most_days: int | None = None) -> None:
         self._days = days
         self._now_ms = now_ms
+        self._most_days = most_days
+
+    @property
+    def reason(self) -> str:
+        """Return the dead letters' reason."""
+        return "too_old" if self._most_days is None else "too_much"
 
     def too_old(self, table: BulkTable, columns: list[Any]) -> NDArray[np.bool_] | None:
         """Return bool[n]: rows that retention would take at once; None where none is."""
@@ -42,6 +47,12 @@ class Kept:
 
     def why(self, table: BulkTable) -> str:
         """Return the sentence for such a row."""
+        if self._most_days is not None:
+            return (
+                f"with it the database has no room for the locks of the transaction; of its frame "
+                f"the rows of the last {self._most_days} days were written: send fewer days at "
+                "once, or raise max_locks_per_transaction"
+            )
         return (
             f"older than the {self._days[table.name]} days that {table.name} keeps "
             f"(since {rfc3339(self._oldest(table.name))}); correct the clock of the sender, or "
@@ -49,10 +60,11 @@ class Kept:
         )
 
     def _oldest(self, table: str) -> int:
-        return MaxAge(self._days[table], _SETTINGS).oldest_ms(self._now_ms)
+        days = min(self._days[table], self._most_days or self._days[table])
+        return MaxAge(days, _SETTINGS).oldest_ms(self._now_ms)
 
 
-def kept(connection: Connection, now_ms: int) -> Kept:
+def kept(connection: Connection, now_ms: int, most_days: int | None = None) -> Kept:
     """Return the rules as `init` has written them, the same by which rows are removed."""
     rows = connection.execute("SELECT table_name, keep_days FROM retention").fetchall()
-    return Kept(dict(rows), now_ms)
+    return Kept(dict(rows), now_ms, most_days)

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar
 
+import psycopg
+
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.clients import wait_for_kafka
@@ -52,6 +54,10 @@ _REMIND_S = 20.0
 _MOST_DAYS = 500
 """Days of readings in one transaction: a chunk each, with some locks of PostgreSQL's 6,400. A
 single record may have as many again, what a table keeps (``schema.MOST_CHUNKS``)."""
+
+
+_FEWER_DAYS = (50, 10, 1)
+"""So many of a record's days are tried when it is too much by itself."""
 
 
 class _TooMuchAtOnce(Exception):
@@ -280,6 +286,7 @@ class _Sink:
 
     def _write_once(self, piece: Batch) -> Written:
         with translated():
+            tries: tuple[int | None, ...]
             try:
                 return self._writer.write(piece, self._positions)
             except TOO_MUCH as error:
@@ -288,11 +295,20 @@ class _Sink:
                     raise _TooMuchAtOnce from error
                 # The means may be another connection's for the moment.
                 self._stop.wait(1)
+                tries = _FEWER_DAYS if _lacks_means(error) else (None, *_FEWER_DAYS)
             except NOT_STORABLE as error:
                 log.warning(
                     "a batch has rows the database does not take, writing around: %s", error
                 )
-            return self._writer.write(piece, self._positions, careful=True)
+                tries = (None, *_FEWER_DAYS)
+            for most_days in tries:
+                try:
+                    return self._writer.write(
+                        piece, self._positions, careful=True, most_days=most_days
+                    )
+                except TOO_MUCH as error:
+                    log.warning("a record is too much by itself: %s", error)
+            raise ServerUnavailable("the database has no room for the readings of a single day")
 
     def _persist(self, attempt: Callable[[], None]) -> bool:
         """Repeat ``attempt`` while a server is away, staying in the consumer group meanwhile.
@@ -375,3 +391,8 @@ class _Sink:
         if self._placed:
             self._send_report(last=True)
         self._connection.close()
+
+
+def _lacks_means(error: psycopg.Error) -> bool:
+    """Return whether less at once would do (SQLSTATE class 53), not a shorter value (54)."""
+    return (error.sqlstate or "").startswith("53")

@@ -28,7 +28,7 @@ from sinks.reading_writer import ReadingWriter
 from sinks.records import Place
 from sinks.records_seen import load_sequences, store_sequences
 from sinks.result_rows import environment_columns, late_columns, traffic_columns
-from sinks.retention import TOO_OLD, Kept, kept
+from sinks.retention import Kept, kept
 from sinks.tables import LATE, RESULTS_ENVIRONMENT, RESULTS_TRAFFIC, BulkTable
 from sinks.writer import Merged, merge_rows, merge_what_fits, sentence
 
@@ -82,19 +82,25 @@ class BatchWriter:
         self._loaded.clear()
 
     def write(
-        self, batch: Batch, expected: Mapping[Place, Position], *, careful: bool = False
+        self,
+        batch: Batch,
+        expected: Mapping[Place, Position],
+        *,
+        careful: bool = False,
+        most_days: int | None = None,
     ) -> Written:
         """Write the batch and move the offsets on from ``expected``.
 
         ``careful`` writes around rows that the database does not take, which become dead
-        letters; without it such a row fails the whole transaction. Raise OwnershipLost when
+        letters; without it such a row fails the whole transaction. Of readings only those of the
+        last ``most_days`` are written, if that is given. Raise OwnershipLost when
         another sink has moved the offsets.
         """
         written = Written(letters=list(batch.rejected))
         try:
             with self._connection.transaction():
                 offsets.lock(self._connection, {spot: expected[spot] for spot in batch.next})
-                self._kept = kept(self._connection, now_ms())
+                self._kept = kept(self._connection, now_ms(), most_days)
                 self._readings.write(batch, written, self._kept, careful=careful)
                 self._write_results(batch, written, careful=careful)
                 self._connection.cursor().executemany(
@@ -165,7 +171,8 @@ class BatchWriter:
         written.add_days(table.name, merged.days)
         why = [(int(taken[i]), "refused_by_database", sentence(e)) for i, e in merged.bad]
         if old is not None:
-            why += [(i, TOO_OLD, self._kept.why(table)) for i in np.flatnonzero(old).tolist()]
+            reason, detail = self._kept.reason, self._kept.why(table)
+            why += [(i, reason, detail) for i in np.flatnonzero(old).tolist()]
         for index, reason, detail in why:
             values = {n: c[index] for n, c in zip(table.columns, columns, strict=True)}
             letter = row_letter(table.name, values, reason, detail, self._sink, now_ms())

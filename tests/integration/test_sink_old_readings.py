@@ -112,7 +112,7 @@ def wait_received_beside_full_locks(url: str, count: int, child: Child) -> None:
     wait_until(enough, f"{count} readings in the database", timeout_s=120, every_s=0.2)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(280)
 def test_what_is_too_much_for_one_transaction_is_written_in_pieces(
     timescale_server: TimescaleServer, kafka: KafkaSettings, tmp_path: Path
 ) -> None:
@@ -133,7 +133,7 @@ def test_what_is_too_much_for_one_transaction_is_written_in_pieces(
     assert ask(url, COUNTS) == [(480, 480, 0)]
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(280)
 def test_a_frame_that_is_too_much_by_itself_does_not_stop_the_others(
     timescale_server: TimescaleServer, kafka: KafkaSettings, tmp_path: Path
 ) -> None:
@@ -153,7 +153,7 @@ def test_a_frame_that_is_too_much_by_itself_does_not_stop_the_others(
     assert received == accepted + rejected
     assert accepted > 20
     reasons = ask(url, "SELECT DISTINCT reason FROM dead_letters")
-    assert reasons in ([("refused_by_database",)], [])
+    assert reasons == [("too_much",)]
     assert ask(url, "SELECT count(*)::int FROM latest_noise") == [(2,)]
 
 

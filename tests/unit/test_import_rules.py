@@ -32,7 +32,7 @@ RUNTIME_MODULES = {
         *("consumer", "database", "init", "ledger", "migrate", "outbox", "reference", "roles"),
         *("truth", "writer"),
         *("log_reader", "letters_out", "kafka_receiver", "mqtt_receiver", "people"),
-        *("log_state", "settling", "locks", "maintenance"),
+        *("log_state", "settling", "locks", "maintenance", "service"),
     },
     "feeds": {
         *("api", "routes", "service"),
