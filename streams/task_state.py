@@ -220,6 +220,9 @@ class TaskState:
             await asyncio.wait_for(_end(producer), _CLOSE_S)
         with contextlib.suppress(KafkaError):
             await producer.client.close()
+        ended = producer._txn_manager.wait_for_transaction_end()
+        if ended is not None and ended.done() and not ended.cancelled():
+            ended.exception()  # known by now; asyncio would log it as never looked at
 
 
 def _numbered(
