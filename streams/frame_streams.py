@@ -186,7 +186,8 @@ class FrameStreams:
                 try:
                     await found[0][0].state.commit(records)
                 except CivicStreamError as error:
-                    self._on_failure(self.name, partition, error)
+                    if found[0][0].assigned:
+                        self._on_failure(self.name, partition, error)
                 else:
                     self.gauges.provisional_published += len(records)
 

@@ -206,6 +206,11 @@ class TaskState:
             ) from error
         except KafkaError as error:
             raise OwnershipLost(f"{self._place}: {error!r}") from error
+        except AssertionError as error:
+            # aiokafka asserts the order of its calls; closing aborts what is under way.
+            if self._producer is producer:
+                raise
+            raise OwnershipLost(f"{self._place} was given up") from error
 
     @property
     def _place(self) -> str:
