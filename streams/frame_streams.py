@@ -16,7 +16,7 @@ from faust.types import TP
 
 from civicstream import frames
 from civicstream.city import City
-from civicstream.errors import CorruptFrame
+from civicstream.errors import CivicStreamError, CorruptFrame
 from civicstream.frames import FrameHeaders
 from civicstream.kinds import KINDS, Kind
 from civicstream.local_time import local_offset
@@ -183,8 +183,13 @@ class FrameStreams:
                 for record in some
             ]
             if records:
-                await found[0][0].state.commit(records)
-                self.gauges.provisional_published += len(records)
+                try:
+                    await found[0][0].state.commit(records)
+                except CivicStreamError as error:
+                    if found[0][0].assigned:
+                        self._on_failure(self.name, partition, error)
+                else:
+                    self.gauges.provisional_published += len(records)
 
     def lag(self, stream: PartitionStream) -> int | None:
         """Return the records of a partition not yet read, None where Kafka has not said."""

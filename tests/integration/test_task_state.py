@@ -99,6 +99,23 @@ def test_a_transaction_given_up_never_happened_and_holds_nobody_up(kafka: KafkaS
     assert published(kafka) == [b"area-2"]
 
 
+def test_closing_ends_a_commit_under_way_as_lost(kafka: KafkaSettings) -> None:
+    create_topics(kafka)
+
+    async def run() -> None:
+        async with opened(kafka, "frames") as (state, _):
+            held = HeldUp(state)
+            under_way = asyncio.create_task(state.commit([result(1)]))
+            await held.reached.wait()
+            await state.close()
+            held.go_on()
+            with pytest.raises(OwnershipLost):
+                await under_way
+
+    asyncio.run(run())
+    assert published(kafka) == []
+
+
 def test_a_record_over_its_topics_limit_is_a_dead_letter_with_a_name(
     kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
