@@ -102,8 +102,9 @@ class TransactionalSender:
             max_request_size=_CLIENT_LIMIT,
             metrics_enabled=False,
         )
-        # A producer that was fenced asks Kafka for a new epoch, and then for one whatever its own
-        # was (KIP-360 in kafka-python 3.0): that would fence whoever has fenced it.
+        # Without a bump of the epoch (KIP-360) a record refused for it ends this producer, as
+        # fencing must. kafka-python would go on, and where a broker answers that with
+        # INVALID_PRODUCER_EPOCH take any epoch: that would fence its successor.
         made._transaction_manager._supports_epoch_bump = lambda: False
         return made
 

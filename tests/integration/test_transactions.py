@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
 from civicstream.errors import (
     Fenced,
@@ -98,6 +100,26 @@ def test_a_second_sender_fences_the_first_and_stays_the_only_one(
             assert again or isinstance(refused.value, Fenced), refused.value
             assert not sender.is_open
     assert values(kafka, topic) == [b"first", b"second 0", b"second 1", b"second 2"]
+
+
+def test_a_sender_fenced_in_the_middle_of_a_transaction_does_not_fence_its_successor(
+    kafka: KafkaSettings, topic: str, sender: TransactionalSender
+) -> None:
+    zombie = sender._producer
+    assert zombie is not None
+    zombie.begin_transaction()
+    zombie.send(topic, b"before", partition=0).get(10)
+    with closing(TransactionalSender(kafka, "task")) as second:
+        second.open()
+        with pytest.raises(KafkaError):
+            zombie.send(topic, b"after", partition=0).get(10)
+        # A new epoch, if it asked for one, would be given to it within this time.
+        until = time.monotonic() + 3
+        while time.monotonic() < until and not zombie._transaction_manager.has_fatal_error():
+            time.sleep(0.05)
+        second.commit([Outgoing(topic, b"second", partition=0)])
+        assert zombie._transaction_manager.has_fatal_error()
+    assert values(kafka, topic) == [b"second"]
 
 
 def test_what_a_dead_sender_left_open_is_undone_when_the_next_one_opens(
