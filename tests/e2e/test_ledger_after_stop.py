@@ -61,7 +61,8 @@ def test_ctrl_c_with_a_backlog_loses_nothing_and_the_ledger_tells_the_truth(
     published = _published(stack.data)
 
     again = up(*_QUIET)
-    again.wait_for("deliver is ready")
+    connection = again.data / "civicstream.toml"
+    wait_until(connection.exists, "the stack to be ready", timeout_s=120, every_s=0.5)
     code, found = ledger(again.data, "--wait", "90", "--rows")
     assert (code, found["problems"]) == (0, [])
     assert (found["in_flight"], found["waiting_records"]) == (0, 0)
