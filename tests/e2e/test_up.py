@@ -121,7 +121,8 @@ class Up:
         before: list[int] = []
 
         def grown() -> bool:
-            with contextlib.suppress(psycopg.OperationalError):
+            # The database's address is written when every part is ready.
+            with contextlib.suppress(psycopg.OperationalError, FileNotFoundError):
                 before.append(self.rows())
             return bool(before) and before[-1] > before[0]
 

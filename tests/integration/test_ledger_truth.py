@@ -83,6 +83,25 @@ def test_what_came_once_and_in_order_leaves_nothing_to_say(
     assert (found.problems, found.notices, found.settled) == ([], [], True)
 
 
+def test_what_waits_on_kafka_when_the_sink_stops_is_in_flight_and_stored_after_the_next_start(
+    settings: Settings, writer: Writer, tmp_path: Path
+) -> None:
+    writer.write(2)
+    with sink_running(settings, tmp_path) as sink:
+        when_read(settings, sink)
+    writer.write(3)
+    writer.report()
+    code, out = ledger(settings, "--json", "--wait", "0")
+    found = json.loads(out)
+    assert (code, found["problems"]) == (0, [])
+    assert found["waiting_records"] == 3 * len(TOPICS)
+    with sink_running(settings, tmp_path) as sink:
+        assert when_read(settings, sink).settled
+    code, out = ledger(settings, "--json", "--wait", "20", "--rows")
+    found = json.loads(out)
+    assert (code, found["problems"], found["notices"]) == (0, [], [])
+
+
 def test_records_removed_before_they_were_read_are_named(
     settings: Settings, writer: Writer, tmp_path: Path
 ) -> None:

@@ -117,7 +117,7 @@ def _gaps_of(kafka: KafkaSettings, gateway: str) -> list[dict[str, object]]:
         return bool(found)
 
     try:
-        reader.subscribe(["city.gaps"])
+        reader.subscribe([f"{kafka.topic_prefix}.gaps"])
         wait_until(collect, f"a gap of {gateway}", timeout_s=20)
     finally:
         reader.close()
@@ -155,7 +155,8 @@ def test_corrupt_records_go_to_the_dead_letters_and_the_rest_goes_on(
             count = f"SELECT count(*) FROM {table}"
             wait_until(lambda q=count: ask(url, q) == [(1,)], table, timeout_s=30)  # type: ignore[misc]
     letters = ask(url, "SELECT topic, reason, payload FROM dead_letters ORDER BY topic, reason")
-    assert [(topic, reason) for topic, reason, _ in letters] == [
+    prefix = settings.kafka.topic_prefix
+    assert [(topic.replace(prefix, "city", 1), reason) for topic, reason, _ in letters] == [
         ("city.anomalies", "foreign_record"),
         ("city.deadletter", "foreign_record"),
         ("city.forecasts", "foreign_record"),
