@@ -79,7 +79,8 @@ class WholeCity(System):
 
     def report(self, **form: Any) -> str:
         """Send a report by Open311 and return its id."""
-        lon, lat = read_city(self.city_file).segments[0].line[0]
+        outline = read_city(self.city_file).areas[0].outline[:-1]  # closed: the last is the first
+        lon, lat = (sum(place) / len(outline) for place in zip(*outline, strict=True))
         sent = {"service_code": "pothole", "lat": lat, "long": lon, "description": "deep"}
         answer = httpx.post(
             f"http://127.0.0.1:{self.http_port}/open311/v2/requests.json",
