@@ -85,17 +85,14 @@ RIGHTS: dict[str, Rights] = {
         writes=("reports", "private", "actions", *_COMMON),
     ),
     "alerts": Rights(
-        reads=(
-            *_SHOWN,
-            *("actions", "units", "gaps", "deadletter", "alerts", "state.alerts", "ledger"),
-        ),
+        reads=(*_SHOWN, "actions", "gaps", "alerts", "state.alerts", "ledger"),
         writes=("alerts", "state.alerts", "gaps", *_COMMON),
         groups=lambda settings: settings.alerts.group,
         transactions=("alerts",),
     ),
     "deliver": Rights(
-        reads=("alerts", "cases", "ledger"),
-        writes=("gaps", *_COMMON),
+        reads=("alerts", "cases", "state.deliver", "ledger"),
+        writes=("state.deliver", "gaps", *_COMMON),
         groups=lambda _: "civicstream-deliver",
         transactions=("deliver-",),
     ),

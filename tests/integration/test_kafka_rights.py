@@ -48,7 +48,7 @@ from tests.whole_city import WholeCity
 from tests.worker_runs import read_reports, read_topic
 
 pytestmark = [
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     # kafka-python (3.0.12) leaves some TLS sockets to the garbage collector when a client closes.
     pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"),
 ]
