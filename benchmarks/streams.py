@@ -138,7 +138,7 @@ def _measure_worker(
     write_city(load.city, city_file)
     with (
         tempfile.TemporaryDirectory(dir=folder) as name,
-        embedded_kafka(folder / "kafka", partitions=PARTITIONS) as kafka,
+        embedded_kafka(Path(name) / "kafka", partitions=PARTITIONS) as kafka,
     ):
         produced = produce_frames(kafka, load, readings, frame_size=FRAME_READINGS)
         # A tenth of the goal is slow enough to call it stuck.
