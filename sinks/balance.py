@@ -40,8 +40,9 @@ class SinkCounts(msgspec.Struct, frozen=True):
     accepted: int = 0
     rejected: int = 0
     duplicate: int = 0
-    """Same sensor and time as another reading, corrections among them."""
-    replaced: int = 0
+    """The same reading again."""
+    corrected: int = 0
+    """Same sensor and time as another reading, with other values."""
 
 
 class LogState(msgspec.Struct, frozen=True):
@@ -199,7 +200,7 @@ def _uncounted(k: KindBalance, waits: bool) -> Iterable[Difference]:
             "and no record waits on Kafka"
         )
         yield Difference("sink", "counts", sentence, loss=True)
-    left = s.received - s.accepted - s.rejected - s.duplicate
+    left = s.received - s.accepted - s.rejected - s.duplicate - s.corrected
     if left:
         sentence = f"sink: {k.kind}: {left:+} readings unaccounted for"
         yield Difference("sink", "counts", sentence, loss=True)

@@ -160,7 +160,7 @@ def _sink_counts(connection: Connection) -> dict[str, SinkCounts]:
         row[0]: SinkCounts(*row[1:])
         for row in connection.execute(
             "SELECT kind, sum(received)::bigint, sum(accepted)::bigint, sum(rejected)::bigint, "
-            "sum(duplicate)::bigint, sum(replaced)::bigint FROM sink_counts GROUP BY 1"
+            "sum(duplicate)::bigint, sum(corrected)::bigint FROM sink_counts GROUP BY 1"
         ).fetchall()
     }
 

@@ -13,7 +13,7 @@ from civicstream.clock import now_ms
 from civicstream.events import Counts
 from sinks.batching import Batch
 from sinks.database import Connection
-from sinks.dedupe import last_of_each, newest_per_reading
+from sinks.dedupe import count_different, last_of_each, newest_per_reading
 from sinks.known_sensors import NEVER, KnownSensors
 from sinks.letters import printable
 from sinks.retention import Kept
@@ -68,8 +68,10 @@ class ReadingWriter:
             if old is not None:
                 self._reject(rows, np.flatnonzero(old), kept.reason, kept.why(table), written)
                 rows = rows.take(~old)
-            unique = rows.take(newest_per_reading(rows.key, rows.ts, rows.ingested_at))
-            counts.duplicate = len(rows) - len(unique)
+            kept_rows, others, instead = newest_per_reading(rows.key, rows.ts, rows.ingested_at)
+            counts.corrected = count_different(rows.measures, others, instead)
+            counts.duplicate = len(others) - counts.corrected
+            unique = rows.take(kept_rows)
             if len(unique):
                 self._write_kind(unique, written, careful=careful)
 
@@ -98,8 +100,8 @@ class ReadingWriter:
             counted = len(rows)
         counts = written.kinds[rows.kind.name]
         counts.accepted += merged.new
-        counts.duplicate += counted - merged.new
-        written.replaced[rows.kind.name] = merged.changed
+        counts.corrected += merged.corrected
+        counts.duplicate += counted - merged.new - merged.corrected
         written.add_days(readings_table(rows.kind.name).name, merged.days)
         if len(rows):
             self._write_latest(rows, known)

@@ -53,6 +53,7 @@ class Book:
             total.accepted += counts.accepted
             total.rejected += counts.rejected
             total.duplicate += counts.duplicate
+            total.corrected += counts.corrected
         self._result_rows += written.result_rows
         self._events.update(written.events)
         self._transactions += 1
@@ -72,6 +73,7 @@ class Book:
                 rejected=c.rejected,
                 duplicate=c.duplicate,
                 in_flight=waiting,
+                corrected=c.corrected,
             )
         return LedgerReport(
             stage="sink",

@@ -33,6 +33,8 @@ class BulkTable:
     key: tuple[str, ...]
     on_conflict: str
     """What follows ON CONFLICT (key)."""
+    values: tuple[str, ...] = ()
+    """Columns in which a row of a key that is there may differ, where corrections are counted."""
 
     @cached_property
     def copy(self) -> bytes:
@@ -62,19 +64,28 @@ class BulkTable:
 
     @cached_property
     def merge(self) -> bytes:
-        """Move the staged rows into the table; answers (day [UTC], new rows, rows changed) each.
+        """Move the staged rows into the table; answers (day [UTC], new rows, corrections) each.
 
         A row version made by ON CONFLICT DO UPDATE has xmax set by its own row lock, a new one
-        has none.
+        has none. Corrections are staged rows that have other ``values`` than the row with their
+        key had before, whichever of the two stays.
         """
         listed = ", ".join(self.columns)
-        return (
+        moved = (
             f"WITH written AS (INSERT INTO {self.name} ({listed}) "  # noqa: S608 names from declarations
             f"SELECT {listed} FROM incoming_{self.name} "
             f"ON CONFLICT ({', '.join(self.key)}) {self.on_conflict} "
             f"RETURNING (xmax = 0) AS new, {self._day} AS day) "
-            "SELECT day, count(*) FILTER (WHERE new), count(*) FILTER (WHERE NOT new) "
-            "FROM written GROUP BY day"
+            "SELECT day, count(*) FILTER (WHERE new), 0 FROM written GROUP BY day"
+        )
+        if not self.values:
+            return moved.encode()
+        same_key = " AND ".join(f"t.{c} = i.{c}" for c in self.key)
+        old, new = (", ".join(f"{row}.{c}" for c in self.values) for row in "ti")
+        # It sees the table as it was before the statement.
+        return (
+            f"{moved} UNION ALL SELECT NULL, 0, count(*) FROM incoming_{self.name} i "  # noqa: S608
+            f"JOIN {self.name} t ON {same_key} WHERE ROW({old}) IS DISTINCT FROM ROW({new})"
         ).encode()
 
 
@@ -103,6 +114,7 @@ def readings_table(kind_name: str) -> BulkTable:
         f"DO UPDATE SET {_set_clause(columns[2:])} "
         f"WHERE excluded.ingested_at > {name}.ingested_at OR (excluded.ingested_at = "
         f"{name}.ingested_at AND ROW({old}) IS DISTINCT FROM ROW({new}))",
+        values=values,
     )
 
 

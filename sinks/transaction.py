@@ -45,7 +45,6 @@ class Written:
     """What one transaction did."""
 
     kinds: dict[str, Counts] = field(default_factory=dict)
-    replaced: dict[str, int] = field(default_factory=dict)
     result_rows: int = 0
     events: dict[str, int] = field(default_factory=dict)
     """New rows by table: incidents, forecasts, reports, cases … and sealed personal records."""
@@ -202,12 +201,9 @@ class BatchWriter:
             "ON CONFLICT (sink, kind) DO UPDATE SET received = c.received + excluded.received, "
             "accepted = c.accepted + excluded.accepted, rejected = c.rejected + excluded.rejected, "
             "duplicate = c.duplicate + excluded.duplicate, "
-            "replaced = c.replaced + excluded.replaced",
+            "corrected = c.corrected + excluded.corrected",
             [
-                (
-                    *(self._sink, kind, n.received, n.accepted, n.rejected, n.duplicate),
-                    written.replaced.get(kind, 0),
-                )
+                (self._sink, kind, n.received, n.accepted, n.rejected, n.duplicate, n.corrected)
                 for kind, n in sorted(written.kinds.items())
             ],
         )

@@ -25,13 +25,13 @@ Columns = Sequence[Any]
 
 @dataclass
 class Merged:
-    """What became of staged rows: new in the table, or changed there; ``bad`` by row number.
+    """What became of staged rows: new in the table, or corrections; ``bad`` by row number.
 
     ``days``: the new ones by the day (UTC) they are of, where the table is kept by time.
     """
 
     new: int = 0
-    changed: int = 0
+    corrected: int = 0
     days: Counter[date] = field(default_factory=Counter)
     bad: list[tuple[int, Exception]] = field(default_factory=list)
     bad_rows: set[int] = field(default_factory=set)
@@ -54,9 +54,9 @@ def merge_rows(connection: Connection, table: BulkTable, columns: Columns) -> Me
         with cursor.copy(table.copy_stage) as copy:
             copy.write(copy_buffer(table.types, columns))
         merged = Merged()
-        for day, new, changed in cursor.execute(table.merge).fetchall():
+        for day, new, corrected in cursor.execute(table.merge).fetchall():
             merged.new += new
-            merged.changed += changed
+            merged.corrected += corrected
             if day is not None:
                 merged.days[day] += new
         return merged
@@ -75,7 +75,7 @@ def merge_what_fits(connection: Connection, table: BulkTable, columns: Columns) 
         except NOT_STORABLE as error:
             return error
         total.new += merged.new
-        total.changed += merged.changed
+        total.corrected += merged.corrected
         total.days += merged.days
         return None
 

@@ -62,7 +62,7 @@ LEDGER: list[tuple[str, dict[str, Any]]] = [
     (
         (
             "SELECT kind, sum(received)::bigint, sum(accepted)::bigint, sum(rejected)::bigint, "
-            "sum(duplicate)::bigint, sum(replaced)::bigint FROM sink_counts "
+            "sum(duplicate)::bigint, sum(corrected)::bigint FROM sink_counts "
             "GROUP BY kind ORDER BY kind"
         ),
         {},
@@ -91,10 +91,10 @@ LEDGER: list[tuple[str, dict[str, Any]]] = [
 def ledger(counts: Sequence[Row], frames: Sequence[Row], offsets: Sequence[Row]) -> dict[str, Any]:
     """Return what reached the database of each kind, and what is wrong with it as sentences.
 
-    received = accepted + rejected + duplicate; a gap is a frame that never came. The other
-    stages' counts are on the live feed's topic ``ledger``.
+    received = accepted + rejected + duplicate + corrected; a gap is a frame that never came. The
+    other stages' counts are on the live feed's topic ``ledger``.
     """
-    named = ("received", "accepted", "rejected", "duplicate", "replaced")
+    named = ("received", "accepted", "rejected", "duplicate", "corrected")
     framed = ("frames", "readings", "gaps", "repeats")
     of_frames = {row[0]: dict(zip(framed, row[1:], strict=True)) for row in frames}
     nothing = dict.fromkeys(framed, 0)
@@ -105,6 +105,7 @@ def ledger(counts: Sequence[Row], frames: Sequence[Row], offsets: Sequence[Row])
     problems = []
     for k in kinds:
         left = k["received"] - k["accepted"] - k["rejected"] - k["duplicate"]
+        left -= k["corrected"]
         if left:
             problems.append(f"{k['kind']}: {left:+} readings unaccounted for in the sink")
         if k["gaps"]:

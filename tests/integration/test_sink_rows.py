@@ -66,7 +66,7 @@ def test_a_reading_sent_twice_is_one_row_and_one_duplicate(database: str) -> Non
         one = loaded.write(first)
         two = loaded.write(loaded.frame(noise("a", [(0, START, 50)]), ingested_at=START))
         assert levels(loaded) == [50]
-        stored = loaded.rows("SELECT received, accepted, duplicate, replaced FROM sink_counts")
+        stored = loaded.rows("SELECT received, accepted, duplicate, corrected FROM sink_counts")
     assert (one.kinds["noise"].accepted, one.kinds["noise"].duplicate) == (1, 1)
     assert (two.kinds["noise"].accepted, two.kinds["noise"].duplicate) == (0, 1)
     assert stored == [(3, 1, 2, 0)]
@@ -79,7 +79,23 @@ def test_of_two_values_the_one_ingested_later_wins_in_either_order(database: str
         loaded.write(loaded.frame(noise("a", [(1, START, 61)]), ingested_at=100))
         assert sorted(levels(loaded)) == [51, 60]
         assert sorted(levels(loaded, "latest_noise")) == [51, 60]
-        assert loaded.rows("SELECT accepted, duplicate, replaced FROM sink_counts") == [(2, 2, 1)]
+        assert loaded.rows("SELECT accepted, duplicate, corrected FROM sink_counts") == [(2, 0, 2)]
+
+
+def test_corrections_within_a_batch_and_against_the_table_are_no_duplicates(database: str) -> None:
+    with loader(database) as loaded:
+        first = loaded.write(
+            loaded.frame(
+                noise("a", [(0, START, 50), (0, START, 51), (0, START, 51)]), ingested_at=1
+            )
+        )
+        again = loaded.write(
+            loaded.frame(noise("a", [(0, START, 51), (0, START, 52)]), ingested_at=2)
+        )
+        assert levels(loaded) == [52]
+    one, two = first.kinds["noise"], again.kinds["noise"]
+    assert (one.accepted, one.duplicate, one.corrected) == (1, 1, 1)
+    assert (two.accepted, two.duplicate, two.corrected) == (0, 0, 2)
 
 
 def test_an_older_correction_does_not_win_after_the_same_values_came_again(database: str) -> None:
@@ -127,7 +143,7 @@ def test_rows_that_someone_else_wrote_are_merged_not_fatal(database: str) -> Non
         )
         written = loaded.write(loaded.frame(frame, ingested_at=START))
         assert levels(loaded) == [50]
-    assert written.kinds["noise"].duplicate == 1
+    assert (written.kinds["noise"].duplicate, written.kinds["noise"].corrected) == (0, 1)
 
 
 def test_only_the_bad_rows_of_a_batch_become_dead_letters(database: str) -> None:
