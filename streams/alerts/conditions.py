@@ -58,7 +58,9 @@ class ConditionState:
         self.extend()
         chosen = self._chosen(batch)
         if self.condition.no_data_for_ms is not None:
-            news = rows[fresh & chosen]
+            # Of an area one row speaks for all that the event has of it.
+            said = np.array([chosen.any()]) if self.condition.by_area else chosen
+            news = rows[fresh & said]
             self._set(news, np.zeros(len(news), np.bool_), batch.at)
             self.columns["seen"][news] = batch.at
             return

@@ -87,7 +87,8 @@ def test_an_area_without_results_raises_until_they_come_again() -> None:
     )
     assert alerts.tick(minute(0)) == []
     for at in range(1, 8):
-        alerts.apply("results.traffic", traffic(at, {"s1": 50.0}), minute(at))
+        speeds = {f"s{number}": 50.0 for number in range(at)}
+        alerts.apply("results.traffic", traffic(at, speeds), minute(at))
     (south,) = alerts.tick(minute(8))
     assert (south.subject, south.area, (south.lon, south.lat)) == ("area/south", "south", (1, 1))
     assert alerts.tick(minute(30), caught_up=False) == []
