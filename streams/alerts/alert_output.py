@@ -145,10 +145,10 @@ class AlertOutput:
     def _position(self, partition: TopicPartition, at: Position) -> Outgoing:
         return self._item(f"{_INPUT}{partition.topic}/{partition.partition}", _encode(at))
 
-    def letter(self, record: Received, why: str) -> Outgoing:
-        """Return the dead letter of an event that cannot be read."""
+    def letter(self, record: Received, why: str, reason: str = "undecodable") -> Outgoing:
+        """Return the dead letter of an event that cannot be used."""
         place = Origin(record.partition.topic, record.partition.partition, record.offset)
-        return self._letter(place, record.value, "undecodable", why)
+        return self._letter(place, record.value, reason, why)
 
     def _too_large(self, record: Outgoing, error: RecordTooLarge) -> Outgoing:
         return self._letter(

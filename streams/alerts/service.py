@@ -253,7 +253,13 @@ class _Process:
         if event is None:
             return []
         cause = event.id if record.topic == "actions" else None
-        return [(alert, cause) for alert in engine.apply(record.topic, event, now_ms())]
+        try:
+            return [(alert, cause) for alert in engine.apply(record.topic, event, now_ms())]
+        except Exception as error:
+            # A defect of ours: without this the next start would meet the same event and end too.
+            self._refuse(engine, record, "internal_error", f"{type(error).__name__}: {error}")
+            log.exception("a defect of the alerts, please report it")
+            return []
 
     def _event(self, engine: AlertEngine, record: Received) -> Any:
         """Return the event; None where no rule looks at it or it cannot be read."""
@@ -264,14 +270,19 @@ class _Process:
         try:
             return _DECODERS[record.topic].decode(record.value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            if self._engine is engine:  # otherwise it was reported in an earlier life
-                self._counts["unreadable_events"] += 1
-                self._letters.append(self._output.letter(record, str(error)))
-                log.warning(
-                    "%s partition %d offset %d is a dead letter: %s",
-                    *(record.topic, record.partition.partition, record.offset, error),
-                )
+            self._refuse(engine, record, "undecodable", str(error))
             return None
+
+    def _refuse(self, engine: AlertEngine, record: Received, reason: str, why: str) -> None:
+        """Make a dead letter, unless an earlier life has made it."""
+        if self._engine is not engine:
+            return
+        self._counts["unreadable_events"] += 1
+        self._letters.append(self._output.letter(record, why, reason))
+        log.warning(
+            "%s partition %d offset %d is a dead letter: %s",
+            *(record.topic, record.partition.partition, record.offset, why),
+        )
 
     def _commit(self, made: Iterable[Alert], gaps: Iterable[Any] = ()) -> None:
         self._commit_versions([(alert, None) for alert in made], gaps)
