@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -46,13 +47,13 @@ def test_a_posted_report_is_found_within_seconds_and_closed_when_its_case_is(
         (found,) = front.get(path).json()
         assert (found["status"], found["status_notes"]) == ("open", "received")
         assert (found["lat"], found["long"]) == (52.52, 13.405)
-        made = producer(kafka)
-        for version, state in ((1, "received"), (2, "resolved")):
-            event = case(
-                version=version, state=state, latest_report=second if version == 1 else None
-            )
-            made.send("city.cases", msgspec.json.encode(event), key=b"north").get(timeout=10)
-        made.close()
+        with closing(producer(kafka)) as made:
+            for version, state in ((1, "received"), (2, "resolved")):
+                event = case(
+                    version=version, state=state, latest_report=second if version == 1 else None
+                )
+                value = msgspec.json.encode(event)
+                made.send(f"{kafka.topic_prefix}.cases", value, key=b"north").get(timeout=30)
 
         def closed() -> bool:
             return bool(front.get(path).json()[0]["status"] == "closed")
