@@ -215,7 +215,7 @@ REFUSED: dict[str, msgspec.Struct] = {
     "allocations": allocation(id="a9", arrival_at=-(2**62)),
     "demand": demand(service="other", open_tasks=2**40),
     "bins": bin_forecast(sensor_key=9, full_low=-(2**62)),
-    "parking": parking_forecast(sensor_key=9, at=-(2**62)),
+    "parking": parking_forecast(sensor_key=9, at=2**62),
     "tours": tour(id="t9", ends_at=-(2**62)),
     "actions": action(id=TOO_LONG),
 }
