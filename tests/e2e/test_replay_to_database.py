@@ -42,8 +42,9 @@ def test_five_minute_means_in_the_database_equal_the_files(
     expected = recorded_kmh(file)
     assert len(expected) == ROWS * 207
     system = System(mosquitto, kafka, timescaledb, tmp_path)
-    # The recording is of 2012: readings past their retention are refused.
-    system.environment["CIVICSTREAM_DATABASE__READINGS_RETENTION_DAYS"] = "10000"
+    # The recording is of 2012: readings and results past their retention are refused.
+    for what in ("READINGS", "RESULTS"):
+        system.environment[f"CIVICSTREAM_DATABASE__{what}_RETENTION_DAYS"] = "10000"
     replay = ["replay", file, "--unit", "mph", "--start", START, "--rows", f"0:{ROWS}"]
     replay += ["--areas", "6", "--speed-up", "max"]
     system.run(*replay, "--city-out", system.city_file, "--plan-only")
