@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 
 from civicstream.events import WrittenSequence
 from civicstream.partitioning import partition_of_key
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 HEADER = "sequence"
+
+_END_S = 5.0
+"""How long an I/O thread that is to drop its records may take to end [s]."""
 
 _MOST_VOID = 1_000
 """Ranges of numbers given up that a report names; each is an outage, so this is years."""
@@ -245,10 +249,22 @@ class NumberedProducer(KafkaProducer):  # type: ignore[misc]
         future.add_errback(lambda _: settle(False))
         return future
 
-    def close(self, *args: Any, **options: Any) -> None:
-        super().close(*args, **options)
-        if self.numbering:
-            self.numbering.abandon()
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
+        """End the I/O thread, also when Kafka is away; raise KafkaTimeoutError for lost records.
+
+        ``timeout`` [s] is for records on their way; without it, that of their delivery.
+        """
+        try:
+            super().close(timeout, null_logger)
+        except KafkaTimeoutError:
+            # kafka-python 3.0 raises before it ends its thread, which would try for minutes.
+            self._sender.force_close()
+            self._sender.join(_END_S)
+            super().close(_END_S, null_logger)
+            raise
+        finally:
+            if self.numbering:
+                self.numbering.abandon()
 
 
 _of_process: dict[tuple[str, str, str], list[Numbering]] = {}
