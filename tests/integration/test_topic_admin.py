@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaTimeoutError
 
 from civicstream.embedded.processes import wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka.clients import admin_client, consumer, producer
+from civicstream.kafka.clients import admin_client, client_config, consumer, producer
 from civicstream.kafka.topic_admin import create_topics, topic_settings, wait_for_topics
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
@@ -101,9 +103,8 @@ def test_a_topic_that_came_into_being_by_itself_is_refused_with_the_remedy(
 ) -> None:
     kafka = broker.settings().model_copy(update={"topic_prefix": "stray"})
     stray = topic_name("stray", "frames.air")
-    careless = producer(kafka, allow_auto_create_topics=True)
-    assert careless.partitions_for(stray) == {0}
-    careless.close()
+    with closing(KafkaProducer(**client_config(kafka))) as careless:
+        assert careless.partitions_for(stray) == {0}
     with pytest.raises(ConfigurationError, match=r"has 1 partitions, the settings say 4") as caught:
         create_topics(kafka)
     assert f"--delete --topic {stray}" in str(caught.value)
