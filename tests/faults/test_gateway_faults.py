@@ -136,13 +136,13 @@ def test_a_kafka_link_cut_for_eight_seconds_loses_nothing_and_repeats_nothing(
                 wait_until(lambda: len(load.acked) > 500, "load", timeout_s=20)
                 proxy.cut()
                 time.sleep(8)  # the length of the outage is what is tested
-                log = child.last_words()
-                assert f"Kafka at {kafka.bootstrap} has confirmed nothing for" in log
+                said = f"Kafka at {kafka.bootstrap} has confirmed nothing for"
+                wait_until(lambda: said in child.last_words(100), said, timeout_s=30)
                 proxy.restore()
-                wait_until(lambda: len(load.acked) > 5_000, "load", timeout_s=30)
+                wait_until(lambda: len(load.acked) > 5_000, "load", timeout_s=60)
             with closing(Arrivals(kafka)) as arrivals:
                 check_nothing_lost(load, arrivals)
-                assert "confirms again" in child.last_words()
+                assert "confirms again" in child.last_words(100)
                 assert child.stop() == 0
                 check_frames_are_in_sequence(arrivals)
                 assert set(arrivals.readings.values()) == {1}
@@ -351,7 +351,9 @@ def test_a_flood_at_qos_0_while_kafka_hangs_stays_within_bounds_and_connected(
                 careless = [(topic, payload, 0, False) for topic, payload in traffic(30_000)]
                 paho_publish.multiple(careless, hostname="127.0.0.1", port=mosquitto.port)
                 wait_until(
-                    lambda: "not reading from MQTT" in child.last_words(), "the bound", timeout_s=10
+                    lambda: "not reading from MQTT" in child.last_words(100),
+                    "the bound",
+                    timeout_s=60,
                 )
                 reading = json.dumps({"ts": now_ms(), "intensity": 3, "period": 20})
                 publish(mosquitto, "city/v1/traffic/north/careful", reading)
