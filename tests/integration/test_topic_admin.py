@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kafka import KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaTimeoutError
 
 from civicstream.embedded.processes import wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka.clients import admin_client, client_config, consumer, producer
+from civicstream.kafka.clients import admin_client, consumer, producer
 from civicstream.kafka.topic_admin import create_topics, topic_settings, wait_for_topics
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
@@ -98,17 +96,16 @@ def test_a_frame_has_the_broker_s_time_and_not_its_producer_s(broker: KafkaClust
     assert times["time.frames.air"] > 20_000 * day_ms
 
 
-def test_a_topic_that_came_into_being_by_itself_is_refused_with_the_remedy(
+def test_a_topic_with_the_brokers_own_partitions_is_refused_with_the_remedy(
     broker: KafkaCluster,
 ) -> None:
     kafka = broker.settings().model_copy(update={"topic_prefix": "stray"})
     stray = topic_name("stray", "frames.air")
-    with closing(KafkaProducer(**client_config(kafka))) as careless:
-        assert careless.partitions_for(stray) == {0}
+    admin = admin_client(kafka)
+    admin.create_topics([NewTopic(stray, 1, 1)])
     with pytest.raises(ConfigurationError, match=r"has 1 partitions, the settings say 4") as caught:
         create_topics(kafka)
     assert f"--delete --topic {stray}" in str(caught.value)
-    admin = admin_client(kafka)
     admin.delete_topics([stray])
     wait_until(lambda: stray not in admin.list_topics(), "its end", timeout_s=20)
     admin.close()
