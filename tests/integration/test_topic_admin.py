@@ -85,7 +85,7 @@ def test_a_frame_has_the_broker_s_time_and_not_its_producer_s(broker: KafkaClust
     sender.close()
     reader = consumer(kafka, group_id=None)
     try:
-        times = {}
+        times: dict[str, int] = {}
         reader.subscribe([topic_name("time", "frames.air"), topic_name("time", "cases")])
         while len(times) < 2:
             for records in reader.poll(timeout_ms=500).values():
