@@ -113,7 +113,26 @@ def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
         "session_timeout_ms": kafka.session_timeout_ms,
         "heartbeat_interval_ms": max(300, kafka.session_timeout_ms // 3),
     }
-    return _make(KafkaConsumer, client_config(kafka) | defaults | options)
+    made: KafkaConsumer = _make(KafkaConsumer, client_config(kafka) | defaults | options)
+    _finish_what_is_joined(made)
+    return made
+
+
+def _finish_what_is_joined(made: KafkaConsumer) -> None:
+    """Let a poll take up the rejoining that the poll before it had no time to finish.
+
+    kafka-python (3.0.12) asks ``need_rejoin`` alone. Where new partitions were the reason, that is
+    no more once the assignment has been made: when the poll's time was over just then, nobody took
+    the assignment, and the member stayed in the group without a partition, for ever.
+    """
+    coordinator = made._coordinator
+    needs = coordinator.need_rejoin
+
+    def need_rejoin() -> bool:
+        unfinished = coordinator.rejoining and made._subscription.partitions_auto_assigned()
+        return bool(unfinished or needs())
+
+    coordinator.need_rejoin = need_rejoin
 
 
 def _reach_any(bootstrap: str) -> None:
