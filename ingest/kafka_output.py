@@ -68,8 +68,17 @@ class KafkaOutput(Generic[Item]):
         """
         try:
             self._check_reachable()
-            self._check_topics()
-            self._producer = producer(self._kafka, writer=self._writer, **_OPTIONS)
+            topics = self._check_topics()
+            made = producer(self._kafka, writer=self._writer, **_OPTIONS)
+            try:
+                # Asked for by the first record of a topic, while Kafka hangs, it would hold up
+                # the MQTT connection.
+                for topic in topics:
+                    made.partitions_for(topic)
+            except BaseException:
+                _close(made, timeout_s=1)
+                raise
+            self._producer = made
             self._generation += 1
         except (KafkaError, OSError, ValueError) as error:
             raise ServerUnavailable(
@@ -90,7 +99,8 @@ class KafkaOutput(Generic[Item]):
                 return
         raise failure
 
-    def _check_topics(self) -> None:
+    def _check_topics(self) -> list[str]:
+        """Return the topics that are written, each as the settings say."""
         names = (
             *map(frames_topic, KINDS),
             *("reports", "private", "units", "crew_actions", "deadletter", "ledger"),
@@ -121,6 +131,7 @@ class KafkaOutput(Generic[Item]):
                     f"{expected[topic['name']]}; set CIVICSTREAM_KAFKA__PARTITIONS to what "
                     "exists, or use another topic prefix"
                 )
+        return list(expected)
 
     def send(
         self,
