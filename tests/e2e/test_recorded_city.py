@@ -153,7 +153,7 @@ def rows_are_the_recording(connection: psycopg.Connection[Any], reference: Refer
         for key, (vehicles, kmh) in reference.readings.items()
     }
     [repeats] = connection.execute(
-        "SELECT sum(duplicate) FROM sink_counts WHERE kind = 'traffic'"
+        "SELECT sum(duplicate + corrected) FROM sink_counts WHERE kind = 'traffic'"
     ).fetchone() or [None]
     assert repeats == reference.rows - len(reference.readings)
     [garages] = connection.execute("SELECT count(*) FROM readings_parking").fetchone() or [None]
