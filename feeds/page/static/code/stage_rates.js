@@ -62,7 +62,7 @@ const byStage = ([, a], [, b]) => ORDER.indexOf(a.stage) - ORDER.indexOf(b.stage
 
 /** Counts of a report over all kinds. */
 export function sums(report) {
-  const total = { received: 0, accepted: 0, rejected: 0, duplicate: 0, late: 0, in_flight: 0 };
+  const total = { received: 0, accepted: 0, rejected: 0, duplicate: 0, corrected: 0, late: 0, in_flight: 0 };
   for (const counts of Object.values(report.kinds ?? {})) {
     for (const name of Object.keys(total)) total[name] += counts[name] ?? 0;
   }
@@ -70,4 +70,5 @@ export function sums(report) {
 }
 
 /** Readings that are unaccounted for: received less everything that became of them. */
-export const imbalanceOf = (c) => c.received - c.accepted - c.rejected - c.duplicate - c.late - c.in_flight;
+export const imbalanceOf = (c) =>
+  c.received - c.accepted - c.rejected - c.duplicate - c.corrected - c.late - c.in_flight;
