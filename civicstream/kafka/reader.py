@@ -230,9 +230,15 @@ class GroupReader:
             if end is None or at is None:
                 continue
             if at >= self._handed.get(partition, at):
-                at = max(at, self._consumer.position(partition, timeout_ms=_ANSWER_MS) or at)
+                at = max(at, self._known_position(partition) or at)
             waiting += max(0, end - at)
         return waiting
+
+    def _known_position(self, partition: TopicPartition) -> int | None:
+        """Return the next offset as the client has it; its own ``position`` may ask Kafka first."""
+        state = self._consumer._subscription.assignment.get(partition)
+        position = None if state is None else state.position
+        return None if position is None else int(position.offset)
 
     def close(self) -> None:
         self._consumer.close(autocommit=False, timeout_ms=5_000)
