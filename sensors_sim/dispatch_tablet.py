@@ -160,7 +160,6 @@ def _decode(topic: str, value: bytes | None) -> News | None:
 
 
 def _at_end(reader: KafkaConsumer, partition: TopicPartition) -> bool:
-    # The high watermark of a fetch is right where the embedded broker's end offset is not.
     end = reader.highwater(partition)
     return end is not None and reader.position(partition) >= end
 
