@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import msgspec
 
-__all__ = ["Input", "LogGap", "resume"]
+from civicstream.kafka.log_gaps import LogGap
 
-Reason = Literal["log_shorter", "log_cleaned", "topic_recreated"]
+__all__ = ["Input", "resume"]
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -21,28 +18,6 @@ class Input(msgspec.Struct, frozen=True):
     """Offset of the first record that was never read."""
     topic_id: str = ""
     """Kafka's own id of the topic: another one is another log."""
-
-
-@dataclass(frozen=True)
-class LogGap:
-    """Records that were there and are not: offsets ``first`` to before ``end``."""
-
-    topic: str
-    partition: int
-    first: int
-    end: int
-    reason: Reason
-
-    def __str__(self) -> str:
-        why = {
-            "log_shorter": "Kafka's log is shorter than what was read of it (power cut, restored "
-            "or unclean leader)",
-            "log_cleaned": "Kafka's log was cleaned before it was read (retention)",
-            "topic_recreated": "the topic was deleted and made again",
-        }[self.reason]
-        return (
-            f"{self.topic}/{self.partition}: offsets {self.first} to {self.end - 1} are gone: {why}"
-        )
 
 
 def resume(

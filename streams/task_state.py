@@ -27,7 +27,7 @@ from aiokafka.errors import (
 
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, OwnershipLost
-from civicstream.events import DeadLetter
+from civicstream.kafka.dead_letter import Origin, dead_letter
 from civicstream.kafka.numbering import is_numbered, numbered_transaction, numbering_of_process
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
@@ -45,9 +45,6 @@ PIECE_BYTES = 256 * 1024
 
 # Key, headers and the batch around a record.
 _OVERHEAD = 512
-
-_PAYLOAD_BYTES = 4096
-"""So much of a record that is too large stays in its dead letter."""
 
 _CLOSE_S = 3.0
 
@@ -268,14 +265,9 @@ def _too_large(record: Record, size: int) -> Record:
         f"topic's limit of {record_limit(record.topic)}"
     )
     log.error("%s; it is kept as a dead letter", detail)
-    letter = DeadLetter(
-        stage="worker",
-        reason="record_too_large",
-        detail=detail,
-        topic=record.topic,
-        received_at=now_ms(),
-        payload=record.value[:_PAYLOAD_BYTES],
-        payload_bytes=len(record.value),
+    origin = Origin(record.topic)
+    letter = dead_letter(
+        "worker", None, origin, record.value, "record_too_large", detail, at_ms=now_ms()
     )
     event_id = f"record_too_large/{_digest(record.value).hex()}"
     return make_record("deadletter", record.topic, letter, event_id, letter.received_at)

@@ -16,10 +16,11 @@ from civicstream.clock import now_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.events import FrameGap
 from civicstream.kafka.clients import admin_client
+from civicstream.kafka.log_gaps import LogGap
 from civicstream.settings import KafkaSettings
 from streams.committed_consumer import CommittedConsumer
 from streams.results import Record, make_record
-from streams.resumption import Input, LogGap, resume
+from streams.resumption import Input, resume
 from streams.task_state import TaskState
 
 __all__ = ["Task", "Tasks"]

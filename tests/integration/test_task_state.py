@@ -171,7 +171,7 @@ def test_no_client_of_the_worker_makes_the_broker_create_a_topic(tmp_path) -> No
 
 def test_gap_events_fit_their_topic() -> None:
     """The sink and the alerts read what a task says of a log that is not as it was."""
-    from streams.resumption import LogGap
+    from civicstream.kafka.log_gaps import LogGap
     from streams.tasks import _gap_record
 
     record = _gap_record(LogGap("city.frames.air", 2, 70, 90, "log_shorter"))
