@@ -18,7 +18,7 @@ def test_a_shorter_log_is_a_gap_and_what_comes_after_it_is_new() -> None:
     assert read == Input(50, 70, "a"), "frames of open windows that are still there are read again"
     assert gap is not None
     assert (gap.first, gap.end, gap.reason) == (70, 90, "log_shorter")
-    assert "t/3: offsets 70 to 89 are gone" in str(gap)
+    assert "t partition 3: offsets 70 to 89 are gone" in str(gap)
     assert resume("t", 3, Input(50, 90, "a"), "a", 0, 20)[0] == Input(20, 20, "a")
 
 
