@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,15 +17,13 @@ from sinks.letters import printable
 from sinks.retention import Kept
 from sinks.rows import Rows, collect, reading_letters, sensor_names, unfit
 from sinks.tables import latest_table, readings_table
-from sinks.writer import Merged, copy_rows, merge_rows, merge_what_fits, sentence
+from sinks.writer import Merged, copy_rows, days_of, merge_rows, merge_what_fits, sentence
 
 if TYPE_CHECKING:
     from sinks.transaction import Written
 
 __all__ = ["ReadingWriter"]
 
-_DAY_MS = 86_400_000
-_EPOCH = date(1970, 1, 1)
 _UNFIT = (
     "a required measure is missing, an integer is not whole or out of range, or the time is "
     "beyond what the database can hold"
@@ -113,13 +109,13 @@ class ReadingWriter:
         later = rows.ts > newest  # than all we have of the sensor: these rows must be new
         if later.all():
             copy_rows(self._connection, table, rows.columns)
-            return Merged(new=len(rows), days=_days(rows))
+            return Merged(new=len(rows), days=days_of(rows.ts))
         fresh, others = rows.take(later), rows.take(~later)
         if len(fresh):
             copy_rows(self._connection, table, fresh.columns)
         merged = merge_rows(self._connection, table, others.columns)
         merged.new += len(fresh)
-        merged.days += _days(fresh)
+        merged.days += days_of(fresh.ts)
         return merged
 
     def _write_latest(self, rows: Rows, known: KnownSensors) -> None:
@@ -159,11 +155,3 @@ class ReadingWriter:
             ),
         )
         known.learn(keys, newest)
-
-
-def _days(rows: Rows) -> Counter[date]:
-    """Return how many rows are of each day (UTC)."""
-    days, counts = np.unique(rows.ts // _DAY_MS, return_counts=True)
-    return Counter(
-        {_EPOCH + timedelta(days=int(day)): int(n) for day, n in zip(days, counts, strict=True)}
-    )

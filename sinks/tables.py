@@ -7,6 +7,7 @@ with ON CONFLICT, which tells new rows from those that were there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import cached_property, lru_cache
 
 from civicstream.kinds import KINDS
@@ -58,34 +59,48 @@ class BulkTable:
         return f"TRUNCATE incoming_{self.name}".encode()
 
     @cached_property
+    def time_column(self) -> str | None:
+        """The column of time that its rows are kept by, if they are."""
+        return time_columns().get(self.name)
+
+    @cached_property
     def _day(self) -> str:
-        column = time_columns().get(self.name)
+        column = self.time_column
         return f"({self.name}.{column} AT TIME ZONE 'UTC')::date" if column else "NULL::date"
 
     @cached_property
     def merge(self) -> bytes:
-        """Move the staged rows into the table; answers (day [UTC], new rows, corrections) each.
+        """Move the staged rows into the table; answers (day [UTC], new rows) each.
 
         A row version made by ON CONFLICT DO UPDATE has xmax set by its own row lock, a new one
-        has none. Corrections are staged rows that have other ``values`` than the row with their
-        key had before, whichever of the two stays.
+        has none.
         """
         listed = ", ".join(self.columns)
-        moved = (
+        return (
             f"WITH written AS (INSERT INTO {self.name} ({listed}) "  # noqa: S608 names from declarations
             f"SELECT {listed} FROM incoming_{self.name} "
             f"ON CONFLICT ({', '.join(self.key)}) {self.on_conflict} "
             f"RETURNING (xmax = 0) AS new, {self._day} AS day) "
-            "SELECT day, count(*) FILTER (WHERE new), 0 FROM written GROUP BY day"
-        )
-        if not self.values:
-            return moved.encode()
+            "SELECT day, count(*) FILTER (WHERE new) FROM written GROUP BY day"
+        ).encode()
+
+    def corrections(self, day: date) -> bytes:
+        """Count the staged rows of a day (UTC) that have other ``values`` than the row with
+        their key, before they are merged; whichever of the two stays.
+
+        The day stands in the text: TimescaleDB's planner locks every chunk that it cannot leave
+        out, and there may be more chunks than the lock table has room for.
+        """
         same_key = " AND ".join(f"t.{c} = i.{c}" for c in self.key)
         old, new = (", ".join(f"{row}.{c}" for c in self.values) for row in "ti")
-        # It sees the table as it was before the statement.
+        first, after = f"'{day}T00:00Z'", f"'{day + timedelta(days=1)}T00:00Z'"
+        column = self.time_column
+        within = f"t.{column} >= {first} AND t.{column} < {after}"
+        within += f" AND i.{column} >= {first} AND i.{column} < {after}"
         return (
-            f"{moved} UNION ALL SELECT NULL, 0, count(*) FROM incoming_{self.name} i "  # noqa: S608
-            f"JOIN {self.name} t ON {same_key} WHERE ROW({old}) IS DISTINCT FROM ROW({new})"
+            f"SELECT count(*) FROM incoming_{self.name} i "  # noqa: S608
+            f"JOIN {self.name} t ON {same_key} "
+            f"WHERE {within} AND ROW({old}) IS DISTINCT FROM ROW({new})"
         ).encode()
 
 

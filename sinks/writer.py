@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from sinks.bisecting import write_around_bad_rows
 from sinks.copy_binary import copy_buffer
 from sinks.database import BAD_DATA, Connection
 from sinks.tables import BulkTable
 
-__all__ = ["NOT_STORABLE", "Merged", "copy_rows", "merge_rows", "merge_what_fits", "sentence"]
+__all__ = [
+    "NOT_STORABLE",
+    "Merged",
+    "copy_rows",
+    "days_of",
+    "merge_rows",
+    "merge_what_fits",
+    "sentence",
+]
 
 NOT_STORABLE = (*BAD_DATA, OverflowError, UnicodeError)
 """Errors of values: PostgreSQL's, and those of encoding them."""
 
 Columns = Sequence[Any]
+
+_DAY_MS = 86_400_000
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass
@@ -54,9 +67,13 @@ def merge_rows(connection: Connection, table: BulkTable, columns: Columns) -> Me
         with cursor.copy(table.copy_stage) as copy:
             copy.write(copy_buffer(table.types, columns))
         merged = Merged()
-        for day, new, corrected in cursor.execute(table.merge).fetchall():
+        if table.values:
+            times = columns[table.columns.index(table.time_column)]
+            for day in days_of(times):
+                counted = cursor.execute(table.corrections(day)).fetchone()
+                merged.corrected += counted[0] if counted else 0
+        for day, new in cursor.execute(table.merge).fetchall():
             merged.new += new
-            merged.corrected += corrected
             if day is not None:
                 merged.days[day] += new
         return merged
@@ -81,6 +98,14 @@ def merge_what_fits(connection: Connection, table: BulkTable, columns: Columns) 
 
     total.bad = write_around_bad_rows(len(columns[0]), attempt)
     return total
+
+
+def days_of(times: NDArray[np.int64]) -> Counter[date]:
+    """Return how many of the times [epoch ms] are of each day (UTC)."""
+    days, counts = np.unique(times // _DAY_MS, return_counts=True)
+    return Counter(
+        {_EPOCH + timedelta(days=int(day)): int(n) for day, n in zip(days, counts, strict=True)}
+    )
 
 
 def sentence(error: Exception) -> str:

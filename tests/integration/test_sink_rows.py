@@ -98,6 +98,16 @@ def test_corrections_within_a_batch_and_against_the_table_are_no_duplicates(data
     assert (two.accepted, two.duplicate, two.corrected) == (0, 0, 2)
 
 
+def test_corrections_of_several_days_in_one_batch_are_counted(database: str) -> None:
+    days = [START - day * 86_400_000 for day in (0, 1, 5)]
+    with loader(database) as loaded:
+        loaded.write(loaded.frame(noise("a", [(0, ts, 50) for ts in days]), ingested_at=1))
+        other = [(0, days[0], 51), (0, days[1], 50), (0, days[2], 52)]
+        again = loaded.write(loaded.frame(noise("a", other), ingested_at=2)).kinds["noise"]
+        assert sorted(levels(loaded)) == [50, 51, 52]
+    assert (again.accepted, again.duplicate, again.corrected) == (0, 1, 2)
+
+
 def test_an_older_correction_does_not_win_after_the_same_values_came_again(database: str) -> None:
     with loader(database) as loaded:
         for level, ingested_at in ((60, 100), (60, 300), (70, 200)):
