@@ -71,10 +71,11 @@ class PostOffice:
         refused = []
         try:
             with self._connect() as link:
-                for mail in mails:
+                for number, mail in enumerate(mails, 1):
                     if mail["To"] not in done:
                         if why := _hand_in(link, mail):
-                            refused.append(f"{mail['To']}: {why}")
+                            # Dead letters are read by many: the address itself stays out of them.
+                            refused.append(f"recipient {number} of {len(mails)}: {why}")
                         done.add(mail["To"])
         except smtplib.SMTPResponseException as error:
             raise TryAgain(f"SMTP {error.smtp_code} {_words(error.smtp_error)}") from error
