@@ -19,7 +19,9 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
+from benchmarks.kafka_input import create_topic
 from benchmarks.mqtt_flood import flood, payloads
+from benchmarks.peers.mqtt_subscriber import TOPIC as BRIDGE_TOPIC
 from benchmarks.process_usage import cpu_seconds
 from benchmarks.stage import LedgerWatch, check_alive, embedded_kafka, environment, running
 from civicstream.clock import now_ms
@@ -59,6 +61,7 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
         broker = start_mqtt(port, folder / "mosquitto")
         stack.callback(broker.stop)
         kafka = stack.enter_context(embedded_kafka(folder / "kafka"))
+        create_topic(kafka, BRIDGE_TOPIC)
         subscribers = {
             "bare": _peer("bare", stack, folder, port, kafka, count),
             "bridge": _peer("bridge", stack, folder, port, kafka, count),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import Area, City, Segment, Sensors
+from civicstream.clock import now_ms
 from civicstream.frames import Dictionary, Frame
 from civicstream.kinds import KINDS
 from civicstream.partitioning import partition_of
@@ -23,7 +24,10 @@ __all__ = ["Load", "Readings", "frames", "rounds", "traffic_city"]
 TRAFFIC = KINDS["traffic"]
 DETECTORS_PER_SEGMENT = 6  # two lanes at three places, as on an instrumented arterial
 SEGMENTS_PER_AREA = 40
-START_MS = 1_767_571_200_000  # 2026-01-05T00:00Z, a Monday and the start of a window
+_DAY_MS = 86_400_000
+START_MS = now_ms() // _DAY_MS * _DAY_MS - 2 * _DAY_MS
+"""Midnight (UTC) before the last: whole days ago, since the sink refuses what is older than its
+retention."""
 MEAN_DELAY_MS = 400  # radio and broker; well inside the default out-of-orderness of 5 s
 REPEAT_AFTER_MS = 1_000
 
