@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import Area, Point
+from civicstream.geo import METRES_PER_DEGREE
 
-__all__ = ["Districts", "lay_out_districts", "metres_between"]
+__all__ = ["Districts", "lay_out_districts"]
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +23,6 @@ CENTRE: Point = (5.1214, 52.0907)
 """Where the simulated city lies (Utrecht); nothing else about it is real."""
 
 DISTRICT_SIDE_M = 2_000.0
-_METRES_PER_DEGREE = 111_320.0
 _JITTER = 0.12
 """How far a corner moves, as a share of the side; below 0.25 every quadrilateral is convex."""
 
@@ -62,19 +62,11 @@ class Districts:
         return placed
 
 
-def metres_between(start: Floats, end: Floats) -> Floats:
-    """Return float64[n] distances of points lon, lat [n, 2] on the local tangent plane."""
-    east = (end[:, 0] - start[:, 0]) * np.cos(np.radians(start[:, 1]))
-    north = end[:, 1] - start[:, 1]
-    distance: Floats = np.hypot(east, north) * _METRES_PER_DEGREE
-    return distance
-
-
 def lay_out_districts(count: int, rng: np.random.Generator) -> Districts:
     """Return at least ``count`` districts (the next full grid), as near to square as it goes."""
     columns = max(1, round(math.sqrt(count)))
     rows = math.ceil(count / columns)
-    north = DISTRICT_SIDE_M / _METRES_PER_DEGREE
+    north = DISTRICT_SIDE_M / METRES_PER_DEGREE
     east = north / math.cos(math.radians(CENTRE[1]))
     grid = np.stack(np.meshgrid(np.arange(columns + 1), np.arange(rows + 1)), axis=-1)
     moved = grid + rng.uniform(-_JITTER, _JITTER, grid.shape)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import Point, RoadClass, Segment
-from sensors_sim.districts import Districts, metres_between
+from civicstream.geo import distances_m
+from sensors_sim.districts import Districts
 
 __all__ = ["Budget", "plan_roads"]
 
@@ -153,7 +154,7 @@ def _build(course: _Course, districts: Districts, count: int) -> list[Segment]:
         return districts.place(row, column, u, v)
 
     start, end = place(starts), place(ends)
-    lengths = np.round(metres_between(start, end), 1).tolist()
+    lengths = np.round(distances_m(start, end), 1).tolist()
     first: list[Point] = [(x, y) for x, y in np.round(start, 6).tolist()]
     last: list[Point] = [(x, y) for x, y in np.round(end, 6).tolist()]
     areas = (row * districts.columns + column).tolist()

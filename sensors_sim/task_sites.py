@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from civicstream.events import Incident as DetectedIncident
+from civicstream.geo import distance_m
 from civicstream.roads import RoadGraph
 from civicstream.service_events import Case
 from civicstream.services import ServiceType
@@ -20,7 +21,6 @@ _LOOK_AROUND_M = 500.0
 """A crew that finds nothing at the reported place finds what is this near."""
 
 _CLEARING_S = (5 * 60.0, 60 * 60.0)
-_METRES_PER_DEGREE = 111_320.0
 _REMEMBERED = 20_000
 
 
@@ -87,5 +87,4 @@ class TaskSites:
 
 
 def _apart_m(case: Case, problem: CityProblem) -> float:
-    east = (case.lon - problem.lon) * np.cos(np.radians(case.lat))
-    return float(np.hypot(east, case.lat - problem.lat)) * _METRES_PER_DEGREE
+    return distance_m(case.lon, case.lat, problem.lon, problem.lat)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from civicstream.city import Segment
+from civicstream.geo import METRES_PER_DEGREE
 
 __all__ = ["Crossings", "NearestPiece", "Pieces", "Plane", "find_crossings"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-_METRES_PER_DEGREE = 111_320.0
 _LONGEST_PIECE_M = 500.0
 """Neighbours are looked for within the longest piece's length, so no piece may be long."""
 
@@ -28,7 +28,7 @@ class Plane:
 
     def __init__(self, lon: float, lat: float) -> None:
         self._middle = np.array([lon, lat])
-        self._scale = _METRES_PER_DEGREE * np.array([np.cos(np.radians(lat)), 1.0])
+        self._scale = METRES_PER_DEGREE * np.array([np.cos(np.radians(lat)), 1.0])
 
     @classmethod
     def around(cls, lonlat: Floats) -> Plane:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
+from civicstream.geo import distance_m
 from civicstream.service_events import BinForecast, Tour, TourStop, Unit
 from streams.allocation.collection_state import (
     BinRecord,
@@ -22,7 +22,6 @@ __all__ = ["Following", "overflow_of"]
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _PREFIX = "tour/"
-_KM_PER_DEGREE = 111.195
 _BEFORE_VISIT_MS = 10 * _MINUTE_MS
 """A container was seen emptied up to so long before the truck said so: its clock may differ."""
 _UNDER_WAY = frozenset({"assigned", "en_route", "on_site"})
@@ -167,5 +166,4 @@ def _named(unit: Unit) -> tuple[str, str]:
 
 
 def _apart_km(before: Unit, after: Unit) -> float:
-    east = (after.lon - before.lon) * np.cos(np.radians(after.lat))
-    return float(np.hypot(east, after.lat - before.lat)) * _KM_PER_DEGREE
+    return distance_m(before.lon, before.lat, after.lon, after.lat) / 1_000

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from civicstream.geo import distance_m
 from civicstream.service_events import Report
 from civicstream.services import ServiceType
 from streams.cases.memory import Memory
-from streams.cases.places import distance_m
 from streams.cases.records import CaseRecord
 from streams.cases.rules import HOUR_MS
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["PlaceIndex", "distance_m", "is_place"]
+from civicstream.geo import METRES_PER_DEGREE, distance_m
 
-_METRES_PER_DEGREE = 111_195.0
-"""Of a great circle on a sphere of 6,371 km."""
+__all__ = ["PlaceIndex", "is_place"]
 
 
 def is_place(lon: float, lat: float) -> bool:
@@ -15,18 +14,11 @@ def is_place(lon: float, lat: float) -> bool:
     return -180 <= lon <= 180 and -90 <= lat <= 90
 
 
-def distance_m(lon_a: float, lat_a: float, lon_b: float, lat_b: float) -> float:
-    """Return the distance on the local tangent plane; exact to 0.1 % within some kilometres."""
-    east = (lon_b - lon_a + 180) % 360 - 180
-    shrink = math.cos(math.radians((lat_a + lat_b) / 2))
-    return math.hypot(east * shrink, lat_b - lat_a) * _METRES_PER_DEGREE
-
-
 class PlaceIndex:
     """Keys by place. Rows of cells are equally high; their cells as wide as high, row by row."""
 
     def __init__(self, cell_m: float) -> None:
-        self._high = cell_m / _METRES_PER_DEGREE
+        self._high = cell_m / METRES_PER_DEGREE
         self._cells: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
         self._cell_of: dict[str, tuple[int, int]] = {}
 
@@ -53,7 +45,7 @@ class PlaceIndex:
         """Return (distance [m], key) of all within the radius, the nearest first."""
         found = [
             (away, key)
-            for cell in self._around(lon, lat, radius_m / _METRES_PER_DEGREE)
+            for cell in self._around(lon, lat, radius_m / METRES_PER_DEGREE)
             for key, (x, y) in self._cells.get(cell, {}).items()
             if (away := distance_m(lon, lat, x, y)) <= radius_m
         ]

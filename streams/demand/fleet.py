@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from civicstream.geo import distances_m
 from civicstream.service_events import Unit
 
 __all__ = ["Fleet", "UnitRecord", "distances_km", "skill_matrix"]
@@ -20,7 +21,6 @@ _SILENT_MS = 2 * _HOUR_MS
 _REFRESH_MS = _HOUR_MS // 6
 _MOVED_KM = 0.3
 """Smaller moves change no capacity that anyone could see; units report every few seconds."""
-_KM_PER_DEGREE = 111.195
 
 
 class UnitRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -85,10 +85,7 @@ def _differs(before: UnitRecord, after: UnitRecord) -> bool:
 def distances_km(units: Sequence[UnitRecord], places: Floats) -> Floats:
     """Return [units, places] kilometres to places lon, lat [n, 2]; 0 to places that are NaN."""
     here = np.array([(u.lon, u.lat) for u in units]).reshape(-1, 1, 2)
-    apart = places[None] - here
-    east = apart[..., 0] * np.cos(np.radians(here[..., 1]))
-    away = np.hypot(east, apart[..., 1]) * _KM_PER_DEGREE
-    return np.asarray(np.nan_to_num(away))
+    return np.asarray(np.nan_to_num(distances_m(here, places[None]) / 1_000))
 
 
 def skill_matrix(units: Sequence[UnitRecord], skills: Sequence[str]) -> Floats:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from civicstream.city import Area, City, Segment
+from civicstream.geo import METRES_PER_DEGREE
 from civicstream.service_events import Action, Allocation, Task, Unit
 from streams.allocation import Dispatcher, DispatchSettings, Refusal
 
 NOW = 1_773_130_000_000
 MINUTE = 60_000
 HOUR = 3_600_000
-KM = 1 / 111.32
+KM = 1_000 / METRES_PER_DEGREE
 """A kilometre in degrees at the equator; the street is driven at 60 km/h: a kilometre a minute."""
 
 

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from civicstream.city import Area, City, Segment
 from civicstream.errors import ConfigurationError
+from civicstream.geo import METRES_PER_DEGREE
 from civicstream.roads import Places, RoadGraph, RoadSpeeds, Trips
 from civicstream.roads.backward import BackwardTrips
 from civicstream.roads.forward import ForwardTrips
 from sensors_sim.city_plan import plan_city
 
 AREA = Area("a", "A", ((0, 0), (1, 0), (1, 1), (0, 0)))
-KM = 1 / 111.32
+KM = 1_000 / METRES_PER_DEGREE
 """A kilometre in degrees at the equator."""
 
 
