@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import City
-from sensors_sim.demand import DAY_MS, travel_demand
+from civicstream.local_time import DAY_MS
+from sensors_sim.demand import travel_demand
 from sensors_sim.incidents import Incident
 from sensors_sim.road_traffic import build_cells
 

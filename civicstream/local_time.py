@@ -5,16 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import overload
 from zoneinfo import ZoneInfo
 
-__all__ = ["local_offset"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DAY_MS", "LocalOffset", "is_weekend", "local_offset"]
+
+DAY_MS = 86_400_000
+
+LocalOffset = Callable[[int], int]
+"""Time [epoch ms] -> local time minus UTC then [ms]."""
+
+_THURSDAY = 3
+"""1 January 1970, counted from Monday."""
 
 _QUARTER_MS = 900_000
 """Clocks are put forward and back on quarters of an hour (of UTC), everywhere."""
 
 
-def local_offset(zone_name: str) -> Callable[[int], int]:
-    """Return a function: time [epoch ms] -> local time minus UTC then [ms].
+@overload
+def is_weekend(local_ms: int) -> bool: ...
+
+
+@overload
+def is_weekend(local_ms: NDArray[np.int64]) -> NDArray[np.bool_]: ...
+
+
+def is_weekend(local_ms: int | NDArray[np.int64]) -> bool | NDArray[np.bool_]:
+    """Return whether local times [ms] are of a Saturday or Sunday."""
+    return (local_ms // DAY_MS + _THURSDAY) % 7 >= 5
+
+
+def local_offset(zone_name: str) -> LocalOffset:
+    """Return the offset of a time zone.
 
     ``zone_name`` is of the IANA database (``CitySettings.timezone`` has checked it).
     """

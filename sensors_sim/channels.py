@@ -1,7 +1,8 @@
 """What the sensors other than traffic detectors measure: plausible days, vectorised.
 
 A channel takes ``traits`` float64[4, n] (uniform 0..1, fixed for each sensor by the seed),
-``ts`` int64[n] (epoch ms) and a random generator, and returns the kind's measures by name.
+``ts`` int64[n] (epoch ms), ``local`` int64[n] (the same in local time, by which people live) and a
+random generator, and returns the kind's measures by name.
 Everything except the noise is a function of sensor and time, so a run may start anywhere.
 """
 
@@ -26,9 +27,14 @@ TRAITS = 4
 _HOUR_MS = 3_600_000.0
 
 
-def measure_channel(kind: str, traits: Floats, ts: Times, rng: np.random.Generator) -> Floats:
-    """Return float64[measures, n] of a kind, in the order of its measures and in their ranges."""
-    measures = CHANNELS[kind](traits, ts, rng)
+def measure_channel(
+    kind: str, traits: Floats, ts: Times, rng: np.random.Generator, offset_ms: int = 0
+) -> Floats:
+    """Return float64[measures, n] of a kind, in the order of its measures and in their ranges.
+
+    ``offset_ms``: local time minus UTC.
+    """
+    measures = CHANNELS[kind](traits, ts, ts + offset_ms, rng)
     return np.stack(
         [
             np.clip(np.round(measures[m.name], 0 if m.integer else 3), m.minimum, m.maximum)
@@ -54,20 +60,20 @@ def _common(ts: Times) -> Floats:
     return np.zeros(len(ts))
 
 
-def _sun(ts: Times) -> Floats:
+def _sun(local: Times) -> Floats:
     """Return 0 at night to 1 at noon."""
-    sun: Floats = np.maximum(np.sin((hour_of_day(ts) - 6) / 12 * np.pi), 0.0)
+    sun: Floats = np.maximum(np.sin((hour_of_day(local) - 6) / 12 * np.pi), 0.0)
     return sun
 
 
-def _air(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
-    traffic = travel_demand(ts)
+def _air(traits: Floats, ts: Times, local: Times, rng: np.random.Generator) -> Measures:
+    traffic = travel_demand(local)
     stagnant = 1 + 0.5 * _drift(ts, _common(ts), 60)  # still days hold pollution, windy clear it
     n = len(ts)
     no2 = (8 + 45 * traits[0] * traffic) * stagnant * rng.lognormal(0, 0.08, n)
     pm25 = (5 + 12 * traits[1] + 6 * traffic) * stagnant * rng.lognormal(0, 0.1, n)
     # Ozone forms in sunlight and is eaten by fresh exhaust.
-    o3 = np.maximum(20 + 70 * _sun(ts) - 0.5 * no2 + rng.normal(0, 3, n), 1.0)
+    o3 = np.maximum(20 + 70 * _sun(local) - 0.5 * no2 + rng.normal(0, 3, n), 1.0)
     return {
         "pm25": pm25,
         "pm10": pm25 * (1.3 + 0.5 * traits[2]) + rng.exponential(1.0, n),
@@ -78,17 +84,17 @@ def _air(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
     }
 
 
-def _noise(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
+def _noise(traits: Floats, ts: Times, local: Times, rng: np.random.Generator) -> Measures:
     n = len(ts)
-    busy = 10 * np.log10(0.02 + travel_demand(ts))  # sound energy goes with the traffic
+    busy = 10 * np.log10(0.02 + travel_demand(local))  # sound energy goes with the traffic
     level = 58 + 16 * traits[0] + busy + rng.normal(0, 1.2, n)
     return {"LAeq": level, "LAmax": level + 4 + rng.exponential(4.0, n)}
 
 
-def _weather(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
+def _weather(traits: Floats, ts: Times, local: Times, rng: np.random.Generator) -> Measures:
     n = len(ts)
     season = -np.cos((ts / (24 * _HOUR_MS) / 365.25 - 0.055) * 2 * np.pi)
-    daily = np.sin((hour_of_day(ts) - 9) / 12 * np.pi)  # warmest at 15:00
+    daily = np.sin((hour_of_day(local) - 9) / 12 * np.pi)  # warmest at 15:00
     front = _drift(ts, _common(ts), 90)
     rain = np.maximum(_drift(ts, _common(ts) + 0.31, 31) - 0.45, 0.0) * 18
     temperature = 10.5 + 8 * season + 4 * daily + 4 * front - 1.5 * traits[0]
@@ -103,9 +109,9 @@ def _weather(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
     }
 
 
-def _parking(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
+def _parking(traits: Floats, ts: Times, local: Times, rng: np.random.Generator) -> Measures:
     total = np.round(20 + 480 * traits[0] ** 2)
-    hour = hour_of_day(ts)
+    hour = hour_of_day(local)
     day = 1 / (1 + np.exp(-(hour - 8.5) * 1.5)) - 1 / (1 + np.exp(-(hour - 18) * 1.2))
     # Some car parks fill by day (offices), some by night (homes).
     by_day, by_night = 0.15 + 0.75 * day, 0.9 - 0.55 * day
@@ -114,22 +120,22 @@ def _parking(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
     return {"availableSpotNumber": np.clip(free, 0, total), "totalSpotNumber": total}
 
 
-def _waste(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
+def _waste(traits: Floats, ts: Times, local: Times, rng: np.random.Generator) -> Measures:
     """Fill evenly over some days, then emptied: a sawtooth with its own period and phase."""
     days = fill_days(traits)
     level = (ts / (24 * _HOUR_MS) / days + traits[1]) % 1 * (0.8 + 0.2 * traits[2])
-    outside = 10 + 6 * np.sin((hour_of_day(ts) - 9) / 12 * np.pi)
+    outside = 10 + 6 * np.sin((hour_of_day(local) - 9) / 12 * np.pi)
     warmth = outside + 6 * level + rng.normal(0, 0.2, len(ts))
     return {"fillingLevel": np.round(level, 3), "temperature": warmth}
 
 
-def _water(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
+def _water(traits: Floats, ts: Times, local: Times, rng: np.random.Generator) -> Measures:
     n = len(ts)
     storm = np.maximum(_drift(ts, _common(ts) + 0.31, 31) - 0.45, 0.0)
     level = 0.6 + 1.4 * traits[0] + 0.15 * _drift(ts, traits[1], 26) + 2.5 * storm
     level += rng.normal(0, 0.005, n)
     width = 1 + 6 * traits[2]
-    use = travel_demand(ts)  # people draw water when they are up and about
+    use = travel_demand(local)  # people draw water when they are up and about
     return {
         "level": level,
         "flow": 1.7 * width * np.maximum(level - 0.3, 0.0) ** 1.5,  # broad-crested weir
@@ -137,8 +143,11 @@ def _water(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
     }
 
 
-def _energy(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
-    """The counter is the integral of the mean power, so it only ever grows."""
+def _energy(traits: Floats, ts: Times, _local: Times, rng: np.random.Generator) -> Measures:
+    """The counter is the integral of the mean power, so it only ever grows.
+
+    By universal time: a clock that is put back would set it back.
+    """
     base, swing = 20 + 380 * traits[0] ** 2, 0.2 + 0.4 * traits[1]
     day = 2 * np.pi / 24
     hours = ts / _HOUR_MS
@@ -155,7 +164,7 @@ def _energy(traits: Floats, ts: Times, rng: np.random.Generator) -> Measures:
     }
 
 
-CHANNELS: dict[str, Callable[[Floats, Times, np.random.Generator], Measures]] = {
+CHANNELS: dict[str, Callable[[Floats, Times, Times, np.random.Generator], Measures]] = {
     "air": _air,
     "noise": _noise,
     "weather": _weather,

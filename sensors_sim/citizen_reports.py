@@ -14,6 +14,7 @@ from itertools import count
 import numpy as np
 
 from civicstream.city import City
+from civicstream.local_time import LocalOffset, local_offset
 from civicstream.services import ServiceType
 from sensors_sim.citizens import HOUR_MS, CitizenPlan, CityProblem, SentReport
 from sensors_sim.incidents import Incident
@@ -57,12 +58,13 @@ class Citizens:
         seed: int,
         citizens: int,
         start_ms: int,
+        local: LocalOffset = local_offset("UTC"),
     ) -> None:
         """``start_ms``: reports from then on; ``citizens`` is at least 1."""
         self.problems: list[CityProblem] = []
         self._city, self._services, self._seed = city, services, seed
         self._citizens = citizens
-        self._plan = CitizenPlan(city, services, seed, citizens * _PROBLEMS_PER_CITIZEN_H)
+        self._plan = CitizenPlan(city, services, seed, citizens * _PROBLEMS_PER_CITIZEN_H, local)
         self._start = start_ms
         self._drawn = start_ms - _BEFORE_MS
         self._flood_at = start_ms + _FLOOD_FIRST_MS

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import City
+from civicstream.geo import METRES_PER_DEGREE, distance_m
+from civicstream.local_time import LocalOffset, local_offset
 from civicstream.services import ServiceType
 from sensors_sim.demand import hour_of_day
 
 __all__ = ["CitizenPlan", "CityProblem", "SentReport", "shares_of"]
 
 HOUR_MS = 3_600_000
-_METRES_PER_DEGREE = 111_320.0
 
 _SHARES = {1: 0.10, 2: 0.15, 3: 0.55, 4: 0.20}
 """Of the problems by priority; most of what citizens report is not urgent."""
@@ -71,9 +72,18 @@ class CitizenPlan:
     """Each hour and each day of the epoch is drawn by itself, wherever a run starts."""
 
     def __init__(
-        self, city: City, services: Mapping[str, ServiceType], seed: int, per_hour: float
+        self,
+        city: City,
+        services: Mapping[str, ServiceType],
+        seed: int,
+        per_hour: float,
+        local: LocalOffset = local_offset("UTC"),
     ) -> None:
-        """``per_hour``: problems in the mean hour of a day, without those of storms."""
+        """``per_hour``: problems in the mean hour of a day, without those of storms.
+
+        They follow the time of day that ``local`` gives.
+        """
+        self._local = local
         self._city = city
         self._services = services
         self._seed = seed
@@ -101,7 +111,8 @@ class CitizenPlan:
 
     def _of_hour(self, hour: int) -> list[CityProblem]:
         rng = np.random.default_rng([self._seed, 0xC1, hour])
-        middle = np.array([hour * HOUR_MS + HOUR_MS // 2], np.int64)
+        at = hour * HOUR_MS + HOUR_MS // 2
+        middle = np.array([at + self._local(at)], np.int64)
         of_day = 0.2 + 1.3 * float(np.exp(-0.5 * ((hour_of_day(middle)[0] - 13.5) / 4.5) ** 2))
         count = int(rng.poisson(self._per_hour * of_day / _MEAN_OF_DAY))
         starts = np.sort(rng.integers(0, HOUR_MS, count)) + hour * HOUR_MS
@@ -135,7 +146,7 @@ class CitizenPlan:
     ) -> CityProblem:
         lon, lat, area = self._place(rng)
         for _ in range(40):
-            if near is None or _apart_m(near, (lon, lat)) < _STORM_RADIUS_M:
+            if near is None or distance_m(*near, lon, lat) < _STORM_RADIUS_M:
                 break
             lon, lat, area = self._place(rng)
         service = self._services[code]
@@ -220,11 +231,6 @@ def shares_of(services: Mapping[str, ServiceType]) -> NDArray[np.float64]:
 def _moved(
     point: NDArray[np.float64], rng: np.random.Generator, spread_m: float
 ) -> tuple[float, float]:
-    north, east = rng.normal(0, spread_m, 2) / _METRES_PER_DEGREE
+    north, east = rng.normal(0, spread_m, 2) / METRES_PER_DEGREE
     lat = float(point[1] + north)
     return round(float(point[0] + east / np.cos(np.radians(lat))), 6), round(lat, 6)
-
-
-def _apart_m(a: tuple[float, float], b: tuple[float, float]) -> float:
-    east = (a[0] - b[0]) * np.cos(np.radians(a[1]))
-    return float(np.hypot(east, a[1] - b[1])) * _METRES_PER_DEGREE

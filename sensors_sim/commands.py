@@ -177,6 +177,7 @@ def simulate(
         incidents_per_hour=incidents,
         staged_after_s=staged_incident,
         history_s=history,
+        timezone=settings.city.timezone,
         collected=trucks > 0,
         faults=FaultRates(duplicates, late, out_of_order, clock_skew, dropouts, malformed, late_by),
         sensor_faults=SensorFaultPlan(

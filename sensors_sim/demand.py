@@ -5,35 +5,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DAY_MS", "hour_of_day", "is_weekend", "travel_demand", "wander"]
+from civicstream.local_time import DAY_MS, is_weekend
+
+__all__ = ["hour_of_day", "travel_demand", "wander"]
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
 
-DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 
 
-def hour_of_day(ts_ms: Times) -> Floats:
-    """Return the hour 0..24, in UTC: the simulated city keeps universal time."""
-    hour: Floats = (ts_ms % DAY_MS) / _HOUR_MS
+def hour_of_day(local_ms: Times) -> Floats:
+    """Return the hour 0..24 of local times [ms]."""
+    hour: Floats = (local_ms % DAY_MS) / _HOUR_MS
     return hour
 
 
-def is_weekend(ts_ms: Times) -> NDArray[np.bool_]:
-    # 1 January 1970 was a Thursday, so day 0 is weekday 3 counted from Monday.
-    weekend: NDArray[np.bool_] = (ts_ms // DAY_MS + 3) % 7 >= 5
-    return weekend
-
-
-def travel_demand(ts_ms: Times, morning: Floats | float = 1.0) -> Floats:
-    """Return travel demand as a share of the yearly peak, 0..1.
+def travel_demand(local_ms: Times, morning: Floats | float = 1.0) -> Floats:
+    """Return travel demand as a share of the yearly peak, 0..1, by local time [ms].
 
     Weekdays have a morning peak at 8:00 and a broader evening one at 17:15, weekends one broad
     afternoon. ``morning`` 0..1 is the weight of the morning peak; the evening peak has
     1.7 - ``morning``, at most 1: who drives in in the morning drives out in the evening.
     """
-    hour = hour_of_day(ts_ms)
+    hour = hour_of_day(local_ms)
     evening = np.minimum(1.0, 1.7 - np.asarray(morning))
     weekday = (
         0.05
@@ -43,7 +38,7 @@ def travel_demand(ts_ms: Times, morning: Floats | float = 1.0) -> Floats:
         + 0.12 * _bell(hour, 21.0, 1.8)
     )
     weekend = 0.06 + 0.55 * _bell(hour, 14.5, 3.6) + 0.10 * _bell(hour, 21.0, 2.0)
-    demand: Floats = np.minimum(np.where(is_weekend(ts_ms), weekend, weekday), 1.0)
+    demand: Floats = np.minimum(np.where(is_weekend(local_ms), weekend, weekday), 1.0)
     return demand
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import City
+from civicstream.local_time import LocalOffset, local_offset
 from sensors_sim.cell_transmission import Cells, CellTransmission, wave_speed_kmh
 from sensors_sim.demand import travel_demand, wander
 from sensors_sim.disturbances import DisturbancePlan
@@ -80,11 +81,14 @@ class RoadTraffic:
         incidents_per_hour: float,
         incidents: Incidents | None = None,
         staged_ms: int | None = None,
+        local: LocalOffset = local_offset("UTC"),
     ) -> None:
         """``incidents`` takes the place of random ones of the rate ``incidents_per_hour``.
 
+        Demand follows the time of day that ``local`` gives.
         ``staged_ms``: at that time there is one more, on a road so full that it is seen at once.
         """
+        self._local = local
         self._segment, self._cells = build_cells(city)
         rng = np.random.default_rng([seed, 0xC7])
         self._entry, self._morning = _plan_demand(city, self._segment, self._cells, rng)
@@ -151,7 +155,7 @@ class RoadTraffic:
 
     def _demand(self, ts_ms: int) -> Floats:
         """Return what wants to enter each cell now [veh/h]."""
-        at = np.full(1, ts_ms, np.int64)
+        at = np.full(1, ts_ms + self._local(ts_ms), np.int64)
         usual = self._entry * travel_demand(at, self._morning)
         phase = self._corridor_phase
         demand: Floats = usual * (

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from civicstream.city import City, Sensors
 from civicstream.errors import ConfigurationError
 from civicstream.kinds import KINDS
+from civicstream.local_time import local_offset
 from sensors_sim.channels import TRAITS, measure_channel
 from sensors_sim.containers import Containers
 from sensors_sim.detectors import Detectors
@@ -45,6 +46,8 @@ class SimulationPlan:
     sensor_faults: SensorFaultPlan = field(default_factory=SensorFaultPlan)
     history_s: float = 0.0
     """So much of what was before the start is published first, see ``history_blocks``."""
+    timezone: str = "UTC"
+    """IANA name: the city lives by its local time."""
     collected: bool = False
     """Waste containers are emptied by trucks; else each by itself when it is full."""
 
@@ -65,6 +68,7 @@ class Simulation:
         self.readings_per_event_s = float(np.sum(1 / sensors.interval_s[chosen]) / scale)
         self._plan = plan
         self._start = start_ms
+        self._local = local_offset(plan.timezone)
         self._schedules = _schedules(sensors, plan, chosen, scale, start_ms)
         rng = np.random.default_rng([plan.seed, 0x51])
         self._traits = rng.random((TRAITS, len(sensors)))
@@ -81,6 +85,7 @@ class Simulation:
                 start_ms,
                 plan.incidents_per_hour,
                 staged_ms=_staged(plan, start_ms),
+                local=self._local,
             )
             if "traffic" in plan.kinds
             else None
@@ -144,7 +149,8 @@ class Simulation:
             period = np.full(len(flat_ts), min(round(schedule.interval_ms / 1000, 3), 3600.0))
             values = self._detectors.measure(flat_sensor, period, self._roads.state(), rng)
         else:
-            values = measure_channel(kind, self._traits[:, flat_sensor], flat_ts, rng)
+            traits = self._traits[:, flat_sensor]
+            values = measure_channel(kind, traits, flat_ts, rng, self._local(begin))
             if kind == "waste" and self._containers is not None:
                 values[0] = np.round(self._containers.levels(flat_sensor, flat_ts), 3)
         return Messages.good(KINDS[kind], sensor, ts, values.reshape(len(values), *ts.shape))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from civicstream.city import City
 from civicstream.clock import city_clock
 from civicstream.errors import CivicStreamError
+from civicstream.local_time import local_offset
 from civicstream.roads import RoadGraph, RoadSpeeds
 from civicstream.service_events import Allocation, Tour
 from civicstream.services import load_services
@@ -103,7 +104,12 @@ class StreetLife:
         self._reports = self._crew_messages = self._confirmed = 0
         if people.citizens:
             self._citizens: Citizens | None = Citizens(
-                city, self._services, seed, people.citizens, pace.event_ms
+                city,
+                self._services,
+                seed,
+                people.citizens,
+                pace.event_ms,
+                local_offset(settings.city.timezone),
             )
         else:
             self._citizens = None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.events import TrafficForecast
+from civicstream.local_time import LocalOffset
 from civicstream.settings import IntelligenceSettings
 from streams.forecast.network_forecaster import NetworkForecaster
 from streams.incidents import IncidentDetector
@@ -37,10 +38,16 @@ class NetworkJudgement:
     """Same state and same window, same records with the same ids."""
 
     def __init__(
-        self, network: RoadNetwork, settings: IntelligenceSettings, window_s: float
+        self,
+        network: RoadNetwork,
+        settings: IntelligenceSettings,
+        window_s: float,
+        local: LocalOffset,
     ) -> None:
         self._incidents = (
-            None if settings.incidents == "none" else IncidentDetector(network, settings.incidents)
+            None
+            if settings.incidents == "none"
+            else IncidentDetector(network, settings.incidents, local)
         )
         self._forecaster = NetworkForecaster(network, window_s) if settings.forecasts else None
         self._dumps = 0

@@ -20,6 +20,7 @@ from faust.types import TP
 
 from civicstream.clock import now_ms
 from civicstream.errors import CivicStreamError, CorruptFrame
+from civicstream.local_time import local_offset
 from civicstream.partitioning import partition_of
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
@@ -122,7 +123,12 @@ class NetworkTask:
         settings = self._settings
 
         def young() -> NetworkJudgement:
-            return NetworkJudgement(self._network, settings.intelligence, settings.windows.size_s)
+            return NetworkJudgement(
+                self._network,
+                settings.intelligence,
+                settings.windows.size_s,
+                local_offset(settings.city.timezone),
+            )
 
         judgement = young()
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from civicstream.clock import REAL, Clock
 from civicstream.embedded.data_folder import DataFolder
@@ -60,7 +61,7 @@ def choose_city_time(
             )
         chosen = CityTime(_read(file))
     else:
-        chosen = CityTime(_simulated(options, present_ms))
+        chosen = CityTime(_simulated(options, present_ms, settings.city.timezone))
     file.write_text(json.dumps(asdict(chosen.clock)), encoding="utf-8")
     return chosen
 
@@ -87,23 +88,21 @@ def _replayed(recording: Path, options: StackOptions, present_ms: int) -> CityTi
     return CityTime(Clock(present_ms + _LEAD_S * 1000, begin + shift, options.speed), shift)
 
 
-def _simulated(options: StackOptions, present_ms: int) -> Clock:
+def _simulated(options: StackOptions, present_ms: int, timezone: str) -> Clock:
     wanted = options.time or (_BUSY_HOUR if options.simulator else "now")
     if wanted == "now":
         return REAL
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", wanted):
         raise ConfigurationError(f"--time {wanted!r}: expected HH:MM, like 08:00, or now")
-    begin = last_working_day_at(time.fromisoformat(wanted), present_ms)
+    begin = last_working_day_at(time.fromisoformat(wanted), present_ms, timezone)
     return Clock(present_ms, begin, 1.0)
 
 
-def last_working_day_at(hour: time, present_ms: int) -> int:
-    """Return the latest Monday to Friday at ``hour`` before the present [epoch ms].
-
-    In universal time, which the simulated city keeps.
-    """
-    present = datetime.fromtimestamp(present_ms / 1000, UTC)
-    at = datetime.combine(present.date(), hour, UTC)
-    while at > present or at.weekday() >= 5:
-        at -= timedelta(days=1)
-    return int(at.timestamp() * 1000)
+def last_working_day_at(hour: time, present_ms: int, timezone: str) -> int:
+    """Return the latest Monday to Friday at the local ``hour`` before the present [epoch ms]."""
+    zone = ZoneInfo(timezone)
+    present = datetime.fromtimestamp(present_ms / 1000, zone)
+    day = present.date()
+    while datetime.combine(day, hour, zone) > present or day.weekday() >= 5:
+        day -= timedelta(days=1)
+    return int(datetime.combine(day, hour, zone).timestamp() * 1000)

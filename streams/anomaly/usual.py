@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from civicstream.local_time import DAY_MS, is_weekend
 from streams.anomaly.state import DAY_KINDS, HOURS, Arrays
 
 __all__ = ["Place", "Usual", "learn", "look_up", "place"]
@@ -19,9 +20,6 @@ Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 Array = NDArray[np.float32]
 
-_DAY_MS = 86_400_000
-_THURSDAY = 3
-"""1 January 1970, counted from Monday."""
 _SHRINKAGE = 6.0
 """Readings an hour must have seen to count as much as what it leans on."""
 _BORROWED_AT_MOST = 6.0
@@ -49,10 +47,9 @@ class Usual:
 
 def place(at_ms: NDArray[np.int64]) -> Place:
     """Return where in the week the times are (epoch ms, in the clock people live by)."""
-    day, in_day = np.divmod(at_ms, _DAY_MS)
-    hour = in_day * (HOURS / _DAY_MS) - 0.5
+    hour = at_ms % DAY_MS * (HOURS / DAY_MS) - 0.5
     before = np.floor(hour).astype(np.intp)
-    weekend = (day + _THURSDAY) % 7 >= 5
+    weekend = is_weekend(at_ms)
     return Place(weekend.astype(np.intp), before % HOURS, (before + 1) % HOURS, hour - before)
 
 

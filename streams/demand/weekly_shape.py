@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from civicstream.local_time import is_weekend
+
 __all__ = ["DAY_KINDS", "HOURS", "HOUR_MS", "WeeklyShape", "shape_cells"]
 
 Floats = NDArray[np.float64]
@@ -17,8 +19,6 @@ Floats = NDArray[np.float64]
 HOUR_MS = 3_600_000
 HOURS, DAY_KINDS = 24, 2
 _DAYS_OF_KIND = np.array([5.0, 2.0])
-_THURSDAY = 3
-"""1 January 1970, counted from Monday."""
 _SMOOTHING = np.array([0.2, 0.6, 0.2])
 _FORGET = 1 - 1 / 40
 """Per visit of an hour: about eight weeks of working days."""
@@ -30,8 +30,7 @@ _LEAN_ON_FLAT = 4.0
 def shape_cells(local_ms: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return the cell (kind of day times 24, plus hour) of times in the clock people live by."""
     hours = local_ms // HOUR_MS
-    weekend = (hours // HOURS + _THURSDAY) % 7 >= 5
-    return (weekend * HOURS + hours % HOURS).astype(np.intp)
+    return (is_weekend(local_ms) * HOURS + hours % HOURS).astype(np.intp)
 
 
 class WeeklyShape:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from civicstream.errors import ConfigurationError
 from civicstream.events import Incident
+from civicstream.local_time import LocalOffset, local_offset
 from streams.incidents.california import California8
 from streams.incidents.deviate import StandardNormalDeviate
 from streams.incidents.neighbours import DetectorPairs, neighbouring_detectors
@@ -71,9 +72,15 @@ class IncidentDetector:
     """The incidents of a city. Same state and same window, same versions."""
 
     def __init__(
-        self, network: RoadNetwork, algorithm: str | IncidentAlgorithm = DEFAULT_INCIDENT_ALGORITHM
+        self,
+        network: RoadNetwork,
+        algorithm: str | IncidentAlgorithm = DEFAULT_INCIDENT_ALGORITHM,
+        local: LocalOffset = local_offset("UTC"),
     ) -> None:
-        """Begin knowing nothing; raise ConfigurationError for an unknown algorithm."""
+        """Begin knowing nothing; what is usual is learned by the time of day that ``local`` gives.
+
+        Raise ConfigurationError for an unknown algorithm.
+        """
         n = len(network)
         if isinstance(algorithm, str):
             if algorithm not in INCIDENT_ALGORITHMS:
@@ -84,7 +91,7 @@ class IncidentDetector:
         self.network = network
         self.algorithm = algorithm
         self.latest = Latest(n)
-        self.usual = UsualTraffic(network.city)
+        self.usual = UsualTraffic(n, local)
         self.tracker = Tracker(algorithm.name)
         self.last_end = 0
         self.decisions = 0

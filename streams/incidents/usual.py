@@ -1,8 +1,7 @@
 """What is usual at each detector at this time of day: learned speeds and flows by half hour.
 
-Two kinds of day, each of 48 half hours by the sun's time at the city, so that a day begins in the
-night wherever the city is. A bin is the running mean over days of that half hour's mean; windows
-with an incident nearby are left out.
+Two kinds of day, each of 48 half hours of the city's local time. A bin is the running mean over
+days of that half hour's mean; windows with an incident nearby are left out.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from civicstream.city import City
+from civicstream.local_time import DAY_MS, LocalOffset, is_weekend, local_offset
 
 __all__ = ["UsualTraffic"]
 
@@ -18,7 +17,6 @@ Floats = NDArray[np.float64]
 
 BIN_MS = 30 * 60_000
 _BINS = 48
-_DAY_MS = 86_400_000
 _REMEMBERED = 10
 """Days that the mean remembers: a change of habits is learned within two working weeks."""
 _BELIEVED = 3
@@ -30,10 +28,8 @@ _ENOUGH = 5
 class UsualTraffic:
     """``bins`` float32[kinds of day, bins, speed and flow, n]; NaN: not seen yet."""
 
-    def __init__(self, city: City) -> None:
-        n = len(city.segments)
-        longitude = float(np.mean([s.line[0][0] for s in city.segments])) if n else 0.0
-        self._offset_ms = round(longitude / 15) * 3_600_000
+    def __init__(self, n: int, local: LocalOffset = local_offset("UTC")) -> None:
+        self._local = local
         self.bins = np.full((2, _BINS, 2, n), np.nan, np.float32)
         self.days = np.zeros((2, _BINS, n), np.uint8)
         self.sums = np.zeros((4, n), np.float32)
@@ -50,10 +46,9 @@ class UsualTraffic:
         return speed, flow
 
     def _place(self, half_hour: int) -> tuple[int, int]:
-        local = half_hour * BIN_MS + self._offset_ms
-        # 1 January 1970 was a Thursday: day 0 is weekday 3 counted from Monday.
-        weekend = (local // _DAY_MS + 3) % 7 >= 5
-        return int(weekend), int(local % _DAY_MS // BIN_MS)
+        start = half_hour * BIN_MS
+        local = start + self._local(start)
+        return int(is_weekend(local)), local % DAY_MS // BIN_MS
 
     def learn(self, start: int, speed: Floats, flow: Floats, taken: NDArray[np.bool_]) -> None:
         """Take in a window that began at ``start``, from the segments ``taken`` [n]."""

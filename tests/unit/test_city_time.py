@@ -30,9 +30,17 @@ def chosen(folder: Path, present_ms: int = SUNDAY, **options: object) -> Clock:
 
 
 def test_the_hour_is_that_of_the_last_working_day() -> None:
-    assert last_working_day_at(time(8), SUNDAY) == ms("2026-11-27T08:00")
-    assert last_working_day_at(time(8), ms("2026-11-25T07:59")) == ms("2026-11-24T08:00")
-    assert last_working_day_at(time(8), ms("2026-11-25T08:00")) == ms("2026-11-25T08:00")
+    assert last_working_day_at(time(8), SUNDAY, "UTC") == ms("2026-11-27T08:00")
+    assert last_working_day_at(time(8), ms("2026-11-25T07:59"), "UTC") == ms("2026-11-24T08:00")
+    assert last_working_day_at(time(8), ms("2026-11-25T08:00"), "UTC") == ms("2026-11-25T08:00")
+
+
+def test_the_hour_is_the_citys_own_in_summer_and_winter() -> None:
+    monday_after_clocks_went_back = ms("2026-10-26T03:00")
+    asked = (time(8), monday_after_clocks_went_back, "Europe/Berlin")
+    assert last_working_day_at(*asked) == ms("2026-10-23T06:00")
+    tokyo = last_working_day_at(time(8), ms("2026-11-29T23:30"), "Asia/Tokyo")
+    assert tokyo == ms("2026-11-29T23:00"), "Monday morning there"
 
 
 def test_a_simulated_city_starts_at_a_busy_hour_or_at_the_one_asked_for(tmp_path: Path) -> None:

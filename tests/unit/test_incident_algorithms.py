@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
+from civicstream.local_time import local_offset
 from streams.incidents.california import California8
 from streams.incidents.deviate import StandardNormalDeviate
 from streams.incidents.neighbours import neighbouring_detectors
@@ -105,8 +108,12 @@ def test_no_pair_reaches_over_more_than_four_silent_segments() -> None:
         assert len(neighbouring_detectors(network, reporting)) == pairs
 
 
+def ms(*at: int) -> int:
+    return int(datetime(*at, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc, arg-type]
+
+
 def learned(days: int, speed: float = 80.0) -> UsualTraffic:
-    usual = UsualTraffic(NETWORK.city)
+    usual = UsualTraffic(len(NETWORK))
     monday = NOON - 4 * DAY_MS
     for day in range(days):
         for minute in range(31):
@@ -133,14 +140,26 @@ def test_weekends_and_other_hours_are_usual_by_themselves() -> None:
     assert np.isnan(usual.at(NOON + BIN_MS * 2)[0]).all()
 
 
+def test_what_is_usual_at_eight_stays_at_eight_when_clocks_change() -> None:
+    usual = UsualTraffic(len(NETWORK), local_offset("Europe/Berlin"))
+    for day in (19, 20, 21, 22, 23):  # the clocks went back on Sunday 25 October 2026
+        eight = ms(2026, 10, day, 6)
+        for minute in range(30):
+            at = eight + minute * MINUTE
+            usual.learn(at, np.full(2, 30.0), np.full(2, 900.0), np.ones(2, np.bool_))
+    usual.learn(ms(2026, 10, 23, 7), np.full(2, 80.0), np.full(2, 900.0), np.ones(2, np.bool_))
+    assert usual.at(ms(2026, 10, 26, 7))[0] == pytest.approx([30.0, 30.0])
+    assert np.isnan(usual.at(ms(2026, 10, 26, 6))[0]).all()
+
+
 def test_usual_traffic_is_dumped_by_half_hours_that_changed_and_comes_back() -> None:
     usual = learned(3)
     dumped = usual.dump()
     assert list(dumped) == ["0/24"]
     assert [len(content) for content in dumped.values()] == [2 * 5]
     assert usual.dump() == {}
-    other = UsualTraffic(NETWORK.city)
+    other = UsualTraffic(len(NETWORK))
     other.restore(dumped)
     assert np.array_equal(other.at(NOON), usual.at(NOON), equal_nan=True)
     with pytest.raises(ValueError, match="3 segments need 15"):
-        UsualTraffic(straight_road(3).city).restore(dumped)
+        UsualTraffic(len(straight_road(3))).restore(dumped)

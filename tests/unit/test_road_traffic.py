@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from civicstream.city import City
+from civicstream.local_time import DAY_MS, local_offset
 from sensors_sim.city_plan import plan_city
-from sensors_sim.demand import DAY_MS, travel_demand
+from sensors_sim.demand import travel_demand
 from sensors_sim.incidents import HOUR_MS, IncidentPlan
 from sensors_sim.road_traffic import RoadTraffic, build_cells
 
@@ -31,6 +32,16 @@ def test_the_evening_peak_slows_some_roads_and_the_night_none(city: City) -> Non
     assert speeds(city, 3.0).min() > 0.9  # a free road, with the unrest of single drivers
     assert speeds(city, 17.5).min() < 0.6
     assert np.median(speeds(city, 17.5)) > 0.9
+
+
+def test_a_city_far_east_drives_home_by_its_own_clock(city: City) -> None:
+    tokyo = local_offset("Asia/Tokyo")
+    at = FRIDAY + round(17.5 * HOUR_MS)
+    here = RoadTraffic(city, 1, at, 0.0)
+    there = RoadTraffic(city, 1, at - 9 * HOUR_MS, 0.0, local=tokyo)
+    slow = [r.state().speed_kmh.min() for r in (here, there)]
+    assert slow[1] == pytest.approx(slow[0], rel=0.2)
+    assert slow[1] < 30
 
 
 def test_demand_has_two_peaks_on_weekdays_and_one_at_weekends() -> None:
