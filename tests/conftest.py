@@ -12,6 +12,7 @@ from pathlib import Path
 # Before numpy is imported: tests run beside each other, their matrices need no threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import hypothesis
 import psutil
 import pytest
 
@@ -27,6 +28,10 @@ from tests.servers import (
     start_kafka,
     timescaledb_missing,
 )
+
+# How long an example takes is the machine's affair, not the property's.
+hypothesis.settings.register_profile("civicstream", deadline=None)
+hypothesis.settings.load_profile("civicstream")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -138,7 +138,7 @@ def flat(lists: list[list[Alert]]) -> list[Alert]:
     return [alert for made in lists for alert in made]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(histories())
 def test_versions_have_no_gaps_and_at_most_one_alert_of_a_key_is_active(
     events: list[Event],
@@ -158,7 +158,7 @@ def time_of(event: Any) -> int:
     return int(getattr(event, "window_end", 0))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories(), st.data())
 def test_after_a_crash_anywhere_every_version_is_that_of_an_undisturbed_run(
     events: list[Event], data: st.DataObject
@@ -192,7 +192,7 @@ def test_after_a_crash_anywhere_every_version_is_that_of_an_undisturbed_run(
     }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(histories(), st.data())
 def test_where_the_state_store_is_lost_the_published_versions_are_gone_on_from(
     events: list[Event], data: st.DataObject
@@ -221,7 +221,7 @@ def test_the_state_store_has_nothing_of_what_does_not_hold() -> None:
     assert not [key for key in store.items if key.startswith("alert/")]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(histories(), st.data())
 def test_events_that_come_again_make_no_version(events: list[Event], data: st.DataObject) -> None:
     alerts = engine()

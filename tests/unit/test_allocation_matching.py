@@ -157,7 +157,7 @@ def brute(cost: np.ndarray, unassigned: np.ndarray, fixed: tuple[int, int] | Non
     return best
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(costs_of_rounds)
 def test_no_other_plan_costs_less(of: tuple[int, int, int, float]) -> None:
     cost, unassigned = some_costs(of)
@@ -166,7 +166,7 @@ def test_no_other_plan_costs_less(of: tuple[int, int, int, float]) -> None:
     assert total == pytest.approx(brute(cost, unassigned))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(costs_of_rounds)
 def test_the_cost_of_another_choice_is_what_the_whole_plan_would_cost_more(
     of: tuple[int, int, int, float],

@@ -132,7 +132,7 @@ def test_a_clock_set_back_does_not_stop_the_scores() -> None:
     assert feed(AnomalyDetector(1), at, values).score[7 * ROWS_A_DAY] > ALARM
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.floats(-1e12, 1e12) | st.just(float("nan")), min_size=1, max_size=120))
 def test_whatever_the_readings_scores_stay_within_0_and_1(values: list[float]) -> None:
     read = np.array(values)

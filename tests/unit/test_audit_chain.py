@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from civicstream.errors import ConfigurationError
@@ -30,7 +30,6 @@ def _with(row: AuditRow, **changes: object) -> AuditRow:
 LOGS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8).map(chain)
 
 
-@settings(deadline=None)
 @given(LOGS)
 def test_a_log_that_nobody_touched_is_whole(rows: list[AuditRow]) -> None:
     found = verify_rows(rows, Head(rows[-1].seq, rows[-1].hash))
@@ -38,7 +37,6 @@ def test_a_log_that_nobody_touched_is_whole(rows: list[AuditRow]) -> None:
     assert parse_head(str(found.head)) == found.head
 
 
-@settings(deadline=None)
 @given(LOGS, st.data())
 def test_a_change_of_any_field_names_that_row(rows: list[AuditRow], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(rows) - 1))
@@ -54,7 +52,6 @@ def test_a_change_of_any_field_names_that_row(rows: list[AuditRow], data: st.Dat
     assert found.rows == at
 
 
-@settings(deadline=None)
 @given(LOGS, st.data())
 def test_removing_swapping_or_renumbering_shows(rows: list[AuditRow], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(rows) - 1))
@@ -67,7 +64,6 @@ def test_removing_swapping_or_renumbering_shows(rows: list[AuditRow], data: st.D
     assert verify_rows(again, kept).problem is not None
 
 
-@settings(deadline=None)
 @given(LOGS, st.data())
 def test_a_log_written_anew_from_a_row_on_shows_against_a_head(
     rows: list[AuditRow], data: st.DataObject

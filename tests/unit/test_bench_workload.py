@@ -28,7 +28,7 @@ def test_a_city_has_the_sensors_asked_for_on_segments_in_their_own_area(sensors:
     assert [of_segment[s] for s in city.sensors.segment.tolist()] == city.sensors.area.tolist()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     readings=st.integers(1, 4_000),
     frame_size=st.integers(1, 700),

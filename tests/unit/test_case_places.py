@@ -10,7 +10,7 @@ from streams.cases.places import PlaceIndex, distance_m
 NEAR_A_PLACE = st.tuples(st.floats(-0.02, 0.02), st.floats(-0.02, 0.02))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from([(5.1, 52.1), (-70.0, -33.4), (179.995, -16.5), (-179.999, 66.0), (0.0, 0.0)]),
     st.lists(NEAR_A_PLACE, min_size=1, max_size=40),

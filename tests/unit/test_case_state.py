@@ -64,7 +64,7 @@ class _Life:
                 self.stored[key] = data
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(STEPS, st.integers(0, 60))
 def test_a_desk_restored_at_any_moment_goes_on_exactly_like_one_that_never_stopped(
     steps: list[Step], crash: int
@@ -83,7 +83,7 @@ def test_a_desk_restored_at_any_moment_goes_on_exactly_like_one_that_never_stopp
     assert restored.stored == lasting.stored
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(STEPS)
 def test_versions_have_no_gaps_reports_count_once_and_letters_change_nothing(
     steps: list[Step],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streams.demand.capacity import TRAVEL_H, capacity_per_h
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 6), st.integers(1, 5), st.integers(1, 4), st.integers(0, 1000))
 def test_the_hours_of_all_units_with_a_skill_are_spent_and_no_more(
     units: int, areas: int, services: int, seed: int

@@ -26,7 +26,7 @@ def _probabilities(mean: float, overdispersion: float, up_to: int) -> list[float
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(0.01, 60), st.floats(0.001, 5))
 def test_low_and_high_are_the_quantiles_and_a_fifth_lies_outside(mean: float, over: float) -> None:
     interval = negative_binomial_interval(np.array([mean]), np.array([over]))

@@ -62,7 +62,7 @@ class _Life:
                 self.stored[key] = data
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.integers(0, 50))
 def test_a_desk_restored_at_any_moment_goes_on_exactly(seed: int, crash: int) -> None:
     lasting, restored = _Life(make_city()), _Life(make_city())

@@ -127,7 +127,7 @@ def test_a_missing_value_is_carried_towards_what_is_usual_at_that_time() -> None
     assert abs(carried - truth) < abs(values[onset - 1, 0] - truth)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_no_pattern_of_missing_or_wild_values_breaks_a_forecast(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 25), "rows")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.acks import NO_ACK, AckWindow
@@ -16,7 +16,6 @@ def histories(draw: st.DrawFn) -> tuple[list[int], list[int]]:
     return holders, draw(st.permutations(records))
 
 
-@settings(deadline=None)
 @given(histories())
 def test_messages_are_acknowledged_in_receipt_order_and_only_when_wholly_confirmed(
     history: tuple[list[int], list[int]],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ingest.buffered_socket import BufferedSocket
 
 # each example empties the pair that it fills
-SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

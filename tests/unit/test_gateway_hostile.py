@@ -45,7 +45,7 @@ messages = st.dictionaries(fields, json_like, max_size=8)
 topics = st.sampled_from([NOISE, *TOPICS])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(topics, st.one_of(messages, st.lists(messages, max_size=3), json_like))
 def test_any_json_is_counted_and_acknowledged(topic: str, document: Any) -> None:
     bench = HostileIntake()
@@ -54,7 +54,7 @@ def test_any_json_is_counted_and_acknowledged(topic: str, document: Any) -> None
     bench.settle()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(topics, st.binary(max_size=300))
 def test_any_bytes_are_counted_and_acknowledged(topic: str, payload: bytes) -> None:
     bench = HostileIntake()

@@ -232,7 +232,7 @@ events = st.lists(
 
 
 @given(events)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_reading_is_accounted_for_at_any_moment(history: list[Any]) -> None:
     bench = Bench(max_frame_readings=5)
     intake = bench.intake

@@ -51,7 +51,7 @@ def test_a_window_that_comes_again_changes_nothing(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), missing=st.floats(0, 1), skipped=st.floats(0, 0.9))
 def test_silent_detectors_and_skipped_minutes_never_break_it(
     algorithm: str, seed: int, missing: float, skipped: float

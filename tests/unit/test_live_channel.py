@@ -93,7 +93,7 @@ def visible(state: LiveState, wanted: Filter) -> dict[tuple[str, str], object]:
     return {i.key: json.loads(i.data) for i in state.items() if wanted.passes(i)}
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(steps_strategy, st.sampled_from([NORTH, Filter()]))
 def test_any_schedule_of_reading_ends_with_the_filtered_state(
     steps: list[tuple[str, object]], wanted: Filter

@@ -55,7 +55,7 @@ def test_sealing_the_same_twice_gives_different_texts_and_a_changed_one_does_not
 
 
 @given(st.text(), st.text())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_different_identities_have_different_pseudonyms(one: str, two: str) -> None:
     privacy = _privacy()
     assert (privacy.pseudonym(one) == privacy.pseudonym(two)) == (one == two)

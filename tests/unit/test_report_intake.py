@@ -264,7 +264,7 @@ messages = st.fixed_dictionaries(
 
 
 @given(st.lists(st.one_of(messages, st.binary(max_size=40)), max_size=15), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_message_is_counted_and_acknowledged_once_whatever_it_holds(
     sent: list[Any], data: st.DataObject
 ) -> None:

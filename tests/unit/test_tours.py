@@ -26,7 +26,7 @@ def some_bins(count: int, seed: int, full_in_h: float | None = None, one_way: fl
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 25), st.integers(0, 10_000), st.floats(1.5, 20))
 def test_no_truck_carries_more_than_it_can_and_no_bin_is_visited_twice(
     count: int, seed: int, capacity: float
@@ -39,7 +39,7 @@ def test_no_truck_carries_more_than_it_can_and_no_bin_is_visited_twice(
     assert all(tour.load <= capacity + 1e-9 for tour in done.tours)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 20), st.integers(0, 10_000), st.floats(0, 1))
 def test_two_opt_never_makes_a_tour_longer_and_keeps_its_stops(
     count: int, seed: int, one_way: float
@@ -51,7 +51,7 @@ def test_two_opt_never_makes_a_tour_longer_and_keeps_its_stops(
     assert length(bins.km, better) <= length(bins.km, stops) + 1e-9
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 25), st.integers(0, 10_000), st.floats(0, 1))
 def test_tours_are_never_longer_than_going_to_the_nearest_next(
     count: int, seed: int, one_way: float
