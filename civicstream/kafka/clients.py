@@ -20,6 +20,7 @@ from civicstream.settings import KafkaSettings
 
 __all__ = [
     "admin_client",
+    "check_reachable",
     "client_config",
     "consumer",
     "producer",
@@ -135,7 +136,7 @@ def _finish_what_is_joined(made: KafkaConsumer) -> None:
     coordinator.need_rejoin = need_rejoin
 
 
-def _reach_any(bootstrap: str) -> None:
+def check_reachable(bootstrap: str) -> None:
     """Raise OSError when nothing listens at any of the addresses.
 
     It takes no time where a client of Kafka tries for seconds, and logs every attempt.
@@ -162,7 +163,7 @@ def wait_for_kafka(
 
     def ask() -> None:
         try:
-            _reach_any(kafka.bootstrap)
+            check_reachable(kafka.bootstrap)
             admin_client(kafka, bootstrap_timeout_ms=3_000).close()
         except (KafkaError, OSError) as error:
             raise ServerUnavailable(

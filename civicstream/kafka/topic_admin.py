@@ -21,6 +21,8 @@ __all__ = ["create_topics", "topic_settings", "wait_for_topics"]
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.1
+_FIRST_ANSWER_MS = 3_000
+"""Who waits for topics has others to serve: a Kafka that is away is asked again later."""
 
 
 def create_topics(kafka: KafkaSettings, *, timeout_s: float = 60) -> list[str]:
@@ -45,15 +47,20 @@ def create_topics(kafka: KafkaSettings, *, timeout_s: float = 60) -> list[str]:
 
 
 def wait_for_topics(
-    kafka: KafkaSettings, names: Iterable[str] = TOPICS, *, timeout_s: float = 60
+    kafka: KafkaSettings,
+    names: Iterable[str] = TOPICS,
+    *,
+    timeout_s: float = 60,
+    led: bool = True,
 ) -> None:
     """Return when the topics (without prefix) are there as declared, made by `init`.
 
-    Raise as ``create_topics``. It needs the right to describe them, no more.
+    ``led``: and every partition has a leader; False for who can do without some of them. Raise as
+    ``create_topics``. It needs the right to describe them, no more.
     """
-    admin = admin_client(kafka)
+    admin = admin_client(kafka, bootstrap_timeout_ms=_FIRST_ANSWER_MS)
     try:
-        _wait(admin, kafka, _declared(kafka, names), time.monotonic() + timeout_s)
+        _wait(admin, kafka, _declared(kafka, names), time.monotonic() + timeout_s, led=led)
     finally:
         admin.close()
 
@@ -113,13 +120,17 @@ def _create(admin: KafkaAdminClient, kafka: KafkaSettings, name: str) -> bool:
 
 
 def _wait(
-    admin: KafkaAdminClient, kafka: KafkaSettings, wanted: dict[str, Topic], deadline: float
+    admin: KafkaAdminClient,
+    kafka: KafkaSettings,
+    wanted: dict[str, Topic],
+    deadline: float,
+    *,
+    led: bool = True,
 ) -> None:
     while True:
         described = {t["name"]: t for t in admin.describe_topics(list(wanted))}
-        lacking = {
-            name: why for name in wanted if (why := _lacks(admin, described.get(name))) is not None
-        }
+        found = {name: _lacks(admin, described.get(name), led=led) for name in wanted}
+        lacking = {name: why for name, why in found.items() if why is not None}
         if not lacking:
             break
         if time.monotonic() > deadline:
@@ -133,13 +144,15 @@ def _wait(
         _check_shape(kafka, topic, described[name])
 
 
-def _lacks(admin: KafkaAdminClient, description: dict[str, Any] | None) -> str | None:
+def _lacks(admin: KafkaAdminClient, description: dict[str, Any] | None, *, led: bool) -> str | None:
     """Return why a topic cannot be used yet, None when it is complete."""
     if description and description["error_code"] == TopicAuthorizationFailedError.errno:
         raise ConfigurationError(
             f"this Kafka account may not describe topic {description['name']}; "
             "`civicstream init --kafka-acls` gives each part its rights"
         )
+    if not led and description and not description["error_code"] and description["partitions"]:
+        return None
     reason: str | None = admin._topic_not_ready_reason(description)
     return reason
 
