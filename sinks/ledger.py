@@ -15,13 +15,13 @@ from rich.table import Table
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.clients import consumer, wait_for_kafka
+from civicstream.kafka.log_gaps import Position
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.balance import Balance, RowsOfDay, SinkCounts, StoredGap, balance
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
 from sinks.log_state import log_states
-from sinks.placing import Position
 from sinks.records import Place
 from sinks.records_seen import load_sequences
 from sinks.schema import time_columns
@@ -124,9 +124,9 @@ def _once(
 def stored_offsets(connection: Connection) -> dict[Place, Position]:
     """Return where the sink goes on in every partition."""
     return {
-        Place(topic, partition): Position(topic_id, offset)
+        Place(topic, partition): Position(offset, topic_id)
         for topic, partition, topic_id, offset in connection.execute(
-            "SELECT topic, partition, topic_id, next_offset FROM sink_offsets"
+            "SELECT topic, partition, topic_id::text, next_offset FROM sink_offsets"
         ).fetchall()
     }
 

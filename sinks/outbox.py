@@ -138,9 +138,9 @@ def tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
     try:
         sender = producer(settings.kafka, writer=_FORGETTER, max_block_ms=_CONFIRM_S * 1000)
         try:
-            sender.send(
-                topic, key=what.pseudonym.encode(), value=None, headers=headers, timestamp_ms=at
-            ).get(timeout=_CONFIRM_S)
+            sender.send(topic, key=what.pseudonym.encode(), value=None, headers=headers).get(
+                timeout=_CONFIRM_S
+            )
         finally:
             sender.close(timeout=5)
     except KafkaError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -16,7 +16,7 @@ from civicstream.kafka.clients import admin_client
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, Topic, topic_name
 
-__all__ = ["create_topics", "topic_settings", "wait_for_topics"]
+__all__ = ["create_topics", "describe", "topic_settings", "wait_for_topics"]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,25 @@ def wait_for_topics(
         _wait(admin, kafka, _declared(kafka, names), time.monotonic() + timeout_s, led=led)
     finally:
         admin.close()
+
+
+def describe(kafka: KafkaSettings, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return each topic (with prefix) as Kafka has it this moment: its id, its partitions.
+
+    Raise ServerUnavailable when Kafka does not answer or does not have them all.
+    """
+    try:
+        admin = admin_client(kafka, bootstrap_timeout_ms=_FIRST_ANSWER_MS)
+        try:
+            found = {topic["name"]: topic for topic in admin.describe_topics(sorted(names))}
+        finally:
+            admin.close()
+    except (KafkaError, OSError) as error:
+        raise ServerUnavailable(f"Kafka did not describe the topics: {error!r}") from error
+    missing = [name for name in names if name not in found or found[name]["error_code"]]
+    if missing:
+        raise ServerUnavailable(f"Kafka has no topic {', '.join(missing)}; run `civicstream init`")
+    return found
 
 
 def topic_settings(kafka: KafkaSettings, topic: Topic) -> dict[str, str]:

@@ -114,7 +114,7 @@ class AlertOutput:
         records += [self._position(p, at) for p, at in read.items()]
         records += [gap_record(self._kafka.topic_prefix, gap, self._source) for gap in gaps]
         records += letters
-        offsets = {p: OffsetAndMetadata(at.offset, "", -1) for p, at in read.items()}
+        offsets = {p: OffsetAndMetadata(at.next_offset, "", -1) for p, at in read.items()}
         while True:
             try:
                 self._sender.commit(records, offsets, self._group)
