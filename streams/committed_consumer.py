@@ -173,8 +173,9 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def _look_at_logs(self) -> None:
         try:
-            asked = self._first_since(self._watch.times())
-            self._watch.look(await asyncio.wait_for(asked, _LOOK_S))
+            asked = self._watch.times()
+            found = await asyncio.wait_for(self._first_since(asked), _LOOK_S)
+            self._watch.look(asked, found)
         except (KafkaError, TimeoutError) as error:
             log.debug("Kafka did not say what its logs hold: %r", error)
 

@@ -47,7 +47,7 @@ _STOP_S = 15.0
 _TELL_GROUP_S = 5.0
 
 # How long a log that was cut and has grown again is taken for the one that was read.
-_LOOK_AT_LOGS_S = 5.0
+_LOOK_AT_LOGS_S = 1.0
 
 # Kafka answers if it confirmed one of our reports, sent every second, within this time.
 _LINK_ALIVE_S = 3.0
@@ -73,7 +73,10 @@ class Worker:
         self._kafka_confirmed_at = 0.0
         self.app.on_rebalance_complete.connect(self._assigned)
         self.app.on_partitions_revoked.connect(self._revoked)
-        loops = (self._tick, self._provisional, self._report, self._seek_left_out, self._tell_group)
+        loops = (
+            *(self._tick, self._provisional, self._report),
+            *(self._seek_left_out, self._look_at_logs, self._tell_group),
+        )
         for loop in loops:
             self.app.task(loop)
 

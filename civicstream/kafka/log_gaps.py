@@ -137,41 +137,44 @@ class Times(NamedTuple):
 class LogWatch:
     """Notices a log that was cut and has grown again between two fetches of a client.
 
-    What had been read at the last look is held against the log now: since then newer records may
-    have been read, which hide what went before them.
+    While the broker is away nothing is appended. So where a record was appended later than the one
+    before it by more than `_PROOF_MS`, what had been read before the pause is held against the log:
+    the newer records hide what went before them.
     """
 
     def __init__(self) -> None:
         self._read: dict[Any, Position] = {}
-        self._before: dict[Any, Position] = {}
+        self._doubted: dict[Any, Position] = {}
+        """How far a partition had been read before a pause."""
         self.parted: dict[Any, int] = {}
         """First offset of a partition that is not what was read; until it is forgotten."""
 
-    def took(self, partition: Any, next_offset: int, newest_ms: int) -> None:
-        """Note what a fetch has brought."""
-        before = self._read.get(partition)
-        newest_ms = max(newest_ms, before.newest_ms if before else 0)
+    def took(self, partition: Any, next_offset: int, appended_ms: int) -> None:
+        """Note a record that a fetch has brought."""
+        before = self._read.get(partition, Position(0))
+        if before.newest_ms and appended_ms - before.newest_ms > _PROOF_MS:
+            self._doubted.setdefault(partition, before)
+        newest_ms = max(appended_ms, before.newest_ms)
         self._read[partition] = Position(next_offset, newest_ms=newest_ms)
 
     def times(self) -> dict[Any, int]:
         """Return since when Kafka's first offsets are to be asked for [epoch ms]; then `look`."""
-        return Times.of(self._before).proof
+        return Times.of(self._doubted).proof
 
-    def look(self, found: Mapping[Any, int]) -> bool:
-        """Return whether a log was cut, by the first offsets since ``times``."""
-        cut = {
-            p: at
-            for p, at in found.items()
-            if p in self._before and at < self._before[p].next_offset
-        }
+    def look(self, asked: Iterable[Any], found: Mapping[Any, int]) -> bool:
+        """Return whether a log was cut, by the first offsets ``found`` since ``times``."""
+        cut = {}
+        for partition in asked:
+            read, at = self._doubted.pop(partition, None), found.get(partition)
+            if read is not None and at is not None and at < read.next_offset:
+                cut[partition] = at
         self.parted |= cut
-        self._before = dict(self._read)
         return bool(cut)
 
     def forget(self, partitions: Iterable[Any]) -> None:
         """Begin anew with partitions that are read from somewhere else."""
         for partition in partitions:
-            for kept in (self._read, self._before, self.parted):
+            for kept in (self._read, self._doubted, self.parted):
                 kept.pop(partition, None)
 
 

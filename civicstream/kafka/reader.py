@@ -43,7 +43,7 @@ _METADATA_AGE_MS = 3_000
 """How long topics, partitions and leaders are believed. kafka-python loses a request for metadata
 that is made while another is under way. By default a group that was assigned without knowing its
 topics would then stay without partitions for five minutes."""
-_LOOK_AT_LOGS_S = 5.0
+_LOOK_EVERY_S = 1.0
 """How long a log that was cut and has grown again is taken for the one that was read."""
 _LOOK_MS = 1_000
 _LOG_CHANGED = (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError)
@@ -74,15 +74,18 @@ class ConsumerWatch:
             self._watch.parted |= {p: at.offset for p, at in found if at is not None}
 
     def sees_cut(self, polled: Mapping[TopicPartition, list[Any]]) -> bool:
-        """Note what was polled; return whether a log was found to be cut, looking now and then."""
+        """Note what was polled; return whether a log was found to be cut."""
         for partition, records in polled.items():
+            # A cut is between two fetches.
+            self._watch.took(partition, records[0].offset + 1, append_time(records[0]))
             newest_ms = max(append_time(record) for record in records)
             self._watch.took(partition, records[-1].offset + 1, newest_ms)
-        if time.monotonic() < self._look_at:
+        asked = self._watch.times()
+        if not asked or time.monotonic() < self._look_at:
             return False
-        self._look_at = time.monotonic() + _LOOK_AT_LOGS_S
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
         try:
-            return self._watch.look(self._first_since(self._watch.times(), _LOOK_MS))
+            return self._watch.look(asked, self._first_since(asked, _LOOK_MS))
         except KafkaError as error:
             log.debug("Kafka did not say what its logs hold: %r", error)
             return False

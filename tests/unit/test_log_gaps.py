@@ -104,11 +104,20 @@ def test_only_times_that_are_known_are_asked_for() -> None:
 def test_a_log_that_was_cut_under_its_reader_is_seen_though_newer_records_were_read() -> None:
     watch = LogWatch()
     watch.took("p", 100, 5_000)
-    assert not watch.look({})
-    assert not watch.look({"p": 100})
+    watch.took("p", 101, 5_900)
+    assert watch.times() == {}, "nothing is appended while a broker is away"
     watch.took("p", 140, 9_000)
-    assert watch.times() == {"p": 6_001}
-    assert watch.look({"p": 60})
+    watch.took("p", 141, 11_000)
+    assert watch.times() == {"p": 6_901}
+    assert watch.look({"p"}, {"p": 60})
     assert watch.parted == {"p": 60}
     watch.forget(["p"])
     assert (watch.parted, watch.times()) == ({}, {})
+
+
+def test_a_pause_in_what_is_appended_is_no_cut() -> None:
+    watch = LogWatch()
+    for offset in range(100, 110):
+        watch.took("p", offset + 1, 60_000 * offset)
+        assert not watch.look(watch.times(), {"p": offset})
+    assert watch.parted == {}
