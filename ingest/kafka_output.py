@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -13,7 +11,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka.clients import check_reachable, producer
+from civicstream.kafka.clients import check_reachable, close_producer, producer
 from civicstream.kafka.topic_admin import wait_for_topics
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
@@ -78,7 +76,7 @@ class KafkaOutput(Generic[Item]):
                 for topic in topics:
                     made.partitions_for(topic_name(self._kafka.topic_prefix, topic))
             except BaseException:
-                _close(made, timeout_s=1)
+                close_producer(made, timeout_s=1)
                 raise
             self._producer = made
             self._generation += 1
@@ -143,23 +141,15 @@ class KafkaOutput(Generic[Item]):
         """Give the producer up: what has no outcome by now must be sent again after ``connect``."""
         dropped, self._producer = self._producer, None
         if dropped is not None:
-            _close(dropped, timeout_s=1)
+            close_producer(dropped, timeout_s=1)
 
     def close(self, timeout_s: float) -> None:
         """End the producer, giving what it holds so long to be confirmed."""
         if self._producer is not None:
-            _close(self._producer, timeout_s)
+            close_producer(self._producer, timeout_s)
             self._producer = None
 
 
 def _topics_written() -> list[str]:
     others = ("reports", "private", "units", "crew_actions", "deadletter", "ledger")
     return [*map(frames_topic, KINDS), *others]
-
-
-def _close(made: KafkaProducer, timeout_s: float) -> None:
-    with contextlib.suppress(KafkaError):
-        made.close(timeout=timeout_s)
-    sender = getattr(made, "_sender", None)
-    if isinstance(sender, threading.Thread):
-        sender.join(timeout_s + 5)
