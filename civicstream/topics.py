@@ -44,15 +44,14 @@ class Topic:
     """Of a record batch; the default is Kafka's own: 1 MiB and the batch's overhead."""
     log_weight: int = 1
     """Its share of a limit on the size of all topics together (``log_limit_mb``)."""
-    append_time: bool = False
-    """Records carry the time at which the broker appended them, whatever the producer's clock."""
 
     @property
     def config(self) -> dict[str, str]:
         """Kafka's settings of the topic; `init` sets them and puts them right."""
         limits = {
             "max.message.bytes": str(self.max_message_bytes),
-            "message.timestamp.type": "LogAppendTime" if self.append_time else "CreateTime",
+            # Whatever a producer's clock says; and readers notice by it that a log was cut.
+            "message.timestamp.type": "LogAppendTime",
             # A replica that lags would take over and forget what was confirmed.
             "unclean.leader.election.enable": "false",
         }
@@ -98,7 +97,6 @@ _ALL = (
             retention_ms=3 * _DAY_MS,
             max_message_bytes=_COLUMNS_BYTES,
             log_weight=8,
-            append_time=True,
         )
         for kind in KINDS
     ),

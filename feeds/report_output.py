@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from civicstream.errors import ServerUnavailable
-from civicstream.kafka.clients import producer
+from civicstream.kafka.clients import close_producer, producer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 
@@ -105,14 +105,14 @@ class ReportOutput:
             if self._producer is not failed:
                 return  # another report met the same failure
             self._producer = None
-        _close(failed, timeout_s=1)
+        close_producer(failed, timeout_s=1)
 
     def close(self) -> None:
         """End the producer; what it still holds gets five seconds."""
         with self._lock:
             made, self._producer = self._producer, None
         if made is not None:
-            _close(made, timeout_s=5)
+            close_producer(made, timeout_s=5)
 
 
 async def _confirmed(sent: Any) -> None:
@@ -135,11 +135,3 @@ async def _confirmed(sent: Any) -> None:
     sent.add_callback(tell)
     sent.add_errback(tell)
     await outcome
-
-
-def _close(made: KafkaProducer, timeout_s: float) -> None:
-    with contextlib.suppress(KafkaError):
-        made.close(timeout=timeout_s)
-    sender = getattr(made, "_sender", None)
-    if isinstance(sender, threading.Thread):
-        sender.join(timeout_s + 5)

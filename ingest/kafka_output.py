@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -14,10 +11,11 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from civicstream.kafka.clients import admin_client, producer
+from civicstream.kafka.clients import check_reachable, close_producer, producer
+from civicstream.kafka.topic_admin import wait_for_topics
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
-from civicstream.topics import TOPICS, frames_topic, topic_name
+from civicstream.topics import frames_topic, topic_name
 
 __all__ = ["KafkaOutput"]
 
@@ -64,19 +62,21 @@ class KafkaOutput(Generic[Item]):
         """Start a producer and check the topics.
 
         Raise ServerUnavailable when Kafka does not answer or has not all topics yet, and
-        ConfigurationError when a topic has another number of partitions than the settings say.
+        ConfigurationError when a topic is not as the settings say.
         """
         try:
-            self._check_reachable()
-            topics = self._check_topics()
+            check_reachable(self._kafka.bootstrap)
+            topics = _topics_written()
+            # Without a leader for some partition, the others take their records all the same.
+            wait_for_topics(self._kafka, topics, timeout_s=0, led=False)
             made = producer(self._kafka, writer=self._writer, **_OPTIONS)
             try:
                 # Asked for by the first record of a topic, while Kafka hangs, it would hold up
                 # the MQTT connection.
                 for topic in topics:
-                    made.partitions_for(topic)
+                    made.partitions_for(topic_name(self._kafka.topic_prefix, topic))
             except BaseException:
-                _close(made, timeout_s=1)
+                close_producer(made, timeout_s=1)
                 raise
             self._producer = made
             self._generation += 1
@@ -85,53 +85,6 @@ class KafkaOutput(Generic[Item]):
                 f"Kafka at {self._kafka.bootstrap} does not answer ({error}); start it or set "
                 "CIVICSTREAM_KAFKA__BOOTSTRAP"
             ) from error
-
-    def _check_reachable(self) -> None:
-        """Raise OSError at once where nothing listens; the library takes seconds to say so."""
-        failure = OSError("no bootstrap address")
-        for address in self._kafka.bootstrap.split(","):
-            host, _, port = address.strip().rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
-            except OSError as error:
-                failure = error
-            else:
-                return
-        raise failure
-
-    def _check_topics(self) -> list[str]:
-        """Return the topics that are written, each as the settings say."""
-        names = (
-            *map(frames_topic, KINDS),
-            *("reports", "private", "units", "crew_actions", "deadletter", "ledger"),
-        )
-        expected = {
-            topic_name(self._kafka.topic_prefix, name): TOPICS[name].partitions
-            or self._kafka.partitions
-            for name in names
-        }
-        patience_ms = _OPTIONS["bootstrap_timeout_ms"]
-        admin = admin_client(self._kafka, bootstrap_timeout_ms=patience_ms)
-        try:
-            # Asking for one topic by name makes some brokers create it, in their own shape.
-            missing = expected.keys() - set(admin.list_topics())
-            if missing:
-                raise ServerUnavailable(
-                    f"Kafka at {self._kafka.bootstrap} has no topic {min(missing)}; "
-                    "run `civicstream init`"
-                )
-            described = admin.describe_topics(list(expected))
-        finally:
-            admin.close()
-        for topic in described:
-            found = len(topic["partitions"])
-            if found != expected[topic["name"]]:
-                raise ConfigurationError(
-                    f"topic {topic['name']} has {found} partitions, the settings say "
-                    f"{expected[topic['name']]}; set CIVICSTREAM_KAFKA__PARTITIONS to what "
-                    "exists, or use another topic prefix"
-                )
-        return list(expected)
 
     def send(
         self,
@@ -188,18 +141,15 @@ class KafkaOutput(Generic[Item]):
         """Give the producer up: what has no outcome by now must be sent again after ``connect``."""
         dropped, self._producer = self._producer, None
         if dropped is not None:
-            _close(dropped, timeout_s=1)
+            close_producer(dropped, timeout_s=1)
 
     def close(self, timeout_s: float) -> None:
         """End the producer, giving what it holds so long to be confirmed."""
         if self._producer is not None:
-            _close(self._producer, timeout_s)
+            close_producer(self._producer, timeout_s)
             self._producer = None
 
 
-def _close(made: KafkaProducer, timeout_s: float) -> None:
-    with contextlib.suppress(KafkaError):
-        made.close(timeout=timeout_s)
-    sender = getattr(made, "_sender", None)
-    if isinstance(sender, threading.Thread):
-        sender.join(timeout_s + 5)
+def _topics_written() -> list[str]:
+    others = ("reports", "private", "units", "crew_actions", "deadletter", "ledger")
+    return [*map(frames_topic, KINDS), *others]

@@ -6,7 +6,6 @@ Reads Kafka as a tablet in a vehicle would; without Kafka there is nothing to se
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Iterable
 
@@ -15,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from civicstream.events import Incident
-from civicstream.kafka.clients import consumer
+from civicstream.kafka.clients import check_reachable, consumer
 from civicstream.service_events import Allocation, Case, Tour
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
@@ -35,8 +34,7 @@ _TYPES: dict[str, type[News]] = {
 
 _TRY_EVERY_S = 10.0
 _PROBE_EVERY_S = 2.0
-"""A reader whose broker comes back without its log would wait for offsets that never come, and
-its questions make some brokers invent the topics: it ends as soon as the broker is gone."""
+"""A reader says nothing of a broker that is gone; crews go on by themselves without it."""
 
 
 class DispatchTablet:
@@ -71,7 +69,9 @@ class DispatchTablet:
                 return []
         elif now >= self._next_probe:
             self._next_probe = now + _PROBE_EVERY_S
-            if not _answers(self._kafka.bootstrap):
+            try:
+                check_reachable(self._kafka.bootstrap)
+            except OSError:
                 self._complain("is gone")
                 self.close()
                 return []
@@ -83,7 +83,9 @@ class DispatchTablet:
             return []
 
     def _connect(self) -> None:
-        if not _answers(self._kafka.bootstrap):
+        try:
+            check_reachable(self._kafka.bootstrap)
+        except OSError:
             self._complain("does not answer")
             return
         try:
@@ -162,14 +164,3 @@ def _decode(topic: str, value: bytes | None) -> News | None:
 def _at_end(reader: KafkaConsumer, partition: TopicPartition) -> bool:
     end = reader.highwater(partition)
     return end is not None and reader.position(partition) >= end
-
-
-def _answers(bootstrap: str) -> bool:
-    for address in bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
-        except (OSError, ValueError):
-            continue
-        return True
-    return False

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from kafka import TopicPartition
-from kafka.errors import KafkaError
 
-from civicstream.errors import ServerUnavailable
-from civicstream.kafka.clients import admin_client
+from civicstream.kafka.log_gaps import Log, Position, append_time
 from civicstream.kafka.reader import GroupReader
 from civicstream.settings import Settings
-from sinks.placing import Log, Position
 from sinks.records import KafkaRecord, Place
 
 __all__ = ["Intake"]
@@ -21,14 +17,12 @@ __all__ = ["Intake"]
 _POLL_RECORDS = 50
 _FETCH_BYTES = 8 * 1024 * 1024
 """Per partition and fetch: under lag some hundred frames at once, for large batches."""
-_LOG_APPEND_TIME = 1
 
 
 class Intake:
     """Subscribed to the sink's topics; hands out records and says when partitions changed."""
 
     def __init__(self, settings: Settings, topics: list[str]) -> None:
-        self._kafka = settings.kafka
         static = {"group_instance_id": settings.sink.id} if settings.sink.static_member else {}
         self._reader = GroupReader(
             settings.kafka,
@@ -56,37 +50,8 @@ class Intake:
 
     def logs(self, known: Mapping[Place, Position | None]) -> dict[Place, Log]:
         """Return each partition as Kafka has it now; raise ServerUnavailable if it is away."""
-        topic_ids = self._topic_ids({place.topic for place in known})
-        partitions = {place: _partition(place) for place in known}
-        bounds = self._reader.bounds(partitions.values())
-        later = self._reader.first_since(
-            {
-                partitions[place]: position.newest_at + 1
-                for place, position in known.items()
-                if position is not None and position.newest_at is not None
-            }
-        )
-        return {
-            place: Log(topic_ids[place.topic], *bounds[partition], later.get(partition))
-            for place, partition in partitions.items()
-        }
-
-    def _topic_ids(self, topics: Collection[str]) -> dict[str, UUID]:
-        """Return the id of each topic, as the broker has it this moment."""
-        try:
-            admin = admin_client(self._kafka, bootstrap_timeout_ms=3_000)
-            try:
-                described = admin.describe_topics(sorted(topics))
-            finally:
-                admin.close()
-        except (KafkaError, OSError) as error:
-            raise ServerUnavailable(f"Kafka did not describe the topics: {error!r}") from error
-        missing = [d["name"] for d in described if d.get("error_code")]
-        if missing:
-            raise ServerUnavailable(
-                f"Kafka has no topic {', '.join(missing)}; run civicstream init"
-            )
-        return {d["name"]: UUID(str(d["topic_id"])) for d in described}
+        found = self._reader.logs({_partition(place): at for place, at in known.items()})
+        return {place: found[_partition(place)] for place in known}
 
     def go_on_from(self, offsets: Mapping[Place, int]) -> None:
         """Read these partitions from these offsets."""
@@ -109,5 +74,5 @@ def _record(record: Any) -> KafkaRecord:
         list(record.headers),
         record.value,
         record.key,
-        record.timestamp if record.timestamp_type == _LOG_APPEND_TIME else None,
+        append_time(record) or None,
     )

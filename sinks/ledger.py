@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import Any
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
@@ -15,13 +14,14 @@ from rich.table import Table
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.clients import consumer, wait_for_kafka
+from civicstream.kafka.log_gaps import Position
+from civicstream.kafka.replay import read_on
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.balance import Balance, RowsOfDay, SinkCounts, StoredGap, balance
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
 from sinks.log_state import log_states
-from sinks.placing import Position
 from sinks.records import Place
 from sinks.records_seen import load_sequences
 from sinks.schema import time_columns
@@ -52,9 +52,9 @@ class LedgerReader:
 
     def read(self) -> list[LedgerReport]:
         """Return the latest reports as of now."""
-        found = _read_to_end(self._consumer, self._partition)
-        self.records += len(found)
-        for record in found:
+        ends = self._consumer.end_offsets([self._partition])
+        for record in read_on(self._consumer, ends, patience_s=_ANSWER_S):
+            self.records += 1
             if record.value is None:  # added up in the database since
                 self._latest.pop(record.key, None)
             else:
@@ -63,21 +63,6 @@ class LedgerReader:
 
     def close(self) -> None:
         self._consumer.close()
-
-
-def _read_to_end(reader: KafkaConsumer, partition: TopicPartition) -> list[Any]:
-    """Return the records up to the end of the partition as it is now."""
-    records: list[Any] = []
-    deadline = time.monotonic() + _ANSWER_S
-    end = reader.end_offsets([partition])[partition]
-    while reader.position(partition) < end:
-        for group in reader.poll(timeout_ms=200).values():
-            records += group
-        if time.monotonic() > deadline:
-            raise ServerUnavailable(
-                f"Kafka did not give the records of {partition.topic} within {_ANSWER_S} s"
-            )
-    return records
 
 
 def read_balance(settings: Settings, *, wait_s: float, count_rows: bool = False) -> Balance:
@@ -124,9 +109,9 @@ def _once(
 def stored_offsets(connection: Connection) -> dict[Place, Position]:
     """Return where the sink goes on in every partition."""
     return {
-        Place(topic, partition): Position(topic_id, offset)
+        Place(topic, partition): Position(offset, topic_id)
         for topic, partition, topic_id, offset in connection.execute(
-            "SELECT topic, partition, topic_id, next_offset FROM sink_offsets"
+            "SELECT topic, partition, topic_id::text, next_offset FROM sink_offsets"
         ).fetchall()
     }
 

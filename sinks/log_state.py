@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from uuid import UUID
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
 from civicstream.errors import ServerUnavailable
-from civicstream.kafka.clients import admin_client, consumer
+from civicstream.kafka.clients import consumer
+from civicstream.kafka.log_gaps import Position
+from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
 from sinks.balance import LogState
 from sinks.batching import Routes
-from sinks.placing import Position
 from sinks.records import Place
 
 __all__ = ["log_states"]
@@ -65,20 +65,14 @@ def log_states(
         probe.close()
 
 
-def _topics(kafka: KafkaSettings) -> tuple[dict[str, UUID], list[TopicPartition]]:
+def _topics(kafka: KafkaSettings) -> tuple[dict[str, str], list[TopicPartition]]:
     """Return the ids and the partitions of the topics that the sink reads."""
-    names = Routes(kafka.topic_prefix).topics
-    admin = admin_client(kafka)
-    try:
-        described = admin.describe_topics(names)
-    finally:
-        admin.close()
-    missing = [d["name"] for d in described if d.get("error_code")]
-    if missing:
-        raise ServerUnavailable(f"Kafka has no topic {', '.join(missing)}; run civicstream init")
-    ids = {d["name"]: UUID(str(d["topic_id"])) for d in described}
+    described = describe(kafka, Routes(kafka.topic_prefix).topics)
+    ids = {name: str(topic["topic_id"]) for name, topic in described.items()}
     places = [
-        TopicPartition(d["name"], p["partition_index"]) for d in described for p in d["partitions"]
+        TopicPartition(name, p["partition_index"])
+        for name, topic in described.items()
+        for p in topic["partitions"]
     ]
     return ids, places
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from civicstream.errors import OwnershipLost
+from civicstream.kafka.log_gaps import Log, LogGap, Position, go_on
 from sinks.database import Connection
-from sinks.placing import KafkaGap, Log, Position, go_on
 from sinks.records import Place
 
 __all__ = ["Logs", "advance", "lock", "place", "settle", "stored"]
@@ -15,8 +15,8 @@ Logs = Callable[[Mapping[Place, Position | None]], Mapping[Place, Log]]
 """Returns each partition as Kafka has it now."""
 
 _FOUND = (
-    "SELECT topic, partition, topic_id, next_offset, "
-    "(extract(epoch FROM newest_at) * 1000)::bigint FROM sink_offsets "
+    "SELECT topic, partition, next_offset, topic_id::text, "
+    "coalesce((extract(epoch FROM newest_at) * 1000)::bigint, 0) FROM sink_offsets "
     "JOIN unnest(%s::text[], %s::int[]) AS wanted (topic, partition) USING (topic, partition) "
 )
 # One order for every process, so that two never wait for each other.
@@ -38,7 +38,7 @@ def stored(connection: Connection, places: Collection[Place]) -> dict[Place, Pos
 
 def settle(
     connection: Connection, logs: Logs, places: Collection[Place], sink: str
-) -> tuple[dict[Place, Position], list[KafkaGap]]:
+) -> tuple[dict[Place, Position], list[LogGap]]:
     """Return where to go on reading each partition, and the gaps found, which are stored.
 
     Raise OwnershipLost when another process has moved the positions meanwhile.
@@ -47,7 +47,12 @@ def settle(
     found = logs({spot: before.get(spot) for spot in places})
     after, gaps = {}, []
     for spot in places:
-        after[spot], gap = go_on(spot, before.get(spot), found[spot])
+        known, log = before.get(spot), found[spot]
+        if known is None:
+            after[spot] = Position(log.begin, log.topic_id)
+            continue
+        # Rows that are there already stay as they are.
+        after[spot], gap = go_on(spot.topic, spot.partition, known, log, may_repeat=True)
         if gap is not None:
             gaps.append(gap)
     place(connection, before, after, gaps, sink)
@@ -58,7 +63,7 @@ def place(
     connection: Connection,
     before: Mapping[Place, Position],
     after: Mapping[Place, Position],
-    gaps: Iterable[KafkaGap] = (),
+    gaps: Iterable[LogGap] = (),
     sink: str = "",
 ) -> None:
     """Store where reading goes on and the gaps found, in a transaction of its own.
@@ -80,11 +85,11 @@ def place(
         )
         connection.cursor().executemany(
             "UPDATE sink_offsets SET topic_id = %s, next_offset = %s, "
-            "newest_at = to_timestamp(%s / 1000.0), updated_at = now() "
+            "newest_at = to_timestamp(nullif(%s, 0) / 1000.0), updated_at = now() "
             "WHERE topic = %s AND partition = %s",
             [
                 (
-                    *(after[spot].topic_id, after[spot].next_offset, after[spot].newest_at),
+                    *(after[spot].topic_id, after[spot].next_offset, after[spot].newest_ms),
                     *(spot.topic, spot.partition),
                 )
                 for spot in changed
@@ -96,8 +101,8 @@ def place(
             "next_offset, read_from, sink) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 (
-                    *(gap.place.topic, gap.place.partition, gap.topic_id, gap.reason),
-                    *(gap.first_offset, gap.next_offset, gap.read_from, sink),
+                    *(gap.topic, gap.partition, gap.topic_id, gap.reason),
+                    *(gap.first, gap.end, gap.read_from, sink),
                 )
                 for gap in gaps
             ],
@@ -112,13 +117,17 @@ def lock(connection: Connection, expected: Mapping[Place, Position]) -> None:
     """
     found = _read(connection, _LOCKED, list(expected))
     for spot, position in expected.items():
-        if found.get(spot) != position:
+        if _place_of(found.get(spot)) != _place_of(position):
             raise OwnershipLost(
                 f"{spot.topic} partition {spot.partition}: expected offset "
                 f"{position.next_offset} in the database, found "
                 f"{found[spot].next_offset if spot in found else 'none'}; "
                 "another sink wrote it, the offsets are read again"
             )
+
+
+def _place_of(position: Position | None) -> tuple[str, int] | None:
+    return None if position is None else (position.topic_id, position.next_offset)
 
 
 def advance(

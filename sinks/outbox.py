@@ -17,7 +17,7 @@ from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
 from civicstream.events import DeadLetter, FrameGap, LedgerReport
-from civicstream.kafka.clients import producer
+from civicstream.kafka.clients import confirming_producer, producer
 from civicstream.kafka.dead_letter import letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
 from civicstream.kafka.sequences import Gap
@@ -42,17 +42,9 @@ class Outbox:
         prefix = settings.kafka.topic_prefix
         self._letters = topic_name(prefix, "deadletter")
         self._gaps = topic_name(prefix, "gaps")
-        # A short block: while Kafka is away the loop must go on polling and stay in its group.
-        try:
-            self._producer = producer(
-                settings.kafka,
-                writer=f"sink/{settings.sink.id}",
-                max_block_ms=2_000,
-                delivery_timeout_ms=_CONFIRM_S * 1000,
-                request_timeout_ms=_CONFIRM_S * 1000 - 1000,
-            )
-        except KafkaError as error:
-            raise ServerUnavailable(f"Kafka: {error!r}") from error
+        self._producer = confirming_producer(
+            settings.kafka, _CONFIRM_S, writer=f"sink/{settings.sink.id}"
+        )
         self._reporter = LedgerReporter(settings.kafka, self._producer)
 
     def announce(self, letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
@@ -138,9 +130,9 @@ def tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
     try:
         sender = producer(settings.kafka, writer=_FORGETTER, max_block_ms=_CONFIRM_S * 1000)
         try:
-            sender.send(
-                topic, key=what.pseudonym.encode(), value=None, headers=headers, timestamp_ms=at
-            ).get(timeout=_CONFIRM_S)
+            sender.send(topic, key=what.pseudonym.encode(), value=None, headers=headers).get(
+                timeout=_CONFIRM_S
+            )
         finally:
             sender.close(timeout=5)
     except KafkaError as error:

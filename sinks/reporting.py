@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from civicstream.events import Counts, LedgerReport
-from sinks.placing import KafkaGap
+from civicstream.kafka.log_gaps import LogGap
 from sinks.transaction import Written
 
 __all__ = ["Book"]
@@ -58,9 +58,9 @@ class Book:
         self._events.update(written.events)
         self._transactions += 1
 
-    def add_gaps(self, gaps: Iterable[KafkaGap]) -> None:
+    def add_gaps(self, gaps: Iterable[LogGap]) -> None:
         """Count gaps found in Kafka's log."""
-        self._gaps += [gap.records for gap in gaps]
+        self._gaps += [gap.missing for gap in gaps]
 
     def report(self, at: int, *, pending: dict[str, int], lag: int) -> LedgerReport:
         """Return the report; ``pending`` readings per kind are received and not yet committed."""

@@ -24,6 +24,7 @@ import psycopg
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.clients import wait_for_kafka
+from civicstream.kafka.log_gaps import Position
 from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
@@ -33,7 +34,6 @@ from sinks.consumer import Intake
 from sinks.database import TOO_MUCH, Connection, connect, translated
 from sinks.maintenance import Maintenance
 from sinks.outbox import Outbox
-from sinks.placing import Position
 from sinks.records import KafkaRecord, Place
 from sinks.reporting import Book
 from sinks.rights import check_rights
@@ -232,7 +232,7 @@ class _Sink:
                     self._connection, self._intake.logs, places, self._settings.sink.id
                 )
             for gap in gaps:
-                log.error("gap: %s", gap.sentence)
+                log.error("gap: %s", gap)
             self._book.add_gaps(gaps)
 
         try:
@@ -280,7 +280,7 @@ class _Sink:
         elif not self._persist(attempt):
             return False
         for place, following in piece.next.items():
-            self._positions[place] = Position(self._positions[place].topic_id, following)
+            self._positions[place] = Position(following, self._positions[place].topic_id)
         self._book.add(written[0])
         return True
 

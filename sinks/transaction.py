@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from civicstream.clock import now_ms
 from civicstream.errors import DataError
 from civicstream.events import Counts, DeadLetter, ReadSequence
+from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.sequences import Gap, Stream, account
 from sinks import offsets
 from sinks.batching import Batch
@@ -23,7 +24,6 @@ from sinks.histories import event_columns
 from sinks.intelligence import FORECASTS, forecast_columns
 from sinks.letters import INSERT, corrupt_record, letter_row, row_letter
 from sinks.personal_records import write_personal
-from sinks.placing import Position
 from sinks.reading_writer import ReadingWriter
 from sinks.records import Place
 from sinks.records_seen import load_sequences, store_sequences

@@ -27,9 +27,13 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from civicstream.kafka.log_gaps import Log, LogWatch, Position, Times, append_time
+
 __all__ = ["CommittedTransport", "PlacedMessage", "Reached"]
 
 log = logging.getLogger(__name__)
+
+_LOOK_S = 2.0
 
 
 class Reached(NamedTuple):
@@ -45,10 +49,12 @@ class Reached(NamedTuple):
 class PlacedMessage(ConsumerMessage):  # type: ignore[misc]
     """A record that knows where it stands."""
 
-    __slots__ = ("follows",)
+    __slots__ = ("appended_ms", "follows")
 
     follows: int
     """Offset at which the reading stood before: whatever lies between is no record for a reader."""
+    appended_ms: int
+    """When Kafka appended it [epoch ms]; 0: not known."""
 
 
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -60,7 +66,8 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__post_init__()
         self._handed: dict[TP, int] = {}
         self._position: dict[TP, int] = {}
-        self.out_of_range: set[TP] = set()
+        self._watch = LogWatch()
+        self._out_of_range: set[TP] = set()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
@@ -101,7 +108,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         try:
             found = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except OffsetOutOfRangeError as error:
-            self.out_of_range |= {TP(*tp) for tp in error.args[0]}
+            self._out_of_range |= {TP(*tp) for tp in error.args[0]}
             return {}
         except NoOffsetForPartitionError:
             return {}  # assigned, and not sought yet
@@ -120,6 +127,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             # Not sought since the assignment: then it follows on nothing that is known.
             yield self._position.get(place, record.offset), record
             self._position[place] = self._handed[place] = record.offset + 1
+            self._watch.took(place, record.offset + 1, append_time(record))
 
     def _state(self, tp: TP, name: str) -> Any:
         subscription = self._ensure_consumer()._subscription.subscription
@@ -147,27 +155,66 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
             except IllegalStateError:
                 continue  # taken away meanwhile; its next owner seeks
-            self._handed.pop(tp, None)
+            self.forget([tp])
             self._position[tp] = offset
-            self.out_of_range.discard(tp)
 
     def forget(self, partitions: Iterable[TP]) -> None:
         for tp in partitions:
             self._handed.pop(tp, None)
             self._position.pop(tp, None)
-            self.out_of_range.discard(tp)
+            self._out_of_range.discard(tp)
+        self._watch.forget(partitions)
 
-    async def bounds(self, partitions: Iterable[TP]) -> dict[TP, tuple[int, int]]:
-        places = [TopicPartition(*tp) for tp in partitions]
-        found: dict[TP, tuple[int, int]] = await self.call_thread(self._bounds, places)
+    def changed_logs(self) -> set[TP]:
+        return self._out_of_range | self._watch.parted.keys()
+
+    async def look_at_logs(self) -> None:
+        await self.call_thread(self._look_at_logs)
+
+    async def _look_at_logs(self) -> None:
+        try:
+            asked = self._watch.times()
+            found = await asyncio.wait_for(self._first_since(asked), _LOOK_S)
+            self._watch.look(asked, found)
+        except (KafkaError, TimeoutError) as error:
+            log.debug("Kafka did not say what its logs hold: %r", error)
+
+    async def logs(
+        self, known: Mapping[TP, Position | None], topic_ids: Mapping[str, str]
+    ) -> dict[TP, Log]:
+        found: dict[TP, Log] = await self.call_thread(self._logs, known, topic_ids)
         return found
 
-    async def _bounds(self, partitions: list[TopicPartition]) -> dict[TP, tuple[int, int]]:
-        consumer = self._ensure_consumer()
-        first, end = await asyncio.gather(
-            consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    async def _logs(
+        self, known: Mapping[TP, Position | None], topic_ids: Mapping[str, str]
+    ) -> dict[TP, Log]:
+        consumer, times = self._ensure_consumer(), Times.of(known)
+        places = [TopicPartition(*tp) for tp in known]
+        begin, end, later, proof = await asyncio.gather(
+            consumer.beginning_offsets(places),
+            consumer.end_offsets(places),
+            self._first_since(times.later),
+            self._first_since(times.proof),
         )
-        return {TP(*tp): (first[tp], end[tp]) for tp in partitions}
+        ends = {TP(*place): (begin[place], end[place]) for place in places}
+        return {
+            tp: Log(
+                topic_ids[tp.topic],
+                *ends[tp],
+                later=later.get(tp),
+                proof=proof.get(tp),
+                parted=self._watch.parted.get(tp),
+            )
+            for tp in known
+        }
+
+    async def _first_since(self, times_ms: Mapping[TP, int]) -> dict[TP, int]:
+        """Return the first offset of each partition at that time or later, where there is one."""
+        if not times_ms:
+            return {}
+        asked = {TopicPartition(*tp): at_ms for tp, at_ms in times_ms.items()}
+        found = await self._ensure_consumer().offsets_for_times(asked)
+        return {TP(*p): at.offset for p, at in found.items() if at is not None}
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         told = {TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
@@ -205,6 +252,7 @@ class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
             generation_id=self.app.consumer_generation_id,
         )
         message.follows = follows
+        message.appended_ms = append_time(found)
         return message
 
     async def perform_seek(self) -> None:
@@ -232,9 +280,14 @@ class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
         missing = found.handed is not None and expected < found.handed
         return max(0, found.end - (expected if missing else max(expected, found.position)))
 
-    def out_of_range(self) -> set[TP]:
-        """Return the partitions whose next offset Kafka does not have."""
-        return set(self._thread.out_of_range)
+    def changed_logs(self) -> set[TP]:
+        """Return the partitions whose next offset Kafka does not have, or whose log was cut."""
+        found: set[TP] = self._thread.changed_logs()
+        return found
+
+    async def look_at_logs(self) -> None:
+        """Find the logs that were cut and have grown again since the last look."""
+        await self._thread.look_at_logs()
 
     def forget(self, partitions: Iterable[TP]) -> None:
         """Forget how far partitions were fetched: they belong to somebody else."""
@@ -247,9 +300,11 @@ class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
     async def verify_all_partitions_active(self) -> None:
         """Do nothing: Faust's own check breaks on a partition that is being taken away."""
 
-    async def bounds(self, partitions: Iterable[TP]) -> dict[TP, tuple[int, int]]:
-        """Return the first offset on Kafka and the one after the last committed record."""
-        found: dict[TP, tuple[int, int]] = await self._thread.bounds(partitions)
+    async def logs(
+        self, known: Mapping[TP, Position | None], topic_ids: Mapping[str, str]
+    ) -> dict[TP, Log]:
+        """Return each partition as Kafka has it now, as `log_gaps.go_on` needs it."""
+        found: dict[TP, Log] = await self._thread.logs(known, topic_ids)
         return found
 
 

@@ -26,8 +26,8 @@ from streams.committed_consumer import PlacedMessage
 from streams.dispatch import INPUTS, Dispatch, Input, decode_input
 from streams.network_judgement import RoadOutlook
 from streams.results import Record
-from streams.resumption import Input as ReadInput
 from streams.sequence import RecordSequence, Turn
+from streams.task_state import Input as ReadInput
 from streams.task_state import TaskState
 
 __all__ = ["DispatchGauges", "DispatchTask"]
@@ -88,7 +88,9 @@ class DispatchTask:
             if state is None:
                 continue  # not open yet, or lost; it is sought when it is open
             sequence = state.sequences[message.topic]
-            turn = sequence.turn(message.follows, message.offset, time.monotonic())
+            turn = sequence.turn(
+                message.follows, message.offset, time.monotonic(), message.appended_ms
+            )
             if turn is Turn.NEXT:
                 await state.put(message)
             elif turn is Turn.SEEK:
@@ -145,7 +147,8 @@ class DispatchStream:
         self.gauges = DispatchGauges()
         self.assigned = True
         self.task: asyncio.Task[None] | None = None
-        self.sequences = {topic: RecordSequence(state.inputs[topic].resume_at) for topic in topics}
+        begun = {topic: state.inputs[topic] for topic in topics}
+        self.sequences = {t: RecordSequence(i.resume_at, i.newest_ms) for t, i in begun.items()}
         self._dispatch = dispatch
         self._state = state
         self._topics = topics
@@ -223,7 +226,8 @@ class DispatchStream:
         for message in batch:
             following = message.offset + 1
             topic_id = self._state.inputs[message.topic].topic_id
-            read[message.topic] = ReadInput(following, following, topic_id)
+            newest_ms = self.sequences[message.topic].newest_ms
+            read[message.topic] = ReadInput(following, following, topic_id, newest_ms)
         await self._state.commit(records, items, read)
         if self.assigned:
             published = Counter(record.topic for record in records)

@@ -85,7 +85,9 @@ class FrameStreams:
             state = self._streams.get(TP(message.topic, message.partition))
             if state is None:
                 continue  # not open yet, or lost; it is sought when it is open
-            turn = state.sequence.turn(message.follows, message.offset, time.monotonic())
+            turn = state.sequence.turn(
+                message.follows, message.offset, time.monotonic(), message.appended_ms
+            )
             if turn is Turn.NEXT:
                 self._take(state, message)
                 while state.assigned and state.is_full:
@@ -144,7 +146,7 @@ class FrameStreams:
             state=state,
             executor=self._executor,
             gauges=self.gauges,
-            sequence=RecordSequence(progress.resume_at),
+            sequence=RecordSequence(progress.resume_at, state.inputs[topic].newest_ms),
             on_failure=lambda error: self._on_failure(self.name, partition, error),
             account=recorded_account(state, items, kind.name, topic),
         )

@@ -30,9 +30,8 @@ from streams.network_assembly import AssemblyProgress, NetworkAssembly
 from streams.network_frames import decode
 from streams.network_judgement import NetworkJudgement, RoadOutlook
 from streams.results import Record
-from streams.resumption import Input
 from streams.sequence import RecordSequence, Turn
-from streams.task_state import TaskState
+from streams.task_state import Input, TaskState
 
 __all__ = ["NetworkGauges", "NetworkTask"]
 
@@ -84,7 +83,9 @@ class NetworkTask:
             state, message = self._stream, event.message
             if state is None:
                 continue  # not open yet, or lost; it is sought when it is open
-            turn = state.sequence.turn(message.follows, message.offset, time.monotonic())
+            turn = state.sequence.turn(
+                message.follows, message.offset, time.monotonic(), message.appended_ms
+            )
             if turn is Turn.NEXT:
                 try:
                     await state.add(message)
@@ -105,14 +106,14 @@ class NetworkTask:
         progress = (
             msgspec.msgpack.decode(stored, type=AssemblyProgress) if stored else AssemblyProgress()
         )
-        resume_at = state.inputs[self._tp.topic].resume_at
-        progress = msgspec.structs.replace(progress, resume_at=resume_at)
+        read = state.inputs[self._tp.topic]
+        progress = msgspec.structs.replace(progress, resume_at=read.resume_at)
         window_ms = self._settings.windows.size_s * 1000
         self._stream = NetworkStream(
             topic=self._tp.topic,
             assembly=NetworkAssembly(self._network, window_ms, self._partitions, progress),
             judgement=self._restored(items),
-            sequence=RecordSequence(resume_at),
+            sequence=RecordSequence(read.resume_at, read.newest_ms),
             state=state,
             executor=self._executor,
             gauges=self.gauges,
@@ -186,7 +187,8 @@ class NetworkStream:
         items |= {_EXACT + name: item for name, item in exact.items()}
         items |= {_LEARNED + name: item for name, item in learned.items()}
         topic_id = self.state.inputs[self.topic].topic_id
-        read = Input(progress.resume_at, self.assembly.next_offset, topic_id)
+        newest_ms = self.sequence.newest_ms
+        read = Input(progress.resume_at, self.assembly.next_offset, topic_id, newest_ms)
         await self.state.commit(records, items, {self.topic: read})
         if self.assigned:
             self.gauges.network_windows += len(windows)

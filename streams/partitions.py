@@ -21,10 +21,9 @@ from civicstream.frames import Frame, FrameHeaders
 from civicstream.kafka.sequences import ReadAccount, Received, Stream
 from civicstream.kinds import Kind
 from streams.results import Calculation, Record, WindowResult, network_records
-from streams.resumption import Input
 from streams.sensor_state import SensorState
 from streams.sequence import HeldOffsets, RecordSequence
-from streams.task_state import TaskState
+from streams.task_state import Input, TaskState
 from streams.windows import Closing, LateReadings, PartitionWindows, Progress, Window
 
 __all__ = ["Gauges", "PartitionStream", "recorded_account", "recorded_progress"]
@@ -234,7 +233,8 @@ class PartitionStream:
         if self.sensors is not None and remember:
             items |= await self.sensors.take()
         topic_id = self.state.inputs[self.topic].topic_id
-        read = Input(progress.resume_at, progress.next_offset, topic_id)
+        newest_ms = self.sequence.newest_ms
+        read = Input(progress.resume_at, progress.next_offset, topic_id, newest_ms)
         await self.state.commit(records, items, {self.topic: read})
 
     async def _final(self, window: Window) -> WindowResult:

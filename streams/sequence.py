@@ -33,19 +33,22 @@ class Turn(Enum):
 class RecordSequence:
     """Judges each record by its offset; ``expected`` is the first that must still come."""
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, newest_ms: int = 0) -> None:
         self.expected = expected
+        self.newest_ms = newest_ms
+        """When Kafka appended the newest record taken in [epoch ms]; 0: not known."""
         self._sought_at: float | None = None
 
-    def turn(self, follows: int, offset: int, now_s: float) -> Turn:
+    def turn(self, follows: int, offset: int, now_s: float, appended_ms: int = 0) -> Turn:
         """Return what to do with the record at ``offset``, read on from ``follows``.
 
-        ``now_s`` is a monotonic clock.
+        ``now_s`` is a monotonic clock; ``appended_ms``: when Kafka appended it, 0: not known.
         """
         if offset < self.expected:
             return Turn.REPEATED
         if follows <= self.expected:
             self.expected = offset + 1
+            self.newest_ms = max(self.newest_ms, appended_ms)
             self._sought_at = None
             return Turn.NEXT
         if self._sought_at is not None and now_s - self._sought_at < _PATIENCE_S:

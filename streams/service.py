@@ -46,6 +46,9 @@ _STOP_S = 15.0
 
 _TELL_GROUP_S = 5.0
 
+# How long a log that was cut and has grown again is taken for the one that was read.
+_LOOK_AT_LOGS_S = 1.0
+
 # Kafka answers if it confirmed one of our reports, sent every second, within this time.
 _LINK_ALIVE_S = 3.0
 
@@ -70,7 +73,10 @@ class Worker:
         self._kafka_confirmed_at = 0.0
         self.app.on_rebalance_complete.connect(self._assigned)
         self.app.on_partitions_revoked.connect(self._revoked)
-        loops = (self._tick, self._provisional, self._report, self._seek_left_out, self._tell_group)
+        loops = (
+            *(self._tick, self._provisional, self._report),
+            *(self._seek_left_out, self._look_at_logs, self._tell_group),
+        )
         for loop in loops:
             self.app.task(loop)
 
@@ -121,7 +127,7 @@ class Worker:
         while not self.app.should_stop:
             await asyncio.sleep(1.0)
             consumer = self.app.consumer
-            for tp in consumer.out_of_range():
+            for tp in consumer.changed_logs():
                 self.tasks.begin_again(tp)
             for tp, expected in self.tasks.positions().items():
                 reached = consumer.reached(tp)
@@ -129,6 +135,11 @@ class Worker:
                 if watch.stalled(expected, reached and reached.handed, time.monotonic()):
                     self._frames.gauges.seeks += 1
                     await consumer.seek(tp, expected)
+
+    async def _look_at_logs(self) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(_LOOK_AT_LOGS_S)
+            await self.app.consumer.look_at_logs()
 
     async def _tell_group(self) -> None:
         while not self.app.should_stop:

@@ -28,15 +28,15 @@ from aiokafka.errors import (
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, OwnershipLost
 from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.numbering import is_numbered, numbered_transaction, numbering_of_process
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
 from streams.kafka_connection import record_limit, state_reader, transactional_producer
 from streams.results import Record, make_record
-from streams.resumption import Input
 
-__all__ = ["PIECE_BYTES", "TaskState", "join_pieces", "pieces_of"]
+__all__ = ["PIECE_BYTES", "Input", "TaskState", "join_pieces", "pieces_of"]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,23 @@ _OVERHEAD = 512
 _CLOSE_S = 3.0
 
 _INPUT = "input/"
+
+
+class Input(msgspec.Struct, frozen=True):
+    """How far a partition of an input topic was read."""
+
+    resume_at: int = 0
+    """Offset of the first record that is still needed."""
+    next_offset: int = 0
+    """Offset of the first record that was never read."""
+    topic_id: str = ""
+    """Kafka's own id of the topic: another one is another log."""
+    newest_ms: int = 0
+    """When Kafka appended the newest record that was read [epoch ms]; 0: not known."""
+
+    @property
+    def position(self) -> Position:
+        return Position(self.next_offset, self.topic_id, self.newest_ms)
 
 
 class _Outgoing(NamedTuple):

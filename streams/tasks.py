@@ -10,20 +10,17 @@ from typing import Protocol
 import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP
-from kafka.errors import KafkaError as AdminError
 
 from civicstream.clock import now_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
-from civicstream.events import FrameGap
-from civicstream.kafka.clients import admin_client
-from civicstream.kafka.log_gaps import LogGap
+from civicstream.kafka.log_gaps import Log, LogGap, go_on
+from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
 from streams.committed_consumer import CommittedConsumer
 from streams.results import Record, make_record
-from streams.resumption import Input, resume
-from streams.task_state import TaskState
+from streams.task_state import Input, TaskState
 
-__all__ = ["Task", "Tasks"]
+__all__ = ["Task", "Tasks", "resume"]
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +159,7 @@ class Tasks:
             try:
                 items = await state.open()
                 await self._judge_inputs(task, state)
-            except (KafkaError, AdminError, OwnershipLost, ServerUnavailable) as error:
+            except (KafkaError, OwnershipLost, ServerUnavailable) as error:
                 log.warning(
                     "opening partition %d of task %s, trying again in %.1f s: %r",
                     *(partition, task.name, attempt_s, error),
@@ -183,16 +180,17 @@ class Tasks:
     async def _judge_inputs(self, task: Task, state: TaskState) -> None:
         """Put right what the state remembers of logs that are not as they were; record the gaps."""
         inputs = task.inputs(state.partition)
-        bounds = await self._consumer.bounds(inputs)
+        stored = {tp: state.inputs.get(tp.topic) for tp in inputs}
         ids = await self._ids({tp.topic for tp in inputs})
+        logs = await self._consumer.logs(
+            {tp: None if found is None else found.position for tp, found in stored.items()}, ids
+        )
         right: dict[str, Input] = {}
         gaps: list[LogGap] = []
         for tp in inputs:
-            stored = state.inputs.get(tp.topic, Input())
-            first, end = bounds[tp]
-            right[tp.topic], gap = resume(tp.topic, tp.partition, stored, ids[tp.topic], first, end)
+            right[tp.topic], gap = resume(tp, stored[tp], logs[tp])
             if gap is not None:
-                log.error("%s; going on at offset %d", gap, right[tp.topic].resume_at)
+                log.error("%s", gap)
                 gaps.append(gap)
         if gaps:
             await state.commit([_gap_record(gap) for gap in gaps], inputs=right)
@@ -208,10 +206,8 @@ class Tasks:
                     for partition in task.partitions(self._consumer.assignment())
                     for tp in task.inputs(partition)
                 }
-                found = await asyncio.to_thread(
-                    _topic_ids, self._kafka, sorted(topics | everything)
-                )
-                self._topic_ids |= found
+                found = await asyncio.to_thread(describe, self._kafka, topics | everything)
+                self._topic_ids |= {name: str(t["topic_id"]) for name, t in found.items()}
             return self._topic_ids
 
     async def close(self) -> None:
@@ -221,22 +217,19 @@ class Tasks:
             await asyncio.wait(self._closing)
 
 
-def _topic_ids(kafka: KafkaSettings, topics: list[str]) -> dict[str, str]:
-    admin = admin_client(kafka, bootstrap_timeout_ms=3_000)
-    try:
-        found = {d["name"]: d for d in admin.describe_topics(topics)}
-    finally:
-        admin.close()
-    missing = [name for name in topics if found.get(name, {"error_code": 3}).get("error_code")]
-    if missing:
-        raise ServerUnavailable(f"Kafka has no topic {', '.join(missing)}; run civicstream init")
-    return {name: str(found[name]["topic_id"]) for name in topics}
+def resume(tp: TP, stored: Input | None, log: Log) -> tuple[Input, LogGap | None]:
+    """Return where a task goes on in an input, and what is gone.
+
+    What was cleaned before the task's first start is no gap in what it read.
+    """
+    if stored is None:
+        return Input(log.begin, log.begin, log.topic_id), None
+    at, gap = go_on(tp.topic, tp.partition, stored.position, log, needed_from=stored.resume_at)
+    resume_at = max(log.begin, min(stored.resume_at, at.next_offset))
+    return Input(resume_at, at.next_offset, at.topic_id, at.newest_ms), gap
 
 
 def _gap_record(gap: LogGap) -> Record:
-    """Return the record of the topic ``gaps``; its gateway is Kafka's log."""
-    missing = max(0, gap.end - gap.first)
+    """Return the record of the topic ``gaps``."""
     now = now_ms()
-    event = FrameGap(gap.reason, 0, gap.topic, gap.partition, gap.first, missing, now)
-    event_id = f"{gap.reason}/{gap.topic}/{gap.partition}/{gap.first}/{gap.end}"
-    return make_record("gaps", gap.reason, event, event_id, now)
+    return make_record("gaps", gap.reason, gap.event(now), gap.id, now)

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from civicstream.clock import now_ms
 from civicstream.events import DeadLetter
 from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
+from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.sequences import Gap
 from civicstream.kinds import KINDS
 from civicstream.settings import (
@@ -28,7 +29,6 @@ from sinks import offsets
 from sinks.batching import Batch, Routes
 from sinks.database import Connection, connect
 from sinks.init import init_database
-from sinks.placing import Position
 from sinks.records import KafkaRecord, Place
 from sinks.transaction import BatchWriter, Written
 from sinks.writer import NOT_STORABLE
@@ -134,7 +134,7 @@ class Loader:
         batch = Batch(ROUTES, "sink-1")
         batch.add(records, now_ms())
         new = [place for place in batch.next if place not in self.positions]
-        begun = {place: Position(TOPIC_ID, 0) for place in new}
+        begun = {place: Position(0, str(TOPIC_ID)) for place in new}
         before = offsets.stored(self.connection, new)
         offsets.place(self.connection, before, begun | before)
         self.positions |= begun | before
@@ -143,7 +143,7 @@ class Loader:
         except NOT_STORABLE:
             written = self.writer.write(batch, self.positions, careful=True)
         for place, following in batch.next.items():
-            self.positions[place] = Position(TOPIC_ID, following)
+            self.positions[place] = Position(following, str(TOPIC_ID))
         return written
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import threading
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
@@ -20,7 +21,10 @@ from civicstream.settings import KafkaSettings
 
 __all__ = [
     "admin_client",
+    "check_reachable",
     "client_config",
+    "close_producer",
+    "confirming_producer",
     "consumer",
     "producer",
     "wait_for_kafka",
@@ -101,6 +105,37 @@ def producer(
     return made
 
 
+def confirming_producer(
+    kafka: KafkaSettings, confirm_s: float, *, writer: str | None = None
+) -> NumberedProducer:
+    """Return a producer for few records whose confirmation is waited for, ``confirm_s`` at most.
+
+    It blocks shortly: while Kafka is away whoever sends has others to serve. Raise
+    ServerUnavailable.
+    """
+    try:
+        return producer(
+            kafka,
+            writer=writer,
+            max_block_ms=2_000,
+            bootstrap_timeout_ms=3_000,
+            delivery_timeout_ms=round(confirm_s * 1000),
+            request_timeout_ms=round(confirm_s * 1000) - 1000,
+            metrics_enabled=False,
+        )
+    except (KafkaError, OSError) as error:
+        raise ServerUnavailable(f"Kafka: {error!r}") from error
+
+
+def close_producer(made: KafkaProducer, timeout_s: float) -> None:
+    """Give what it holds so long to be confirmed, and end its thread."""
+    with contextlib.suppress(KafkaError):
+        made.close(timeout=timeout_s)
+    sender = getattr(made, "_sender", None)
+    if isinstance(sender, threading.Thread):
+        sender.join(timeout_s + 5)
+
+
 def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
     """Return a consumer that never commits by itself and starts at the beginning.
 
@@ -135,7 +170,7 @@ def _finish_what_is_joined(made: KafkaConsumer) -> None:
     coordinator.need_rejoin = need_rejoin
 
 
-def _reach_any(bootstrap: str) -> None:
+def check_reachable(bootstrap: str) -> None:
     """Raise OSError when nothing listens at any of the addresses.
 
     It takes no time where a client of Kafka tries for seconds, and logs every attempt.
@@ -162,7 +197,7 @@ def wait_for_kafka(
 
     def ask() -> None:
         try:
-            _reach_any(kafka.bootstrap)
+            check_reachable(kafka.bootstrap)
             admin_client(kafka, bootstrap_timeout_ms=3_000).close()
         except (KafkaError, OSError) as error:
             raise ServerUnavailable(

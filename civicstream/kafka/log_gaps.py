@@ -1,8 +1,18 @@
-"""Where to read on in a log that may not be the one that was read before; pure."""
+"""Where to read on in a log that may not be the one that was read before; pure.
+
+A power cut, a restored broker or an election among replicas that lack records can leave a log that
+ends before what was read of it, and that grows again with other records under the same offsets;
+retention can delete what was not read yet; a topic can be deleted and made anew.
+
+A log that was cut shows in two ways: it ends before the next offset to read, or, once it has grown
+past that, the first record appended after the newest one that was read has a lower offset. That
+record is also the first that is new (docs/decisions/0004-append-times-show-cut-logs.md).
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -12,78 +22,219 @@ from civicstream.events import FrameGap
 from civicstream.kafka.transactional import Outgoing
 from civicstream.topics import topic_name
 
-__all__ = ["LogGap", "Position", "gap_record", "go_on"]
+__all__ = [
+    "Log",
+    "LogGap",
+    "LogWatch",
+    "Position",
+    "Reason",
+    "Times",
+    "append_time",
+    "gap_record",
+    "go_on",
+]
 
-Reason = Literal["log_shorter", "log_cleaned", "topic_recreated"]
+Reason = Literal["topic_recreated", "log_truncated", "deleted"]
 
-_WHY = {
-    "log_shorter": "Kafka's log is shorter than what was read of it (power cut, restored or "
-    "unclean leader)",
-    "log_cleaned": "Kafka's log was cleaned before it was read (retention)",
-    "topic_recreated": "the topic was deleted and made again",
-}
+_PROOF_MS = 1_000
+"""A record of a lower offset appended so much later proves that the log was cut. Clocks of brokers
+differ, and the markers of transactions, which no reader sees, have times as well; a broker takes
+longer to come back."""
+
+_LOG_APPEND_TIME = 1
 
 
-class Position(msgspec.Struct, frozen=True):
-    """How far a partition was read."""
+class Position(
+    msgspec.Struct, frozen=True, rename={"next_offset": "offset", "newest_ms": "time_ms"}
+):
+    """How far a partition was read; encoded under the names that state stores have."""
 
-    offset: int
+    next_offset: int
     """Of the first record that was not read yet."""
     topic_id: str = ""
     """Kafka's own id of the topic: another one is another log. Empty: not known."""
-    time_ms: int = 0
-    """Of the record before it."""
+    newest_ms: int = 0
+    """When Kafka appended the newest record that was read [epoch ms]; 0: not known."""
+
+
+class Log(msgspec.Struct, frozen=True):
+    """A partition as Kafka has it now: its first offset, the one after its last."""
+
+    topic_id: str
+    begin: int
+    end: int
+    later: int | None = None
+    """First offset appended after ``Position.newest_ms``; None: there is none, or no such time."""
+    proof: int | None = None
+    """First offset appended more than ``_PROOF_MS`` after it."""
+    parted: int | None = None
+    """First offset that is not what was read, where the client has learnt of it while it read."""
 
 
 class LogGap(msgspec.Struct, frozen=True):
-    """Offsets ``first`` to before ``end`` are not on Kafka any more."""
+    """Records from ``first`` to before ``end`` are not what they were, or are gone."""
 
     topic: str
     """With the prefix."""
     partition: int
-    first: int
-    end: int
+    topic_id: str
+    """Of the topic as it was found."""
     reason: Reason
+    first: int
+    end: int | None
+    """None: how many is not known."""
+    read_from: int
 
     @property
     def missing(self) -> int:
-        """Records that are gone, as far as offsets tell: of a topic made again nobody knows."""
-        return max(0, self.end - self.first)
+        """How many offsets it spans, 0 where that is not known."""
+        return 0 if self.end is None else max(0, self.end - self.first)
+
+    @property
+    def id(self) -> str:
+        """The same whenever it is found again."""
+        return f"{self.reason}/{self.topic}/{self.partition}/{self.first}/{self.end}"
+
+    def event(self, at_ms: int) -> FrameGap:
+        """Return the event of the topic ``gaps``; its gateway is Kafka's log."""
+        place = (self.topic, self.partition, self.first)
+        return FrameGap(self.reason, 0, *place, missing=self.missing, at=at_ms)
 
     def __str__(self) -> str:
-        place = f"{self.topic} partition {self.partition}"
-        return f"{place}: offsets {self.first} to {self.end - 1} are gone: {_WHY[self.reason]}"
+        where = f"{self.topic} partition {self.partition}"
+        match self.reason:
+            case "topic_recreated":
+                what = (
+                    f"the topic was deleted and made anew (id {self.topic_id}); what the old one "
+                    f"may have had from offset {self.first} on was not read"
+                )
+            case "log_truncated":
+                what = (
+                    f"Kafka has lost its records from offset {self.first} to {self.end}, which "
+                    "had been read"
+                )
+            case "deleted":
+                what = f"Kafka deleted offsets {self.first} to {self.end} before they were read"
+        return f"{where}: {what}; reading goes on at {self.read_from}"
+
+
+class Times(NamedTuple):
+    """Which first offsets to ask Kafka for, by partition [epoch ms]."""
+
+    later: dict[Any, int]
+    proof: dict[Any, int]
+
+    @classmethod
+    def of(cls, known: Mapping[Any, Position | None]) -> Times:
+        """Return those of the partitions of which a time is known."""
+        newest = {p: at.newest_ms for p, at in known.items() if at is not None and at.newest_ms}
+        return cls(
+            {p: ms + 1 for p, ms in newest.items()},
+            {p: ms + 1 + _PROOF_MS for p, ms in newest.items()},
+        )
+
+
+class LogWatch:
+    """Notices a log that was cut and has grown again between two fetches of a client.
+
+    While the broker is away nothing is appended. So where a record was appended later than the one
+    before it by more than `_PROOF_MS`, what had been read before the pause is held against the log:
+    the newer records hide what went before them.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[Any, Position] = {}
+        self._doubted: dict[Any, Position] = {}
+        """How far a partition had been read before a pause."""
+        self.parted: dict[Any, int] = {}
+        """First offset of a partition that is not what was read; until it is forgotten."""
+
+    def took(self, partition: Any, next_offset: int, appended_ms: int) -> None:
+        """Note a record that a fetch has brought."""
+        before = self._read.get(partition, Position(0))
+        if before.newest_ms and appended_ms - before.newest_ms > _PROOF_MS:
+            self._doubted.setdefault(partition, before)
+        newest_ms = max(appended_ms, before.newest_ms)
+        self._read[partition] = Position(next_offset, newest_ms=newest_ms)
+
+    def times(self) -> dict[Any, int]:
+        """Return since when Kafka's first offsets are to be asked for [epoch ms]; then `look`."""
+        return Times.of(self._doubted).proof
+
+    def look(self, asked: Iterable[Any], found: Mapping[Any, int]) -> bool:
+        """Return whether a log was cut, by the first offsets ``found`` since ``times``."""
+        cut = {}
+        for partition in asked:
+            read, at = self._doubted.pop(partition, None), found.get(partition)
+            if read is not None and at is not None and at < read.next_offset:
+                cut[partition] = at
+        self.parted |= cut
+        return bool(cut)
+
+    def forget(self, partitions: Iterable[Any]) -> None:
+        """Begin anew with partitions that are read from somewhere else."""
+        for partition in partitions:
+            for kept in (self._read, self._doubted, self.parted):
+                kept.pop(partition, None)
+
+
+def append_time(record: Any) -> int:
+    """Return when Kafka appended a client's record [epoch ms]; 0 where it has its sender's time."""
+    return int(record.timestamp) if record.timestamp_type == _LOG_APPEND_TIME else 0
 
 
 def go_on(
-    topic: str, partition: int, read: Position, topic_id: str, first: int, end: int
+    topic: str,
+    partition: int,
+    read: Position,
+    log: Log,
+    *,
+    needed_from: int | None = None,
+    may_repeat: bool = False,
 ) -> tuple[Position, LogGap | None]:
-    """Return where to read on in a log that holds ``first`` to before ``end``, and what is gone.
+    """Return where to go on, and the gap if there is one.
 
-    Of a shorter log everything that is still there had been read: what comes from its end on is
-    new, with offsets that were used before. All of a topic that was made again is new.
+    ``needed_from``: offset of the first record that is still needed, of what was read already.
+    ``may_repeat``: whoever reads takes no harm from records that come twice, and so begins again
+    at the first one where the times of the records do not tell which are new.
     """
-    if read.topic_id and topic_id and topic_id != read.topic_id:
-        gap = LogGap(topic, partition, read.offset, read.offset + 1, "topic_recreated")
-        return Position(first, topic_id), gap
-    if read.offset > end:
-        gap = LogGap(topic, partition, end, read.offset, "log_shorter")
-        return Position(end, topic_id, read.time_ms), gap
-    if read.offset < first:
-        gap = LogGap(topic, partition, read.offset, first, "log_cleaned")
-        return Position(first, topic_id, read.time_ms), gap
-    return Position(read.offset, topic_id or read.topic_id, read.time_ms), None
+    needed = read.next_offset if needed_from is None else needed_from
+
+    def gap(reason: Reason, first: int, end: int | None, read_from: int) -> LogGap:
+        return LogGap(topic, partition, log.topic_id, reason, first, end, read_from)
+
+    if read.topic_id and log.topic_id and log.topic_id != read.topic_id:
+        end = read.next_offset if needed < read.next_offset else None
+        at = Position(log.begin, log.topic_id)
+        return at, gap("topic_recreated", needed, end, log.begin)
+    new = _first_new(read, log, may_repeat=may_repeat)
+    if new is not None:
+        at = Position(new, log.topic_id, read.newest_ms)
+        return at, gap("log_truncated", new, max(new, read.next_offset), new)
+    at = Position(max(read.next_offset, log.begin), log.topic_id or read.topic_id, read.newest_ms)
+    if needed < log.begin:
+        return at, gap("deleted", needed, log.begin, log.begin)
+    return at, None
+
+
+def _first_new(read: Position, log: Log, *, may_repeat: bool) -> int | None:
+    """Return the first offset of a log that was cut; None for one that was not."""
+    if log.parted is not None and log.parted < read.next_offset:
+        return max(log.begin, log.parted)
+    later = log.later if log.later is not None and log.later < read.next_offset else None
+    if read.next_offset > log.end:
+        if later is not None:
+            return later
+        return log.begin if may_repeat and not read.newest_ms else log.end
+    grown_anew = log.proof is not None and log.proof < read.next_offset
+    return later if grown_anew else None
 
 
 def gap_record(prefix: str, gap: LogGap, reader: str) -> Outgoing:
     """Return the record of the topic ``gaps``; ``reader`` is who missed something."""
     now = wall_ms()
-    event = FrameGap(
-        gap.reason, 0, gap.topic, gap.partition, gap.first, missing=gap.missing, at=now
-    )
-    place = f"{gap.reason}/{gap.topic}/{gap.partition}/{gap.first}/{gap.end}"
     headers = cloud_headers(
-        "gap", source=reader, event_id=f"{reader}/{place}", time_ms=now, subject=gap.reason
+        "gap", source=reader, event_id=f"{reader}/{gap.id}", time_ms=now, subject=gap.reason
     )
-    value = msgspec.json.encode(event)
+    value = msgspec.json.encode(gap.event(now))
     return Outgoing(topic_name(prefix, "gaps"), value, gap.reason.encode(), headers)

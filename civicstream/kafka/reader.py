@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -30,9 +30,11 @@ from kafka.structs import ConsumerGroupMetadata
 
 from civicstream.errors import ConfigurationError, OwnershipLost, ServerUnavailable
 from civicstream.kafka.clients import consumer
+from civicstream.kafka.log_gaps import Log, LogWatch, Position, Times, append_time
+from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
 
-__all__ = ["GroupReader"]
+__all__ = ["ConsumerWatch", "GroupReader"]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,9 @@ _METADATA_AGE_MS = 3_000
 """How long topics, partitions and leaders are believed. kafka-python loses a request for metadata
 that is made while another is under way. By default a group that was assigned without knowing its
 topics would then stay without partitions for five minutes."""
+_LOOK_EVERY_S = 1.0
+"""How long a log that was cut and has grown again is taken for the one that was read."""
+_LOOK_MS = 1_000
 _LOG_CHANGED = (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError)
 """Kafka's log is not the one that was read so far, or was deleted beyond where it was read."""
 _GIVEN_UP = (
@@ -49,6 +54,81 @@ _GIVEN_UP = (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
+
+
+class ConsumerWatch:
+    """What a kafka-python consumer knows and can ask of the logs that it reads.
+
+    Its methods raise KafkaError.
+    """
+
+    def __init__(self, reader: KafkaConsumer) -> None:
+        self._consumer = reader
+        self._watch = LogWatch()
+        self._look_at = 0.0
+
+    def parts(self, error: KafkaError) -> None:
+        """Keep where a log parted from what was read, by the epochs of its leaders."""
+        if isinstance(error, LogTruncationError):
+            found = error.divergent_offsets.items()
+            self._watch.parted |= {p: at.offset for p, at in found if at is not None}
+
+    def sees_cut(self, polled: Mapping[TopicPartition, list[Any]]) -> bool:
+        """Note what was polled; return whether a log was found to be cut."""
+        for partition, records in polled.items():
+            # A cut is between two fetches.
+            self._watch.took(partition, records[0].offset + 1, append_time(records[0]))
+            newest_ms = max(append_time(record) for record in records)
+            self._watch.took(partition, records[-1].offset + 1, newest_ms)
+        asked = self._watch.times()
+        if not asked or time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        try:
+            return self._watch.look(asked, self._first_since(asked, _LOOK_MS))
+        except KafkaError as error:
+            log.debug("Kafka did not say what its logs hold: %r", error)
+            return False
+
+    def logs(
+        self, known: Mapping[TopicPartition, Position | None], topic_ids: Mapping[str, Any]
+    ) -> dict[TopicPartition, Log]:
+        """Return each partition as Kafka has it now; of topics with these ids."""
+        if not known:
+            return {}
+        begins = self._consumer.beginning_offsets(list(known), timeout_ms=_ANSWER_MS)
+        ends = self._consumer.end_offsets(list(known), timeout_ms=_ANSWER_MS)
+        times, parted = Times.of(known), self._watch.parted
+        later = self._first_since(times.later, _ANSWER_MS)
+        proof = self._first_since(times.proof, _ANSWER_MS)
+        return {
+            p: Log(
+                str(topic_ids[p.topic]),
+                begins[p],
+                ends[p],
+                later.get(p),
+                proof.get(p),
+                parted.get(p),
+            )
+            for p in known
+        }
+
+    def _first_since(
+        self, times_ms: Mapping[TopicPartition, int], timeout_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Return the first offset of each partition at that time or later, where there is one."""
+        if not times_ms:
+            return {}
+        found = self._consumer.offsets_for_times(dict(times_ms), timeout_ms=timeout_ms)
+        return {p: at.offset for p, at in found.items() if at is not None and at.offset >= 0}
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin anew with partitions that are read from somewhere else."""
+        self._watch.forget(partitions)
+
+
+def _topics(partitions: Iterable[TopicPartition]) -> set[str]:
+    return {partition.topic for partition in partitions}
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -82,6 +162,7 @@ class GroupReader:
         self._moved = 0
         """Changes noticed by ``poll`` itself."""
         self._topic_ids: dict[str, UUID] = {}
+        self._kafka = kafka
         self._handed: dict[TopicPartition, int] = {}
         """Offset after the last record that ``poll`` gave out since the partition was sought."""
         self._topics = sorted(topics)
@@ -96,10 +177,12 @@ class GroupReader:
         }
         with _translated():
             self._consumer = consumer(kafka, **defaults | options)
+            self._watch = ConsumerWatch(self._consumer)
             self._consumer.subscribe(self._topics, listener=self._listener)
 
     def hold(self, partitions: Collection[TopicPartition]) -> None:
         """Pause partitions; the position only keeps the client from asking Kafka for one."""
+        self._watch.forget(partitions)
         for partition in partitions:
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
@@ -111,8 +194,11 @@ class GroupReader:
                 polled: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms)
             except _LOG_CHANGED as error:
                 log.warning("Kafka's log is not what was read before: %s", error)
+                self._watch.parts(error)
                 self._moved += 1
                 return {}
+        if self._watch.sees_cut(polled):
+            self._moved += 1
         self._handed |= {tp: records[-1].offset + 1 for tp, records in polled.items()}
         self._look_at_topics()
         return polled
@@ -168,17 +254,11 @@ class GroupReader:
             ends = self._consumer.end_offsets(listed, timeout_ms=_ANSWER_MS)
         return {partition: (begins[partition], ends[partition]) for partition in listed}
 
-    def first_since(self, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Return the first offset of each partition at that time or later, where there is one."""
-        if not times_ms:
-            return {}
+    def logs(self, known: Mapping[TopicPartition, Position | None]) -> dict[TopicPartition, Log]:
+        """Return each partition as Kafka has it now, as `log_gaps.go_on` needs it."""
+        ids = {name: t["topic_id"] for name, t in describe(self._kafka, _topics(known)).items()}
         with _translated():
-            found = self._consumer.offsets_for_times(dict(times_ms), timeout_ms=_ANSWER_MS)
-        return {
-            partition: at.offset
-            for partition, at in found.items()
-            if at is not None and at.offset >= 0
-        }
+            return self._watch.logs(known, ids)
 
     def go_on_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read these partitions from these offsets, those of them that are still assigned."""
@@ -188,6 +268,7 @@ class GroupReader:
                 self._consumer.seek(partition, offset)
                 self._consumer.resume(partition)
                 self._handed.pop(partition, None)
+                self._watch.forget([partition])
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         """Return the offset that the group has committed last, with its metadata."""

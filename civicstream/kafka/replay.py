@@ -19,7 +19,7 @@ from civicstream.errors import ServerUnavailable
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 
-__all__ = ["partitions_of", "read_to_end"]
+__all__ = ["partitions_of", "read_on", "read_to_end"]
 
 _POLL_MS = 200
 _FETCH_BYTES = 8 * 1024 * 1024
@@ -90,11 +90,27 @@ def _read(
     reader.assign(partitions)
     ends = reader.end_offsets(partitions)
     _place(reader, partitions, ends, begin, since_ms)
-    waiting, seen_at = set(partitions), time.monotonic()
+    for record in read_on(reader, ends, stop, patience_s):
+        if record.offset < ends[TopicPartition(record.topic, record.partition)]:
+            yield record
+
+
+def read_on(
+    reader: KafkaConsumer,
+    ends: Mapping[TopicPartition, int],
+    stop: threading.Event | None = None,
+    patience_s: float = 30,
+) -> Iterator[Any]:
+    """Yield what comes from where the reader stands up to ``ends``, and what came beyond it.
+
+    Called again it goes on from there. Ends and raises as ``read_to_end``, and raises KafkaError.
+    """
+    waiting, seen_at = set(ends), time.monotonic()
+    reader.resume(*ends)
     while waiting and not (stop is not None and stop.is_set()):
         polled = reader.poll(_POLL_MS)
-        for partition, records in polled.items():
-            yield from (r for r in records if r.offset < ends[partition])
+        for records in polled.values():
+            yield from records
         if done := {p for p in waiting if _position(reader, p) >= ends[p]}:
             waiting -= done
             reader.pause(*done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -16,11 +16,13 @@ from civicstream.kafka.clients import admin_client
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, Topic, topic_name
 
-__all__ = ["create_topics", "topic_settings", "wait_for_topics"]
+__all__ = ["create_topics", "describe", "topic_settings", "wait_for_topics"]
 
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.1
+_FIRST_ANSWER_MS = 3_000
+"""Who waits for topics has others to serve: a Kafka that is away is asked again later."""
 
 
 def create_topics(kafka: KafkaSettings, *, timeout_s: float = 60) -> list[str]:
@@ -45,17 +47,41 @@ def create_topics(kafka: KafkaSettings, *, timeout_s: float = 60) -> list[str]:
 
 
 def wait_for_topics(
-    kafka: KafkaSettings, names: Iterable[str] = TOPICS, *, timeout_s: float = 60
+    kafka: KafkaSettings,
+    names: Iterable[str] = TOPICS,
+    *,
+    timeout_s: float = 60,
+    led: bool = True,
 ) -> None:
     """Return when the topics (without prefix) are there as declared, made by `init`.
 
-    Raise as ``create_topics``. It needs the right to describe them, no more.
+    ``led``: and every partition has a leader; False for who can do without some of them. Raise as
+    ``create_topics``. It needs the right to describe them, no more.
     """
-    admin = admin_client(kafka)
+    admin = admin_client(kafka, bootstrap_timeout_ms=_FIRST_ANSWER_MS)
     try:
-        _wait(admin, kafka, _declared(kafka, names), time.monotonic() + timeout_s)
+        _wait(admin, kafka, _declared(kafka, names), time.monotonic() + timeout_s, led=led)
     finally:
         admin.close()
+
+
+def describe(kafka: KafkaSettings, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return each topic (with prefix) as Kafka has it this moment: its id, its partitions.
+
+    Raise ServerUnavailable when Kafka does not answer or does not have them all.
+    """
+    try:
+        admin = admin_client(kafka, bootstrap_timeout_ms=_FIRST_ANSWER_MS)
+        try:
+            found = {topic["name"]: topic for topic in admin.describe_topics(sorted(names))}
+        finally:
+            admin.close()
+    except (KafkaError, OSError) as error:
+        raise ServerUnavailable(f"Kafka did not describe the topics: {error!r}") from error
+    missing = [name for name in names if name not in found or found[name]["error_code"]]
+    if missing:
+        raise ServerUnavailable(f"Kafka has no topic {', '.join(missing)}; run `civicstream init`")
+    return found
 
 
 def topic_settings(kafka: KafkaSettings, topic: Topic) -> dict[str, str]:
@@ -113,13 +139,17 @@ def _create(admin: KafkaAdminClient, kafka: KafkaSettings, name: str) -> bool:
 
 
 def _wait(
-    admin: KafkaAdminClient, kafka: KafkaSettings, wanted: dict[str, Topic], deadline: float
+    admin: KafkaAdminClient,
+    kafka: KafkaSettings,
+    wanted: dict[str, Topic],
+    deadline: float,
+    *,
+    led: bool = True,
 ) -> None:
     while True:
         described = {t["name"]: t for t in admin.describe_topics(list(wanted))}
-        lacking = {
-            name: why for name in wanted if (why := _lacks(admin, described.get(name))) is not None
-        }
+        found = {name: _lacks(admin, described.get(name), led=led) for name in wanted}
+        lacking = {name: why for name, why in found.items() if why is not None}
         if not lacking:
             break
         if time.monotonic() > deadline:
@@ -133,13 +163,15 @@ def _wait(
         _check_shape(kafka, topic, described[name])
 
 
-def _lacks(admin: KafkaAdminClient, description: dict[str, Any] | None) -> str | None:
+def _lacks(admin: KafkaAdminClient, description: dict[str, Any] | None, *, led: bool) -> str | None:
     """Return why a topic cannot be used yet, None when it is complete."""
     if description and description["error_code"] == TopicAuthorizationFailedError.errno:
         raise ConfigurationError(
             f"this Kafka account may not describe topic {description['name']}; "
             "`civicstream init --kafka-acls` gives each part its rights"
         )
+    if not led and description and not description["error_code"] and description["partitions"]:
+        return None
     reason: str | None = admin._topic_not_ready_reason(description)
     return reason
 

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 from civicstream.clock import now_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
-from civicstream.kafka.clients import producer
+from civicstream.kafka.clients import confirming_producer
 from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
 from civicstream.kafka.transactional import Outgoing
@@ -33,16 +33,9 @@ class LettersOut:
         self._instance = settings.deliver.id
         self._letters = topic_name(prefix, "deadletter")
         self._lock = threading.Lock()
-        try:
-            self._producer = producer(
-                settings.kafka,
-                writer=f"deliver/{settings.deliver.id}",
-                max_block_ms=2_000,
-                delivery_timeout_ms=_CONFIRM_S * 1000,
-                request_timeout_ms=_CONFIRM_S * 1000 - 1000,
-            )
-        except KafkaError as error:
-            raise ServerUnavailable(f"Kafka: {error!r}") from error
+        self._producer = confirming_producer(
+            settings.kafka, _CONFIRM_S, writer=f"deliver/{settings.deliver.id}"
+        )
         self._reporter = LedgerReporter(settings.kafka, self._producer)
 
     def letter(

@@ -1,8 +1,9 @@
 """One partition of Kafka read in a group of its own, from where that group left off.
 
-The offset is kept in the group, with the topic's id beside it: whoever was cut off while another
-member went on commits nothing, and a log that is not the one that was read is noticed. With a topic
-Kafka also deletes the groups' offsets of it, so its id is in the topic ``state.deliver`` too.
+The offset is kept in the group, with the topic's id and the time of the newest record beside it:
+whoever was cut off while another member went on commits nothing, and a log that is not the one that
+was read is noticed. With a topic Kafka also deletes the groups' offsets of it, so its id is in the
+topic ``state.deliver`` too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kafka import OffsetAndMetadata, TopicPartition
 from kafka.structs import ConsumerGroupMetadata
 
 from civicstream.errors import OwnershipLost, ServerUnavailable
-from civicstream.kafka.log_gaps import LogGap, Position, go_on
+from civicstream.kafka.log_gaps import LogGap, Position, append_time, go_on
 from civicstream.kafka.reader import GroupReader
 from civicstream.kafka.replay import read_to_end
 from civicstream.kafka.transactional import Outgoing
@@ -46,6 +47,8 @@ class LogReader:
         self._kafka, self._group = kafka, group
         self._state = topic_name(kafka.topic_prefix, "state.deliver")
         self._known_id: str | None = None
+        self._topic_id = ""
+        self._newest_ms = 0
         self._stop = stop
         # A third of the time after which the group gives a silent member up.
         self._proof_s = kafka.session_timeout_ms / 3000
@@ -73,17 +76,21 @@ class LogReader:
         self._proved_at = time.monotonic()
         self._known_id = self._read_known_id()
         committed = self._reader.committed(self.partition)
+        read: Position | None = None
         if committed is not None and committed.offset >= 0:
-            read = Position(committed.offset, committed.metadata or "")
-        elif self._known_id not in {None, self._topic_id()}:
+            topic_id, _, newest_ms = (committed.metadata or "").partition(" ")
+            read = Position(committed.offset, topic_id, int(newest_ms or 0))
+        found = self._reader.logs({self.partition: read})[self.partition]
+        self._topic_id, self._newest_ms = found.topic_id, 0
+        if read is None:
+            if self._known_id in {None, found.topic_id}:
+                return None, None
             read = Position(0, self._known_id or "")
-        else:
-            return None, None
-        first, end = self.ends()
-        at, gap = go_on(self.partition.topic, 0, read, self._topic_id(), first, end)
+        at, gap = go_on(self.partition.topic, 0, read, found)
+        self._newest_ms = at.newest_ms
         if gap is not None:
-            log.error("%s; going on at offset %d", gap, at.offset)
-        return at.offset, gap
+            log.error("%s", gap)
+        return at.next_offset, gap
 
     def _read_known_id(self) -> str | None:
         found = None
@@ -94,13 +101,10 @@ class LogReader:
 
     def identity(self) -> list[Outgoing]:
         """Return the record that keeps the topic's id, if it is not kept yet."""
-        if self._known_id == self._topic_id():
+        if self._known_id == self._topic_id:
             return []
-        value, key = self._topic_id().encode(), self._group.encode()
+        value, key = self._topic_id.encode(), self._group.encode()
         return [Outgoing(self._state, value, key, partition=0)]
-
-    def _topic_id(self) -> str:
-        return str(self._reader.topic_ids().get(self.partition.topic, ""))
 
     def ends(self) -> tuple[int, int]:
         """Return the first offset that Kafka has, and the one after the last committed record."""
@@ -115,7 +119,9 @@ class LogReader:
         polled = self._reader.poll(_POLL_MS)
         if self._reader.take_changes():
             raise OwnershipLost(f"{self.partition.topic} was assigned anew")
-        return polled.get(self.partition, [])
+        records = polled.get(self.partition, [])
+        self._newest_ms = max([self._newest_ms, *map(append_time, records)])
+        return records
 
     def position(self) -> int:
         """Return the offset that is read next, beyond what is no record."""
@@ -137,7 +143,8 @@ class LogReader:
 
     def offsets(self, offset: int) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return what notes that everything before ``offset`` is done."""
-        return {self.partition: OffsetAndMetadata(offset, self._topic_id(), -1)}
+        kept = f"{self._topic_id} {self._newest_ms}"
+        return {self.partition: OffsetAndMetadata(offset, kept, -1)}
 
     def commit(self, offset: int) -> None:
         """Note that everything before ``offset`` is done; raise OwnershipLost if it is not ours."""

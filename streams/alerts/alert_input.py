@@ -25,7 +25,8 @@ from kafka.errors import (
 from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError, LogShortened, ServerUnavailable
 from civicstream.kafka.clients import consumer, wait_for_kafka
-from civicstream.kafka.log_gaps import LogGap, Position, go_on
+from civicstream.kafka.log_gaps import LogGap, Position, append_time, go_on
+from civicstream.kafka.reader import ConsumerWatch
 from civicstream.kafka.replay import partitions_of, read_to_end
 from civicstream.service_events import Action
 from civicstream.settings import Settings
@@ -38,6 +39,7 @@ __all__ = ["AlertInput", "Placed", "Received", "read_last", "topic_memory"]
 
 log = logging.getLogger(__name__)
 
+_LOG_CHANGED = (OffsetOutOfRangeError, NoOffsetForPartitionError, LogTruncationError)
 _POLL_RECORDS = 500
 _FETCH_BYTES = 8 * 1024 * 1024
 # An empty fetch returns after so long; a record that comes meanwhile returns at once.
@@ -57,6 +59,8 @@ class Received:
     partition: TopicPartition
     offset: int
     timestamp: int
+    appended_ms: int
+    """By the broker's clock; 0: not known."""
     value: bytes
 
 
@@ -77,8 +81,6 @@ class AlertInput:
     def __init__(self, settings: Settings) -> None:
         prefix = settings.kafka.topic_prefix
         self._topics = {topic_name(prefix, name): name for name in (*SOURCES, "actions")}
-        self._truncated: dict[TopicPartition, int] = {}
-        """Where Kafka's log parted from the one that was read, as far as the client knows."""
         with _translated():
             self._consumer: KafkaConsumer = consumer(
                 settings.kafka,
@@ -92,6 +94,7 @@ class AlertInput:
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
                 metrics_enabled=False,
             )
+        self._watch = ConsumerWatch(self._consumer)
         try:
             self.partitions = partitions_of(self._consumer, list(self._topics))
         except BaseException:
@@ -111,14 +114,15 @@ class AlertInput:
         try:
             with _translated():
                 polled = self._consumer.poll(timeout_ms)
-        except LogTruncationError as error:
-            for partition, at in error.divergent_offsets.items():
-                self._truncated[partition] = 0 if at is None else at.offset
+        except _LOG_CHANGED as error:
+            self._watch.parts(error)
             raise LogShortened(str(error)) from error
-        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
-            raise LogShortened(str(error)) from error
+        if self._watch.sees_cut(polled):
+            raise LogShortened("a log was cut and has grown again")
         return [
-            Received(self._topics[r.topic], partition, r.offset, r.timestamp, r.value)
+            Received(
+                *(self._topics[r.topic], partition, r.offset, r.timestamp, append_time(r), r.value)
+            )
             for partition, records in polled.items()
             for r in records
             if r.value is not None
@@ -135,52 +139,51 @@ class AlertInput:
         ``memory_ms`` by topic without the prefix. A partition nobody has read counts as read up
         to its end: what is past raises nothing.
         """
+        ids = {topic: self.topic_id(topic) for topic in self._topics}
         with _translated():
-            firsts = self._consumer.beginning_offsets(self.partitions, timeout_ms=_WAIT_MS)
-            ends = self._consumer.end_offsets(self.partitions, timeout_ms=_WAIT_MS)
+            logs = self._watch.logs({p: read.get(p) for p in self.partitions}, ids)
         live: dict[TopicPartition, tuple[Position, LogGap | None]] = {}
-        for p in self.partitions:
-            known, topic_id = read.get(p), self.topic_id(p.topic)
-            end = min(ends[p], self._truncated.get(p, ends[p]))
+        for p, found in logs.items():
+            known = read.get(p)
             if known is None:
-                live[p] = Position(ends[p], topic_id, at_ms), None
+                live[p] = Position(found.end, found.topic_id), None
             else:
-                live[p] = go_on(p.topic, p.partition, known, topic_id, firsts[p], end)
-        self._truncated.clear()
+                live[p] = go_on(p.topic, p.partition, known, found)
+        self._watch.forget(self.partitions)
         back = {
-            p: max(0, (at.time_ms or at_ms) - memory_ms[self._topics[p.topic]])
+            p: max(0, (at.newest_ms or at_ms) - memory_ms[self._topics[p.topic]])
             for p, (at, _) in live.items()
         }
         with _translated():
             times = self._consumer.offsets_for_times(back, timeout_ms=_WAIT_MS)
         return {
-            p: Placed(self._begin(times.get(p), at), at, max(ends[p], at.offset), gap)
+            p: Placed(self._begin(times.get(p), at), at, max(logs[p].end, at.next_offset), gap)
             for p, (at, gap) in live.items()
         }
 
     @staticmethod
     def _begin(first: Any, live: Position) -> int:
         """Nothing as young as asked for: Kafka answers None."""
-        return live.offset if first is None else min(int(first.offset), live.offset)
+        return live.next_offset if first is None else min(int(first.offset), live.next_offset)
 
     def read_back(self, placed: Mapping[TopicPartition, Placed]) -> Iterator[list[Received]]:
         """Yield what lies before each partition's ``live``, then stand there.
 
         Yields empty lists too, so that whoever reads can look after other things.
         """
-        waiting = {p for p, at in placed.items() if at.begin < at.live.offset}
+        waiting = {p for p, at in placed.items() if at.begin < at.live.next_offset}
         for partition, at in placed.items():
             self._consumer.seek(partition, at.begin)
         self._consumer.resume(*waiting)
         while waiting:
             received = self.poll(_FETCH_WAIT_MS)
-            yield [r for r in received if r.offset < placed[r.partition].live.offset]
-            done = {p for p in waiting if self.position(p) >= placed[p].live.offset}
+            yield [r for r in received if r.offset < placed[r.partition].live.next_offset]
+            done = {p for p in waiting if self.position(p) >= placed[p].live.next_offset}
             if done:
                 self._consumer.pause(*done)
                 waiting -= done
         for partition, at in placed.items():
-            self._consumer.seek(partition, at.live.offset)
+            self._consumer.seek(partition, at.live.next_offset)
         self._consumer.resume(*self.partitions)
 
     def position(self, partition: TopicPartition) -> int:
@@ -210,7 +213,7 @@ class AlertInput:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OffsetOutOfRangeError, NoOffsetForPartitionError, LogTruncationError):
+    except _LOG_CHANGED:
         raise
     except (KafkaError, OSError, AssertionError) as error:
         raise ServerUnavailable(f"Kafka: {error!r}") from error

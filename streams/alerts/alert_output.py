@@ -6,21 +6,19 @@ fences the one before; what that one has not committed never was.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Mapping, Sequence
 
 import msgspec
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata
 
 from civicstream.clock import wall_ms
 from civicstream.cloudevents import cloud_headers
-from civicstream.errors import RecordTooLarge
+from civicstream.errors import RecordTooLarge, ServerUnavailable
 from civicstream.events import Alert, LedgerReport
-from civicstream.kafka.clients import producer
+from civicstream.kafka.clients import close_producer, confirming_producer
 from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
 from civicstream.kafka.log_gaps import LogGap, Position, gap_record
@@ -114,7 +112,7 @@ class AlertOutput:
         records += [self._position(p, at) for p, at in read.items()]
         records += [gap_record(self._kafka.topic_prefix, gap, self._source) for gap in gaps]
         records += letters
-        offsets = {p: OffsetAndMetadata(at.offset, "", -1) for p, at in read.items()}
+        offsets = {p: OffsetAndMetadata(at.next_offset, "", -1) for p, at in read.items()}
         while True:
             try:
                 self._sender.commit(records, offsets, self._group)
@@ -168,17 +166,10 @@ class AlertOutput:
         """Send a ledger report, if Kafka is there; the next one says more."""
         try:
             if self._reporter is None:
-                self._producer = producer(
-                    self._kafka,
-                    max_block_ms=2_000,
-                    delivery_timeout_ms=_COMMIT_S * 1000,
-                    request_timeout_ms=_COMMIT_S * 1000 - 1000,
-                    bootstrap_timeout_ms=3_000,
-                    metrics_enabled=False,
-                )
+                self._producer = confirming_producer(self._kafka, _COMMIT_S)
                 self._reporter = LedgerReporter(self._kafka, self._producer)
-        except (KafkaError, OSError) as error:
-            log.debug("no ledger report: %r", error)
+        except ServerUnavailable as error:
+            log.debug("no ledger report: %s", error)
         else:
             self._reporter.send(report)
 
@@ -190,6 +181,4 @@ class AlertOutput:
         self._sender.close()
         made, self._producer, self._reporter = self._producer, None, None
         if made is not None:
-            with contextlib.suppress(KafkaError):
-                made.close(timeout=5)
-            made._sender.join(5)
+            close_producer(made, timeout_s=5)

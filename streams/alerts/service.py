@@ -93,6 +93,8 @@ class _Process:
         self._placed: dict[TopicPartition, Placed] = {}
         self._read: dict[TopicPartition, Position] = {}
         """How far each partition was read since the last commit."""
+        self._newest: dict[TopicPartition, Position] = {}
+        """How far each partition was read."""
         self._letters: list[Outgoing] = []
         self._catching_up = False
         self._store_ids: dict[str, Any] = {}
@@ -215,10 +217,11 @@ class _Process:
         made = engine.resume(now_ms())
         self._engine, self._placed, self._catching_up = engine, placed, True
         # At once, also of what nobody has read yet: what comes from now on is news.
-        self._read = {p: at.live for p, at in placed.items() if positions.get(p) != at.live}
+        self._newest = {p: at.live for p, at in placed.items()}
+        self._read = {p: at for p, at in self._newest.items() if positions.get(p) != at}
         gaps = [at.gap for at in placed.values() if at.gap is not None]
         for gap in gaps:
-            log.error("%s; going on", gap)
+            log.error("%s", gap)
         self._commit(made, gaps)
         self._counts["log_gaps"] += len(gaps)
         log.info("%d rules, %d active alerts", len(rules), engine.active_count)
@@ -241,8 +244,10 @@ class _Process:
                 oldest = min(oldest or record.timestamp, record.timestamp)
             if record.topic == "ledger":
                 self._heard_at = max(self._heard_at, record.timestamp / 1000)
-            topic_id = self._placed[record.partition].live.topic_id
-            self._read[record.partition] = Position(record.offset + 1, topic_id, record.timestamp)
+            before = self._newest[record.partition]
+            newest_ms = max(record.appended_ms, before.newest_ms)
+            at = Position(record.offset + 1, before.topic_id, newest_ms)
+            self._read[record.partition] = self._newest[record.partition] = at
         if made:
             self._commit_versions(made)
         if oldest is not None:

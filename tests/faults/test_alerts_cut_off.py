@@ -164,7 +164,7 @@ def test_what_was_cleaned_before_it_was_read_is_a_recorded_gap_and_the_rest_is_r
         with processes(kafka, tmp_path, 1):
             wait_until(lambda: gaps(kafka), "the gap", timeout_s=60, every_s=0.5)
             (gap,) = gaps(kafka)
-            assert (gap.gateway, gap.topic, gap.missing) == ("log_cleaned", topic, 5)
+            assert (gap.gateway, gap.topic, gap.missing) == ("deleted", topic, 5)
             segments.send(2)
             wait_until(lambda: len(published(kafka)) >= 4, "alerts", timeout_s=60, every_s=0.5)
     finally:

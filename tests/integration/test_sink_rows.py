@@ -18,8 +18,8 @@ from civicstream.events import (
     TrafficRow,
 )
 from civicstream.frames import FrameHeaders, encode
+from civicstream.kafka.log_gaps import Position
 from civicstream.kinds import KINDS
-from sinks.placing import Position
 from sinks.schema import reading_columns
 from tests.sink_input import START, frame_of, sensors
 from tests.sink_rows import Loader, loader, noise
@@ -224,7 +224,7 @@ def test_a_corrupt_record_becomes_a_dead_letter_and_stops_nothing(
         )
         assert levels(loaded) == [50]
         assert loaded.positions == {
-            p: Position(at.topic_id, 2) for p, at in loaded.positions.items()
+            p: Position(2, at.topic_id) for p, at in loaded.positions.items()
         }
     assert [letter.reason for letter in loaded.letters] == [reason]
     assert loaded.letters[0].payload == (value or b"")
@@ -316,7 +316,7 @@ def test_a_zombie_that_lost_its_partition_writes_nothing(database: str) -> None:
     with loader(database) as loaded:
         loaded.write(loaded.frame(noise("a", [(0, START, 50)]), ingested_at=1))
         zombie = Loader(loaded.connection)
-        zombie.positions = {p: Position(at.topic_id, 0) for p, at in loaded.positions.items()}
+        zombie.positions = {p: Position(0, at.topic_id) for p, at in loaded.positions.items()}
         with pytest.raises(OwnershipLost, match="expected offset 0 in the database, found 1"):
             zombie.write(zombie.frame(noise("a", [(0, START + 9, 99)]), ingested_at=2))
         assert levels(loaded) == [50]

@@ -18,7 +18,7 @@ from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from streams.kafka_connection import plain_producer, record_limit
 from streams.results import Record
-from streams.resumption import Input
+from streams.task_state import Input
 from tests.task_runs import HeldUp, opened
 from tests.worker_runs import read_topic
 
@@ -174,7 +174,7 @@ def test_gap_events_fit_their_topic() -> None:
     from civicstream.kafka.log_gaps import LogGap
     from streams.tasks import _gap_record
 
-    record = _gap_record(LogGap("city.frames.air", 2, 70, 90, "log_shorter"))
+    record = _gap_record(LogGap("city.frames.air", 2, "an id", "log_truncated", 70, 90, 70))
     event = msgspec.json.decode(record.value, type=FrameGap)
     assert (event.topic, event.partition, event.first, event.missing) == (
         "city.frames.air",

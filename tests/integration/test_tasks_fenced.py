@@ -24,8 +24,7 @@ from streams.dispatch_stream import DispatchTask
 from streams.network import MEASURES, RoadNetwork
 from streams.network_frames import NetworkFrame, encode
 from streams.network_stream import NetworkTask
-from streams.resumption import Input
-from streams.task_state import TaskState
+from streams.task_state import Input, TaskState
 from tests.task_runs import HeldUp, opened
 from tests.worker_runs import read_topic, small_city
 

@@ -58,7 +58,6 @@ def test_every_topic_has_the_declared_settings(broker: KafkaCluster) -> None:
     frames = _settings_of(kafka, "frames.traffic")
     assert frames["message.timestamp.type"] == "LogAppendTime"
     assert frames["unclean.leader.election.enable"] == "false"
-    assert _settings_of(kafka, "cases")["message.timestamp.type"] == "CreateTime"
 
 
 def test_settings_that_differ_are_put_right_and_others_left_alone(broker: KafkaCluster) -> None:
@@ -75,7 +74,7 @@ def test_settings_that_differ_are_put_right_and_others_left_alone(broker: KafkaC
     assert found["segment.ms"] == "1"
 
 
-def test_a_frame_has_the_broker_s_time_and_not_its_producer_s(broker: KafkaCluster) -> None:
+def test_a_record_has_the_broker_s_time_and_not_its_producer_s(broker: KafkaCluster) -> None:
     kafka = broker.settings().model_copy(update={"topic_prefix": "time"})
     create_topics(kafka)
     sender = producer(kafka)
@@ -92,8 +91,7 @@ def test_a_frame_has_the_broker_s_time_and_not_its_producer_s(broker: KafkaClust
                 times |= {record.topic: record.timestamp for record in records}
     finally:
         reader.close()
-    assert times["time.cases"] == day_ms
-    assert times["time.frames.air"] > 20_000 * day_ms
+    assert min(times.values()) > 20_000 * day_ms
 
 
 def test_a_topic_with_the_brokers_own_partitions_is_refused_with_the_remedy(

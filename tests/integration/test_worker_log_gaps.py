@@ -20,7 +20,7 @@ from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
-from streams.resumption import Input
+from streams.task_state import Input
 from tests.task_runs import opened
 from tests.unit.frame_making import make_frame
 from tests.worker_runs import (
@@ -110,8 +110,8 @@ def test_a_log_that_is_not_as_remembered_is_a_gap_and_what_is_there_is_read(
     try:
         wait_for_report(kafka, "worker", 0)
         expected = {
-            ("log_shorter", shorter.topic, 10, 40),
-            ("log_cleaned", cleaned.topic, 2, 4),
+            ("log_truncated", shorter.topic, 10, 40),
+            ("deleted", cleaned.topic, 2, 4),
             ("topic_recreated", anew.topic, 3, 2),
         }
         assert gaps(kafka) == expected
@@ -123,7 +123,7 @@ def test_a_log_that_is_not_as_remembered_is_a_gap_and_what_is_there_is_read(
             timeout_s=60,
             every_s=0.5,
         )
-        assert "offsets 10 to 49 are gone" in worker.last_words(200)
+        assert "from offset 10 to 50" in worker.last_words(200)
         worker.kill()
         worker = start_worker(worker_environment(kafka, tmp_path, city), tmp_path, "worker")
         wait_for_report(kafka, "worker", now_ms())

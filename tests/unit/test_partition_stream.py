@@ -15,8 +15,8 @@ from civicstream.frames import FrameHeaders
 from civicstream.kinds import KINDS
 from streams.partitions import Gauges, PartitionStream
 from streams.results import Calculation, Record
-from streams.resumption import Input
 from streams.sequence import RecordSequence
+from streams.task_state import Input
 from streams.traffic import SegmentTable
 from streams.windows import PartitionWindows, Progress, WindowConfig
 from tests.unit.frame_making import make_frame

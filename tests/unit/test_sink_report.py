@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from civicstream.events import Counts
-from sinks.placing import KafkaGap
-from sinks.records import Place
+from civicstream.kafka.log_gaps import LogGap
 from sinks.reporting import Book
 from sinks.transaction import Written
 
@@ -21,9 +18,9 @@ def test_rows_of_events_are_gauges_and_leave_the_balance_alone() -> None:
         )
     )
     book.add(Written(events={"incidents": 1, "sensor_health": 5, "anomalies": 7}))
-    place, topic_id = Place("city.frames.air", 1), UUID(int=7)
-    book.add_gaps([KafkaGap(place, topic_id, "deleted", 10, 25, 25)])
-    book.add_gaps([KafkaGap(place, topic_id, "topic_recreated", 30, None, 0)])
+    place = ("city.frames.air", 1, "an id")
+    book.add_gaps([LogGap(*place, "deleted", 10, 25, 25)])
+    book.add_gaps([LogGap(*place, "topic_recreated", 30, None, 0)])
     report = book.report(9, pending={"air": 4}, lag=6)
     assert {name: n for name, n in report.gauges.items() if n} == {
         "rows_written": 9,

@@ -1,0 +1,122 @@
+"""Kafka's log is not what a part remembers of it: each notices, records the gap, and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from civicstream.embedded.processes import Child, wait_until
+from civicstream.kafka.topic_admin import create_topics
+from tests.deliver_runs import web_server
+from tests.log_broker import LogBroker
+from tests.log_readers import AlertsRead, DeliverReads, LogReader, SinkReads, WorkerReads
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(240)]
+
+PARTS = {"sink": SinkReads, "worker": WorkerReads, "alerts": AlertsRead}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[LogBroker]:
+    made = LogBroker(tmp_path)
+    made.start()
+    create_topics(made.settings)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(params=[*PARTS, "deliver"])
+def part(
+    request: pytest.FixtureRequest, broker: LogBroker, postgres: str, tmp_path: Path
+) -> Iterator[LogReader]:
+    if request.param == "deliver":
+        with web_server() as server:
+            yield DeliverReads(broker.settings, tmp_path, server)
+    else:
+        yield PARTS[request.param](broker.settings, tmp_path, postgres)
+
+
+def wait_seen(part: LogReader, count: int, child: Child) -> None:
+    def enough() -> bool:
+        assert child.alive(), child.last_words(2_000)
+        return part.seen() >= count
+
+    wait_until(enough, f"{count} events", timeout_s=60, every_s=0.5)
+
+
+def test_a_log_that_was_cut_and_has_grown_past_what_was_read_hides_nothing(
+    part: LogReader, broker: LogBroker
+) -> None:
+    with part.running() as child:
+        part.send(5)
+        wait_seen(part, 5, child)
+        broker.keep_copy(part.place)
+        part.send(5)
+        wait_seen(part, 10, child)
+    broker.restore_copy(part.place)
+    part.send(9)
+    with part.running() as child:
+        wait_seen(part, 19, child)
+        assert "Kafka has lost its records from offset 5 to 10" in child.last_words(2_000)
+    assert part.gaps() == [("log_truncated", 5, 5)]
+    with part.running() as child:
+        part.send(1)
+        wait_seen(part, 20, child)
+    assert part.gaps() == [("log_truncated", 5, 5)], "recorded once"
+
+
+def test_a_log_that_is_cut_and_grows_again_under_a_part_that_runs_hides_nothing(
+    part: LogReader, broker: LogBroker
+) -> None:
+    with part.running() as child:
+        part.send(5)
+        wait_seen(part, 5, child)
+        broker.keep_copy(part.place)
+        part.send(5)
+        wait_seen(part, 10, child)
+        os.kill(child.pid, signal.SIGSTOP)
+        try:
+            broker.restore_copy(part.place)
+            part.send(9)
+        finally:
+            os.kill(child.pid, signal.SIGCONT)
+        wait_seen(part, 19, child)
+        wait_until(lambda: len(part.gaps()) > 0, "the gap", timeout_s=30)
+        part.send(1)
+        wait_seen(part, 20, child)
+        ((reason, first, missing),) = part.gaps()
+    # Of what was read anew before it was noticed, the records that are there count too.
+    assert (reason, first) == ("log_truncated", 5)
+    assert 5 <= missing <= 14
+
+
+def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
+    part: LogReader, broker: LogBroker
+) -> None:
+    with part.running() as child:
+        part.send(5)
+        wait_seen(part, 5, child)
+    broker.make_anew(part.place.topic)
+    part.send(7)
+    with part.running() as child:
+        wait_seen(part, 12, child)
+    ((reason, _, _),) = part.gaps()
+    assert reason == "topic_recreated"
+
+
+def test_records_that_were_deleted_before_they_were_read_are_a_gap(
+    part: LogReader, broker: LogBroker
+) -> None:
+    with part.running() as child:
+        part.send(5)
+        wait_seen(part, 5, child)
+    part.send(6)
+    broker.delete_records(part.place, 8)
+    with part.running() as child:
+        wait_seen(part, 5 + 3, child)
+        assert "Kafka deleted offsets 5 to 8 before they were read" in child.last_words(2_000)
+    assert part.gaps() == [("deleted", 5, 3)]
