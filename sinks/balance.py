@@ -7,12 +7,13 @@ confirmed, per topic and partition, and each reader which of them it has had.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
+from civicstream.events import Counts, LedgerReport, ReadPosition, ReadSequence, WrittenSequence
 from civicstream.kafka.sequences import Stream, stream_of, without
 from civicstream.kinds import KINDS
 
@@ -21,10 +22,13 @@ __all__ = [
     "Difference",
     "KindBalance",
     "LogState",
+    "Reader",
+    "RecordBalance",
     "RowsOfDay",
     "SinkCounts",
     "StoredGap",
     "balance",
+    "newest_readers",
 ]
 
 Range = tuple[int, int]
@@ -114,11 +118,39 @@ class KindBalance(msgspec.Struct, frozen=True):
     """Rows counted in the table, where asked for."""
 
 
+class Reader(NamedTuple):
+    """Who reads a partition; ``name`` tells apart the readers that one stage has of it."""
+
+    stage: str
+    name: str
+    topic: str
+    partition: int
+
+
+class RecordBalance(msgspec.Struct, frozen=True):
+    """The records of one topic, from their writers to one reader.
+
+    received (as their writers say) = accepted + rejected + in flight + lost; duplicates are
+    apart.
+    """
+
+    stage: str
+    reader: str
+    topic: str
+    counts: Counts
+    lost: int
+
+
 class Balance(msgspec.Struct, frozen=True):
-    """The whole; ``problems`` are the sentences of what is lost, ``notices`` of the rest."""
+    """The whole; ``problems`` are the sentences of what is lost, ``notices`` of the rest.
+
+    ``waiting_records`` wait for the sink, ``waiting_elsewhere`` for the other readers.
+    """
 
     kinds: list[KindBalance]
+    records: list[RecordBalance]
     waiting_records: int
+    waiting_elsewhere: int
     in_flight: int
     problems: list[str]
     notices: list[str]
@@ -128,7 +160,7 @@ class Balance(msgspec.Struct, frozen=True):
     @property
     def settled(self) -> bool:
         """Whether nothing is in flight anywhere."""
-        return not (self.in_flight or self.waiting_records)
+        return not (self.in_flight or self.waiting_records or self.waiting_elsewhere)
 
 
 def balance(
@@ -141,31 +173,40 @@ def balance(
     kind_of: Mapping[str, str] | None = None,
     rows: Sequence[RowsOfDay] | None = None,
     gaps: Sequence[StoredGap] = (),
+    waiting: Mapping[Reader, int] | None = None,
+    given_up: Mapping[Stream, Sequence[Range]] | None = None,
 ) -> Balance:
     """Return the balance.
 
     ``reports``: the latest of every process start that is not in ``totals`` (by stage and kind)
     yet. Read before ``logs``, and ``seen`` and ``counts`` after these: then, where no record
     waits, what a writer has reported must be there. ``kind_of``: frames topic -> kind.
+    ``waiting``: records beyond what each other reader has reported, where that is known.
+    ``given_up``: numbers of writers that do not report any more.
     """
     topics = dict(kind_of or {})
     written = {stream_of(w): w for report in reports for w in report.written}
+    held = [
+        *_held_by_sink(written, seen, logs),
+        *_held_by_readers(written, reports, waiting or {}, given_up or {}),
+    ]
     differences = [
         *(d for report in reports for d in _unbalanced(report)),
         *_log_differences(logs),
         *(_gap_difference(gap) for gap in gaps),
-        *_sink_differences(written, seen, logs),
-        *_worker_differences(written, reports, logs),
+        *_number_differences(held),
         *_row_differences(rows or []),
     ]
     kinds = _kinds(_Sources(reports, seen, counts, totals or {}, topics, rows))
-    waiting = _waiting_kinds(logs, topics)
-    differences += [d for k in kinds for d in _uncounted(k, k.kind in waiting)]
+    unread = _waiting_kinds(logs, topics)
+    differences += [d for k in kinds for d in _uncounted(k, k.kind in unread)]
     return Balance(
         kinds=kinds,
+        records=_record_balances(held),
         waiting_records=sum(log.waiting for log in logs.values()),
+        waiting_elsewhere=sum((waiting or {}).values()),
         in_flight=sum(
-            k.gateway.in_flight + (k.on_the_way if k.kind in waiting else 0) for k in kinds
+            k.gateway.in_flight + (k.on_the_way if k.kind in unread else 0) for k in kinds
         ),
         problems=[d.sentence for d in differences if d.loss],
         notices=[d.sentence for d in differences if not d.loss],
@@ -261,27 +302,120 @@ def _gap_difference(gap: StoredGap) -> Difference:
     )
 
 
-# --- the sink against what was written
+# --- every reader against what was written
 
 
-def _sink_differences(
+@dataclass(frozen=True)
+class _Held:
+    """What one reader has had of one writer's records, against what its writer says."""
+
+    stage: str
+    reader: str
+    stream: Stream
+    had: ReadSequence
+    upto: int
+    """The number after the last that was written."""
+    void: Sequence[Range]
+    caught_up: bool
+    """Nothing on Kafka waits for the reader."""
+
+    @property
+    def missing(self) -> list[Range]:
+        tail = [(self.had.next, self.upto - 1)] if self.upto > self.had.next else []
+        return without([*self.had.missing, *(tail if self.caught_up else [])], self.void)
+
+    @property
+    def counts(self) -> Counts:
+        """Records; what is lost is in none of the others."""
+        written = [(self.had.first, self.upto - 1)] if self.upto > self.had.first else []
+        received, had = _count(without(written, self.void)), self.had
+        accepted, rejected = had.records - had.corrupt, had.corrupt
+        in_flight = max(0, received - accepted - rejected - _count(self.missing))
+        return Counts(received, accepted, rejected, had.repeated, 0, in_flight)
+
+
+def _count(ranges: Iterable[Range]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def _held_by_sink(
     written: Mapping[Stream, WrittenSequence],
     seen: Mapping[Stream, ReadSequence],
     logs: Mapping[tuple[str, int], LogState],
-) -> Iterable[Difference]:
+) -> Iterable[_Held]:
     for stream in sorted({*written, *seen}, key=_order):
         log = logs.get((stream.topic, stream.partition))
         if log is None:
             continue  # no topic of the sink's
+        had = seen.get(stream) or _nothing(stream)
         said = written.get(stream)
-        had = seen.get(stream) or ReadSequence(
-            stream.writer, stream.epoch, stream.topic, stream.partition
-        )
-        missing = list(had.missing)
-        if said is not None and not log.waiting and had.next < said.next:
-            missing.append((had.next, said.next - 1))
-        yield from _missing("sink", stream, without(missing, said.void if said else []))
-        yield from _remarkable("sink", stream, had)
+        upto = max(had.next, said.next if said else 0)
+        # Of a writer that is settled, what it gave up is not among what is missing.
+        void = said.void if said else ()
+        yield _Held("sink", "", stream, had, upto, void, not log.waiting)
+
+
+def _held_by_readers(
+    written: Mapping[Stream, WrittenSequence],
+    reports: Sequence[LedgerReport],
+    waiting: Mapping[Reader, int],
+    given_up: Mapping[Stream, Sequence[Range]],
+) -> Iterable[_Held]:
+    for reader, (report, position) in sorted(newest_readers(reports).items()):
+        place = (reader.topic, reader.partition)
+        had = {
+            stream_of(s): s
+            for s in report.read
+            if (s.topic, s.partition, s.reader) == (*place, reader.name)
+        }
+        # Others may have written before it began to read.
+        known = {w for w in written if w.epoch > position.known_since}
+        of_place = {w for w in known if (w.topic, w.partition) == place}
+        for stream in sorted({*had, *of_place}, key=_order):
+            one, said = had.get(stream) or _nothing(stream), written.get(stream)
+            upto = max(one.next, said.next if said else 0)
+            void = said.void if said else given_up.get(stream, ())
+            caught_up = waiting.get(reader) == 0
+            yield _Held(reader.stage, reader.name, stream, one, upto, void, caught_up)
+
+
+def newest_readers(
+    reports: Sequence[LedgerReport],
+) -> dict[Reader, tuple[LedgerReport, ReadPosition]]:
+    """Return what each reader said last of each partition, whichever process it is in.
+
+    What it has had is handed over with the partition, so that the newest report says all.
+    """
+    found: dict[Reader, tuple[LedgerReport, ReadPosition]] = {}
+    for report in sorted(reports, key=lambda r: (r.at, r.epoch)):
+        for position in report.read_to:
+            place = (position.topic, position.partition)
+            found[Reader(report.stage, position.reader, *place)] = report, position
+    return found
+
+
+def _nothing(stream: Stream) -> ReadSequence:
+    return ReadSequence(stream.writer, stream.epoch, stream.topic, stream.partition)
+
+
+def _number_differences(held: Iterable[_Held]) -> Iterable[Difference]:
+    for one in held:
+        stage = f"{one.stage} {one.reader}" if one.reader else one.stage
+        yield from _missing(stage, one.stream, one.missing)
+        yield from _remarkable(stage, one.stream, one.had)
+
+
+def _record_balances(held: Iterable[_Held]) -> list[RecordBalance]:
+    """Return a line for each reader and topic of which something was written."""
+    counts: dict[tuple[str, str, str], Counts] = {}
+    lost: dict[tuple[str, str, str], int] = {}
+    for one in held:
+        key = (one.stage, one.reader, one.stream.topic)
+        counts[key] = _plus(counts.get(key, Counts()), one.counts)
+        lost[key] = lost.get(key, 0) + _count(one.missing)
+    return [
+        RecordBalance(*key, counts=c, lost=lost[key]) for key, c in counts.items() if c.received
+    ]
 
 
 def _order(stream: Stream) -> tuple[str, int, str, int]:
@@ -332,44 +466,6 @@ def _of_numbers(
         loss,
         *(stream.topic, stream.partition, *numbers, stream.writer, stream.epoch),
     )
-
-
-# --- the worker against what was written
-
-
-_REPORTED_MS = 5_000
-"""A worker's report that is so much later than a writer's, without lag, must have its records."""
-
-
-def _worker_differences(
-    written: Mapping[Stream, WrittenSequence],
-    reports: Sequence[LedgerReport],
-    logs: Mapping[tuple[str, int], LogState],
-) -> Iterable[Difference]:
-    workers = [r for r in reports if r.stage == "worker"]
-    read: dict[Stream, list[ReadSequence]] = {}
-    for report in workers:
-        for sequence in report.read:
-            read.setdefault(stream_of(sequence), []).append(sequence)
-    newest = max((r.at for r in workers), default=0)
-    said_at = {stream_of(w): r.at for r in reports for w in r.written}
-    live = [r for r in workers if newest - r.at < _REPORTED_MS]
-    behind = any(r.gauges.get("lag_records") for r in live)
-    for stream, sequences in sorted(read.items(), key=lambda item: _order(item[0])):
-        said = written.get(stream)
-        begin, end = min(s.first for s in sequences), max(s.next for s in sequences)
-        log = logs.get((stream.topic, stream.partition))
-        # What the sink waits for, the worker may be waiting for too.
-        caught_up = not behind and log is not None and not log.waiting
-        late_enough = newest - said_at.get(stream, newest) > _REPORTED_MS
-        if said is not None and caught_up and late_enough:
-            end = max(end, said.next)
-        missing: list[Range] = [(begin, end - 1)] if end > begin else []
-        for s in sequences:
-            missing = without(missing, without([(s.first, s.next - 1)], s.missing))
-        yield from _missing("worker", stream, without(missing, said.void if said else []))
-        for s in sequences:
-            yield from _remarkable("worker", stream, msgspec.structs.replace(s, repeated=0))
 
 
 # --- rows that were there

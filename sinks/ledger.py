@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
@@ -13,17 +14,26 @@ from rich.console import Console
 from rich.table import Table
 
 from civicstream.errors import ServerUnavailable
-from civicstream.events import Counts, LedgerReport
+from civicstream.events import Counts, LedgerReport, ReadPosition
 from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.settings import Settings
-from civicstream.topics import topic_name
-from sinks.balance import Balance, RowsOfDay, SinkCounts, StoredGap, balance
+from civicstream.topics import TOPICS, topic_name
+from sinks.balance import (
+    Balance,
+    Reader,
+    RecordBalance,
+    RowsOfDay,
+    SinkCounts,
+    StoredGap,
+    balance,
+    newest_readers,
+)
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
-from sinks.log_state import log_states
+from sinks.log_state import log_states, waiting_for
 from sinks.placing import Position
 from sinks.records import Place
-from sinks.records_seen import load_sequences
+from sinks.records_seen import load_given_up, load_sequences
 from sinks.schema import time_columns
 
 __all__ = ["LedgerReader", "read_balance", "settled_reports", "show", "stored_offsets"]
@@ -105,6 +115,8 @@ def _once(
     reports = reader.read()
     with translated():
         logs = log_states(settings.kafka, stored_offsets(connection))
+        readers = newest_readers(reports)
+        waiting = waiting_for(settings.kafka, _positions(settings, readers))
         # One view: counts, numbers and rows of the same transactions.
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -118,7 +130,18 @@ def _once(
                 kind_of=Routes(settings.kafka.topic_prefix).kind_of,
                 rows=_rows(connection) if count_rows else None,
                 gaps=_gaps(connection),
+                waiting=waiting,
+                given_up=load_given_up(connection),
             )
+
+
+def _positions(
+    settings: Settings, readers: Mapping[Reader, tuple[LedgerReport, ReadPosition]]
+) -> dict[Reader, int]:
+    """Return where the readers of numbered records go on."""
+    prefix = settings.kafka.topic_prefix
+    numbered = {topic_name(prefix, topic.name) for topic in TOPICS.values() if not topic.compacted}
+    return {r: at.next_offset for r, (_, at) in readers.items() if r.topic in numbered}
 
 
 def stored_offsets(connection: Connection) -> dict[Place, Position]:
@@ -213,6 +236,7 @@ def show(found: Balance) -> None:
         )
         table.add_row(k.kind, *(f"{n:,}" for n in (*numbers, *more)))
     console.print(table)
+    console.print(_records_table(found.records))
     for report in found.stages:
         gauges = ", ".join(f"{name} {value:,.0f}" for name, value in report.gauges.items())
         console.print(f"{report.stage} {report.instance}: {gauges}", highlight=False)
@@ -225,6 +249,20 @@ def show(found: Balance) -> None:
             "balanced: nothing lost, nothing counted twice, nothing in flight"
             if found.settled
             else f"no loss found; {found.in_flight:,} readings are in flight, "
-            f"{found.waiting_records:,} records wait on Kafka"
+            f"{found.waiting_records:,} records wait on Kafka for the sink, "
+            f"{found.waiting_elsewhere:,} for the others"
         )
         console.print(f"[green]{state}[/green]")
+
+
+def _records_table(records: Iterable[RecordBalance]) -> Table:
+    table = Table(title="records, from their writers to each reader")
+    columns = ("reader", "topic", "written", "accepted", "rejected", "in flight", "lost", "again")
+    for name in columns:
+        justify: Literal["left", "right"] = "left" if name in columns[:2] else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
+    for r in records:
+        c = r.counts
+        numbers = (c.received, c.accepted, c.rejected, c.in_flight, r.lost, c.duplicate)
+        table.add_row(f"{r.stage} {r.reader}", r.topic, *(f"{n:,}" for n in numbers))
+    return table

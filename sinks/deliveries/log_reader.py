@@ -1,12 +1,14 @@
 """One partition of Kafka read in a group of its own, from where that group left off.
 
-The offset is kept in the group, with the topic's id beside it: whoever was cut off while another
-member went on commits nothing, and a log that is not the one that was read is noticed. With a topic
-Kafka also deletes the groups' offsets of it, so its id is in the topic ``state.deliver`` too.
+The offset is kept in the group, with the topic's id and the writers' numbers that have come beside
+it: whoever was cut off while another member went on commits nothing, and a log that is not the one
+that was read is noticed. With a topic Kafka also deletes the groups' offsets of it, so its id is in
+the topic ``state.deliver`` too.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -19,9 +21,11 @@ from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.log_gaps import LogGap, Position, go_on
 from civicstream.kafka.reader import GroupReader
 from civicstream.kafka.replay import read_to_end
+from civicstream.kafka.sequences import ReadAccount, missing_record, received
 from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
+from sinks.deliveries.figures import ReadSoFar
 
 __all__ = ["LogReader", "Stopped"]
 
@@ -29,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 100
 _POLL_RECORDS = 200
+_ACCOUNT_BYTES = 3_000
+"""In base64, with the topic's id, within what Kafka keeps beside an offset: 4,096 by default."""
 
 
 class Stopped(Exception):
@@ -46,6 +52,7 @@ class LogReader:
         self._kafka, self._group = kafka, group
         self._state = topic_name(kafka.topic_prefix, "state.deliver")
         self._known_id: str | None = None
+        self._account: ReadAccount | None = None
         self._stop = stop
         # A third of the time after which the group gives a silent member up.
         self._proof_s = kafka.session_timeout_ms / 3000
@@ -72,9 +79,12 @@ class LogReader:
                 break
         self._proved_at = time.monotonic()
         self._known_id = self._read_known_id()
+        self._account = None
         committed = self._reader.committed(self.partition)
         if committed is not None and committed.offset >= 0:
-            read = Position(committed.offset, committed.metadata or "")
+            topic_id, _, account = (committed.metadata or "").partition(" ")
+            read = Position(committed.offset, topic_id)
+            self._account = ReadAccount(base64.b64decode(account)) if account else None
         elif self._known_id not in {None, self._topic_id()}:
             read = Position(0, self._known_id or "")
         else:
@@ -83,6 +93,9 @@ class LogReader:
         at, gap = go_on(self.partition.topic, 0, read, self._topic_id(), first, end)
         if gap is not None:
             log.error("%s; going on at offset %d", gap, at.offset)
+        if self._account is not None:
+            anew = read.topic_id not in {"", self._topic_id()}
+            self._account.cut(at.offset if anew else end)
         return at.offset, gap
 
     def _read_known_id(self) -> str | None:
@@ -108,6 +121,33 @@ class LogReader:
 
     def seek(self, offset: int) -> None:
         self._reader.go_on_from({self.partition: offset})
+
+    def begin(self, offset: int) -> None:
+        """Read on from ``offset``; what comes is new from there on, and is to be counted."""
+        self.seek(offset)
+        if self._account is None:
+            self._account = ReadAccount(begin=offset)
+
+    def count(self, record: Any, *, corrupt: bool) -> None:
+        """Note the record's number; every record in order."""
+        place = (record.topic, record.partition)
+        number = received(*place, record.headers, corrupt=corrupt)
+        self._counted.take(record.offset, number)
+
+    def missing(self, source: str) -> list[Outgoing]:
+        """Return the records that tell of numbers which never came, each once."""
+        prefix = self._kafka.topic_prefix
+        return [missing_record(prefix, gap, source) for gap in self._counted.take_gaps()]
+
+    def read(self, reader: str) -> ReadSoFar:
+        """Return what has been counted, under the name of the receiver."""
+        position = self._counted.position(self.partition.topic, 0, reader)
+        return self._counted.sequences(reader), position
+
+    @property
+    def _counted(self) -> ReadAccount:
+        assert self._account is not None  # noqa: S101 it has begun
+        return self._account
 
     def poll(self) -> list[Any]:
         """Return what has come within a moment; raise OwnershipLost when somebody else has it."""
@@ -137,7 +177,8 @@ class LogReader:
 
     def offsets(self, offset: int) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return what notes that everything before ``offset`` is done."""
-        return {self.partition: OffsetAndMetadata(offset, self._topic_id(), -1)}
+        account = base64.b64encode(self._counted.dump(_ACCOUNT_BYTES)).decode()
+        return {self.partition: OffsetAndMetadata(offset, f"{self._topic_id()} {account}", -1)}
 
     def commit(self, offset: int) -> None:
         """Note that everything before ``offset`` is done; raise OwnershipLost if it is not ours."""

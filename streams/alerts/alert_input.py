@@ -8,7 +8,7 @@ own; where it goes on is part of that state.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +58,7 @@ class Received:
     offset: int
     timestamp: int
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class AlertInput:
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             raise LogShortened(str(error)) from error
         return [
-            Received(self._topics[r.topic], partition, r.offset, r.timestamp, r.value)
+            Received(self._topics[r.topic], partition, r.offset, r.timestamp, r.value, r.headers)
             for partition, records in polled.items()
             for r in records
             if r.value is not None

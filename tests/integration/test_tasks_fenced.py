@@ -40,6 +40,7 @@ class Message:
     topic: str
     offset: int
     value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Failures(list[BaseException]):
