@@ -89,6 +89,7 @@ def waiting_for(kafka: KafkaSettings, positions: Mapping[Reader, int]) -> dict[R
             turn = {place_of[r]: r for r in unread}
             unread = [r for r in unread if turn[place_of[r]] is not r]
             probe.assign(list(turn))
+            probe.resume(*turn)
             for p, r in turn.items():
                 probe.seek(p, positions[r])
             first = _first_waiting(probe, set(turn), ends)

@@ -36,6 +36,7 @@ from tests.sink_input import START, frame_of, sensors
 EPOCH = START
 WRITER = "tester"
 READINGS = 3
+DAY_MS = 86_400_000
 
 EVENTS: dict[str, msgspec.Struct] = {
     "results.traffic": sink_events.result("s1", START, 50.0, 100.0),
@@ -89,10 +90,10 @@ def value_of(topic: str, number: int = 0) -> bytes:
 
 
 def _network(number: int) -> NetworkFrame:
-    """Return a window of its own, so late that no other partition is waited for."""
-    start = START + number * 2_000
+    """Return a window of its own, told so late that no other partition is waited for."""
+    start = START + DAY_MS + number * 2_000
     measures = {name: np.full(1, 20.0) for name in MEASURES}
-    published_at = START + number * 120_000
+    published_at = now_ms() + DAY_MS + number * 120_000
     window, code = np.full(1, start, np.int64), np.zeros(1, np.int32)
     return NetworkFrame(0, start + 2_000, published_at, window, code, ["north-0"], measures)
 

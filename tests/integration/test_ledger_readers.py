@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -16,7 +17,8 @@ from kafka import TopicPartition
 
 from civicstream.clock import now_ms
 from civicstream.embedded.processes import Child, wait_until
-from civicstream.events import FrameGap
+from civicstream.errors import ServerUnavailable
+from civicstream.events import FrameGap, ReadSequence
 from civicstream.kafka.clients import admin_client
 from civicstream.kafka.numbering import number_of
 from civicstream.kafka.topic_admin import create_topics
@@ -117,16 +119,19 @@ def when_named(settings: Settings, what: str, wanted: Named) -> Balance:
     """Return the balance once exactly that is named."""
     found: list[Balance] = []
 
-    def as_wanted() -> bool:
+    def so_far() -> Named:
         found[:] = [read_balance(settings, wait_s=0)]
-        return named(settings, found[0], what) == wanted
+        return named(settings, found[0], what)
 
-    try:
-        wait_until(as_wanted, f"{what} records to be named", timeout_s=90, every_s=0.5)
-    except Exception:
-        assert named(settings, found[0], what) == wanted  # says what differs
-        raise
+    wait_until_equal(so_far, wanted)
     return found[0]
+
+
+def wait_until_equal(get: Callable[[], Any], wanted: Any) -> None:
+    """Return when it is so; fail with the difference after a while."""
+    with contextlib.suppress(ServerUnavailable):
+        wait_until(lambda: get() == wanted, "", timeout_s=60, every_s=0.5)
+    assert get() == wanted
 
 
 def gaps_published(settings: Settings, writer: Writer) -> Counter[tuple[str, str, int, int]]:
@@ -143,7 +148,7 @@ def gaps_published(settings: Settings, writer: Writer) -> Counter[tuple[str, str
 
 def once_each(*gaps: tuple[int, int]) -> dict[tuple[str, str, int, int], int]:
     return {
-        (f"/civicstream/{reader.replace(' ', '/')}", topic, first, missing): 1
+        (reader.replace(" ", "/"), topic, first, missing): 1
         for reader, topics in READ.items()
         for topic in topics
         for first, missing in gaps
@@ -162,17 +167,13 @@ def test_what_never_came_came_twice_or_out_of_order_is_named_by_every_reader_and
         assert any(problem.startswith(sentence) for problem in found.problems)
         # A reordered record is a gap at first.
         told = once_each((1, 1), (4, 2))
-        wait_until(
-            lambda: gaps_published(settings, writer) == told, "the gaps", timeout_s=60, every_s=0.5
-        )
+        wait_until_equal(lambda: gaps_published(settings, writer), told)
     with readers():
         writer.write_numbers([7, 9])
         found = when_named(settings, "missing", everywhere((4, 5), (8, 8)))
         assert named(settings, found, "repeated") == everywhere((0, 9))
         told |= once_each((8, 1))
-        wait_until(
-            lambda: gaps_published(settings, writer) == told, "the gap", timeout_s=60, every_s=0.5
-        )
+        wait_until_equal(lambda: gaps_published(settings, writer), told)
 
 
 def test_records_removed_from_kafka_while_the_readers_were_away_are_named(
@@ -180,25 +181,27 @@ def test_records_removed_from_kafka_while_the_readers_were_away_are_named(
 ) -> None:
     with readers():
         writer.write_numbers([0, 1])
-        wait_until(lambda: _committed(settings, writer, 2), "checkpoints", timeout_s=90)
+        topics = {**READ, "deliver web": ()}.values()
+        wanted = Counter(writer.name(topic) for of_one in topics for topic in of_one)
+        wait_until_equal(lambda: _committed(settings, following=2), wanted)
     writer.write_numbers([2, 3, 4])
     _remove_before(settings, writer, number=4)
     with readers():
         when_named(settings, "missing", everywhere((2, 3)))
 
 
-def _committed(settings: Settings, writer: Writer, following: int) -> bool:
-    """Whether worker and alerts have all the tester's numbers in their state stores."""
+def _committed(settings: Settings, following: int) -> Counter[str]:
+    """Return the topics of which all the tester's numbers are in a state store."""
     newest = {
-        record.key: record.value
+        (task, record.partition, record.key): record.value
         for task in ("frames", "network", "dispatch", "alerts")
         for record in read_topic(settings.kafka, f"state.{task}")
         if record.key.startswith(b"read/")
     }
-    states = [msgspec.msgpack.decode(value)[2] for value in newest.values()]
-    read = [s for state in states for s in state if s[0] in {"gateway-1", WRITER}]
-    wanted = len(READ["worker"]) + len(READ["alerts"])
-    return [s[5] for s in read] == [following] * wanted
+    states = [msgspec.msgpack.decode(v, type=tuple[int, int, Any])[2] for v in newest.values()]
+    read = [msgspec.convert(s, ReadSequence) for state in states for s in state]
+    mine = [s for s in read if s.writer in {"gateway-1", WRITER}]
+    return Counter(s.topic for s in mine if s.next == following)
 
 
 def _remove_before(settings: Settings, writer: Writer, number: int) -> None:
