@@ -7,31 +7,26 @@ confirmed, per topic and partition, and each reader which of them it has had.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
-from civicstream.events import Counts, LedgerReport, ReadPosition, ReadSequence, WrittenSequence
-from civicstream.kafka.sequences import Stream, stream_of, without
+from civicstream.events import Counts, LedgerReport, ReadSequence
+from civicstream.kafka.sequences import Stream, stream_of
 from civicstream.kinds import KINDS
+from sinks.readers import Held, LogState, Range, Reader, count_of, held_by_readers, held_by_sink
 
 __all__ = [
     "Balance",
     "Difference",
     "KindBalance",
-    "LogState",
-    "Reader",
     "RecordBalance",
     "RowsOfDay",
     "SinkCounts",
     "StoredGap",
     "balance",
-    "newest_readers",
 ]
-
-Range = tuple[int, int]
 
 _TAKERS = ("gateway", "feeds")
 """Stages that take in what comes from outside."""
@@ -47,19 +42,6 @@ class SinkCounts(msgspec.Struct, frozen=True):
     """The same reading again."""
     corrected: int = 0
     """Same sensor and time as another reading, with other values."""
-
-
-class LogState(msgspec.Struct, frozen=True):
-    """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on.
-
-    ``anew``: the topic is not the one that the sink has read so far.
-    """
-
-    begin: int
-    end: int
-    next: int
-    waiting: int
-    anew: bool = False
 
 
 class StoredGap(msgspec.Struct, frozen=True):
@@ -116,15 +98,6 @@ class KindBalance(msgspec.Struct, frozen=True):
     repeats: int
     rows: int | None = None
     """Rows counted in the table, where asked for."""
-
-
-class Reader(NamedTuple):
-    """Who reads a partition; ``name`` tells apart the readers that one stage has of it."""
-
-    stage: str
-    name: str
-    topic: str
-    partition: int
 
 
 class RecordBalance(msgspec.Struct, frozen=True):
@@ -187,8 +160,8 @@ def balance(
     topics = dict(kind_of or {})
     written = {stream_of(w): w for report in reports for w in report.written}
     held = [
-        *_held_by_sink(written, seen, logs),
-        *_held_by_readers(written, reports, waiting or {}, given_up or {}),
+        *held_by_sink(written, seen, logs),
+        *held_by_readers(written, reports, waiting or {}, given_up or {}),
     ]
     differences = [
         *(d for report in reports for d in _unbalanced(report)),
@@ -305,121 +278,24 @@ def _gap_difference(gap: StoredGap) -> Difference:
 # --- every reader against what was written
 
 
-@dataclass(frozen=True)
-class _Held:
-    """What one reader has had of one writer's records, against what its writer says."""
-
-    stage: str
-    reader: str
-    stream: Stream
-    had: ReadSequence
-    upto: int
-    """The number after the last that was written."""
-    void: Sequence[Range]
-    caught_up: bool
-    """Nothing on Kafka waits for the reader."""
-
-    @property
-    def missing(self) -> list[Range]:
-        tail = [(self.had.next, self.upto - 1)] if self.upto > self.had.next else []
-        return without([*self.had.missing, *(tail if self.caught_up else [])], self.void)
-
-    @property
-    def counts(self) -> Counts:
-        """Records; what is lost is in none of the others."""
-        written = [(self.had.first, self.upto - 1)] if self.upto > self.had.first else []
-        received, had = _count(without(written, self.void)), self.had
-        accepted, rejected = had.records - had.corrupt, had.corrupt
-        in_flight = max(0, received - accepted - rejected - _count(self.missing))
-        return Counts(received, accepted, rejected, had.repeated, 0, in_flight)
-
-
-def _count(ranges: Iterable[Range]) -> int:
-    return sum(last - first + 1 for first, last in ranges)
-
-
-def _held_by_sink(
-    written: Mapping[Stream, WrittenSequence],
-    seen: Mapping[Stream, ReadSequence],
-    logs: Mapping[tuple[str, int], LogState],
-) -> Iterable[_Held]:
-    for stream in sorted({*written, *seen}, key=_order):
-        log = logs.get((stream.topic, stream.partition))
-        if log is None:
-            continue  # no topic of the sink's
-        had = seen.get(stream) or _nothing(stream)
-        said = written.get(stream)
-        upto = max(had.next, said.next if said else 0)
-        # Of a writer that is settled, what it gave up is not among what is missing.
-        void = said.void if said else ()
-        yield _Held("sink", "", stream, had, upto, void, not log.waiting)
-
-
-def _held_by_readers(
-    written: Mapping[Stream, WrittenSequence],
-    reports: Sequence[LedgerReport],
-    waiting: Mapping[Reader, int],
-    given_up: Mapping[Stream, Sequence[Range]],
-) -> Iterable[_Held]:
-    for reader, (report, position) in sorted(newest_readers(reports).items()):
-        place = (reader.topic, reader.partition)
-        had = {
-            stream_of(s): s
-            for s in report.read
-            if (s.topic, s.partition, s.reader) == (*place, reader.name)
-        }
-        # Others may have written before it began to read.
-        known = {w for w in written if w.epoch > position.known_since}
-        of_place = {w for w in known if (w.topic, w.partition) == place}
-        for stream in sorted({*had, *of_place}, key=_order):
-            one, said = had.get(stream) or _nothing(stream), written.get(stream)
-            upto = max(one.next, said.next if said else 0)
-            void = said.void if said else given_up.get(stream, ())
-            caught_up = waiting.get(reader) == 0
-            yield _Held(reader.stage, reader.name, stream, one, upto, void, caught_up)
-
-
-def newest_readers(
-    reports: Sequence[LedgerReport],
-) -> dict[Reader, tuple[LedgerReport, ReadPosition]]:
-    """Return what each reader said last of each partition, whichever process it is in.
-
-    What it has had is handed over with the partition, so that the newest report says all.
-    """
-    found: dict[Reader, tuple[LedgerReport, ReadPosition]] = {}
-    for report in sorted(reports, key=lambda r: (r.at, r.epoch)):
-        for position in report.read_to:
-            place = (position.topic, position.partition)
-            found[Reader(report.stage, position.reader, *place)] = report, position
-    return found
-
-
-def _nothing(stream: Stream) -> ReadSequence:
-    return ReadSequence(stream.writer, stream.epoch, stream.topic, stream.partition)
-
-
-def _number_differences(held: Iterable[_Held]) -> Iterable[Difference]:
+def _number_differences(held: Iterable[Held]) -> Iterable[Difference]:
     for one in held:
         stage = f"{one.stage} {one.reader}" if one.reader else one.stage
         yield from _missing(stage, one.stream, one.missing)
         yield from _remarkable(stage, one.stream, one.had)
 
 
-def _record_balances(held: Iterable[_Held]) -> list[RecordBalance]:
+def _record_balances(held: Iterable[Held]) -> list[RecordBalance]:
     """Return a line for each reader and topic of which something was written."""
     counts: dict[tuple[str, str, str], Counts] = {}
     lost: dict[tuple[str, str, str], int] = {}
     for one in held:
         key = (one.stage, one.reader, one.stream.topic)
         counts[key] = _plus(counts.get(key, Counts()), one.counts)
-        lost[key] = lost.get(key, 0) + _count(one.missing)
+        lost[key] = lost.get(key, 0) + count_of(one.missing)
     return [
         RecordBalance(*key, counts=c, lost=lost[key]) for key, c in counts.items() if c.received
     ]
-
-
-def _order(stream: Stream) -> tuple[str, int, str, int]:
-    return stream.topic, stream.partition, stream.writer, stream.epoch
 
 
 def _missing(stage: str, stream: Stream, ranges: Iterable[Range]) -> Iterable[Difference]:

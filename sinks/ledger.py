@@ -20,18 +20,17 @@ from civicstream.settings import Settings
 from civicstream.topics import TOPICS, topic_name
 from sinks.balance import (
     Balance,
-    Reader,
     RecordBalance,
     RowsOfDay,
     SinkCounts,
     StoredGap,
     balance,
-    newest_readers,
 )
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
 from sinks.log_state import log_states, waiting_for
 from sinks.placing import Position
+from sinks.readers import Reader, newest_readers
 from sinks.records import Place
 from sinks.records_seen import load_given_up, load_sequences
 from sinks.schema import time_columns
@@ -91,7 +90,10 @@ def _read_to_end(reader: KafkaConsumer, partition: TopicPartition) -> list[Any]:
 
 
 def read_balance(settings: Settings, *, wait_s: float, count_rows: bool = False) -> Balance:
-    """Return the balance, as soon as nothing is in flight or else after ``wait_s``."""
+    """Return the balance, as soon as nothing is in flight or lost, or else after ``wait_s``.
+
+    What was committed just now, Kafka may give to its readers a moment later.
+    """
     wait_for_kafka(settings.kafka, timeout_s=_ANSWER_S)
     deadline = time.monotonic() + wait_s
     reader = LedgerReader(settings)
@@ -100,7 +102,7 @@ def read_balance(settings: Settings, *, wait_s: float, count_rows: bool = False)
             connection.autocommit = True
             while True:
                 found = _once(settings, reader, connection, count_rows)
-                if found.settled or time.monotonic() > deadline:
+                if (found.settled and not found.problems) or time.monotonic() > deadline:
                     return found
                 time.sleep(0.5)
     except KafkaError as error:

@@ -12,9 +12,9 @@ from kafka import KafkaConsumer, TopicPartition
 from civicstream.errors import ServerUnavailable
 from civicstream.kafka.clients import admin_client, consumer
 from civicstream.settings import KafkaSettings
-from sinks.balance import LogState, Reader
 from sinks.batching import Routes
 from sinks.placing import Position
+from sinks.readers import LogState, Reader
 from sinks.records import Place
 
 __all__ = ["log_states", "waiting_for"]

@@ -20,10 +20,10 @@ from civicstream.kafka.clients import producer
 from civicstream.kafka.sequences import Stream, stream_of, without
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.balance import LogState
 from sinks.database import Connection, connect, translated
 from sinks.ledger import LedgerReader, settled_reports, stored_offsets
 from sinks.log_state import log_states
+from sinks.readers import LogState
 from sinks.records_seen import load_sequences, store_given_up, store_sequences
 
 __all__ = ["ended", "settle_reports", "settled_sequences"]

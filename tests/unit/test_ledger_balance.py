@@ -10,7 +10,8 @@ import pytest
 
 from civicstream.events import Counts, LedgerReport, ReadPosition, ReadSequence, WrittenSequence
 from civicstream.kafka.sequences import Stream
-from sinks.balance import Balance, LogState, RowsOfDay, SinkCounts, balance, newest_readers
+from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
+from sinks.readers import LogState, newest_readers
 from sinks.settling import ended, settled_sequences
 
 AIR = "city.frames.air"
