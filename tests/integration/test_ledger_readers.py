@@ -190,6 +190,21 @@ def test_records_removed_from_kafka_while_the_readers_were_away_are_named(
         when_named(settings, "missing", everywhere((2, 3)))
 
 
+def test_corrupt_records_are_named_by_every_reader_that_looks_into_them(
+    settings: Settings, writer: Writer, readers: Callable[[], Any]
+) -> None:
+    wanted = everywhere((0, 2))
+    # The alerts decode what a rule asks for, and all decisions.
+    rules_ask_for = {"results.traffic", "actions"}
+    wanted = {k: v for k, v in wanted.items() if k[0] != "alerts" or k[1] in rules_ask_for}
+    with readers():
+        writer.write(1)
+        writer.write(1, corrupt=True)
+        writer.write(1)
+        found = when_named(settings, "corrupt", wanted)
+    assert named(settings, found, "missing") == {}
+
+
 def _committed(settings: Settings, following: int) -> Counter[str]:
     """Return the topics of which all the tester's numbers are in a state store."""
     newest = {
