@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
@@ -20,6 +20,7 @@ from civicstream.settings import Settings
 from civicstream.topics import TOPICS, topic_name
 from sinks.balance import (
     Balance,
+    KindBalance,
     RecordBalance,
     RowsOfDay,
     SinkCounts,
@@ -222,22 +223,7 @@ def show(found: Balance) -> None:
     """Print the balance for people."""
     # Wider than a narrow terminal or a pipe rather than with digits cut off.
     console = Console(width=max(_WIDTH, Console().width))
-    table = Table(title="readings, from device to database row")
-    columns = ("kind", "received", "rejected", "in flight", "on Kafka", "on the way", "at the sink")
-    for name in (*columns, "duplicate", "dead letters", "rows", "gaps", "repeats"):
-        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
-    for k in found.kinds:
-        g, s = k.gateway, k.sink
-        numbers = (g.received, g.rejected, g.in_flight, g.accepted, k.on_the_way, s.received)
-        more = (
-            s.duplicate,
-            s.rejected,
-            s.accepted if k.rows is None else k.rows,
-            k.gaps,
-            k.repeats,
-        )
-        table.add_row(k.kind, *(f"{n:,}" for n in (*numbers, *more)))
-    console.print(table)
+    console.print(_readings_table(found.kinds))
     console.print(_records_table(found.records))
     for report in found.stages:
         gauges = ", ".join(f"{name} {value:,.0f}" for name, value in report.gauges.items())
@@ -251,20 +237,48 @@ def show(found: Balance) -> None:
             "balanced: nothing lost, nothing counted twice, nothing in flight"
             if found.settled
             else f"no loss found; {found.in_flight:,} readings are in flight, "
-            f"{found.waiting_records:,} records wait on Kafka for the sink, "
-            f"{found.waiting_elsewhere:,} for the others"
+            f"{found.waiting_records:,} records wait on Kafka"
         )
         console.print(f"[green]{state}[/green]")
 
 
+def _readings_table(kinds: Iterable[KindBalance]) -> Table:
+    """Return a line for each kind and stage: received is the sum of the others."""
+    table = _table(
+        "readings, from device to database row",
+        ("kind", "stage"),
+        ("received", "accepted", "rejected", "duplicate", "corrected", "late", "in flight", "rows"),
+    )
+    for k in kinds:
+        s = k.sink
+        # What it will receive is on Kafka, or else is missing, as is said below.
+        sink = Counts(s.received + k.on_the_way, s.accepted, s.rejected, s.duplicate)
+        sink.in_flight, sink.corrected = k.on_the_way, s.corrected
+        for stage, c in (("gateway", k.gateway), ("worker", k.worker), ("sink", sink)):
+            numbers = (c.received, c.accepted, c.rejected, c.duplicate, c.corrected, c.late)
+            rows = "" if stage != "sink" or k.rows is None else f"{k.rows:,}"
+            table.add_row(k.kind, stage, *(f"{n:,}" for n in (*numbers, c.in_flight)), rows)
+    return table
+
+
 def _records_table(records: Iterable[RecordBalance]) -> Table:
-    table = Table(title="records, from their writers to each reader")
-    columns = ("reader", "topic", "written", "accepted", "rejected", "in flight", "lost", "again")
-    for name in columns:
-        justify: Literal["left", "right"] = "left" if name in columns[:2] else "right"
-        table.add_column(name, justify=justify, no_wrap=True)
+    """Return a line for each reader and topic: written is the sum up to lost."""
+    table = _table(
+        "records, from their writers to each reader",
+        ("reader", "topic"),
+        ("written", "accepted", "rejected", "in flight", "lost", "came again"),
+    )
     for r in records:
         c = r.counts
         numbers = (c.received, c.accepted, c.rejected, c.in_flight, r.lost, c.duplicate)
         table.add_row(f"{r.stage} {r.reader}", r.topic, *(f"{n:,}" for n in numbers))
+    return table
+
+
+def _table(title: str, names: Iterable[str], numbers: Iterable[str]) -> Table:
+    table = Table(title=title)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
