@@ -160,7 +160,7 @@ def balance(
     topics = dict(kind_of or {})
     written = {stream_of(w): w for report in reports for w in report.written}
     held = [
-        *held_by_sink(written, seen, logs),
+        *held_by_sink(written, seen, logs, given_up or {}),
         *held_by_readers(written, reports, waiting or {}, given_up or {}),
     ]
     differences = [

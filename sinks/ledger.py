@@ -16,6 +16,7 @@ from rich.table import Table
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport, ReadPosition
 from civicstream.kafka.clients import consumer, wait_for_kafka
+from civicstream.kinds import KINDS
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, topic_name
 from sinks.balance import (
@@ -254,7 +255,9 @@ def _readings_table(kinds: Iterable[KindBalance]) -> Table:
         # What it will receive is on Kafka, or else is missing, as is said below.
         sink = Counts(s.received + k.on_the_way, s.accepted, s.rejected, s.duplicate)
         sink.in_flight, sink.corrected = k.on_the_way, s.corrected
-        for stage, c in (("gateway", k.gateway), ("worker", k.worker), ("sink", sink)):
+        # Of reports, units and actions, which are a record each, the other table says the rest.
+        behind = (("worker", k.worker), ("sink", sink)) if k.kind in KINDS else ()
+        for stage, c in (("taken in", k.gateway), *behind):
             numbers = (c.received, c.accepted, c.rejected, c.duplicate, c.corrected, c.late)
             rows = "" if stage != "sink" or k.rows is None else f"{k.rows:,}"
             table.add_row(k.kind, stage, *(f"{n:,}" for n in (*numbers, c.in_flight)), rows)

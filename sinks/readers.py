@@ -71,9 +71,11 @@ class Held:
     def counts(self) -> Counts:
         """Records; what is lost is in none of the others."""
         written = [(self.had.first, self.upto - 1)] if self.upto > self.had.first else []
-        received, had = count_of(without(written, self.void)), self.had
+        had, missing = self.had, count_of(self.missing)
         accepted, rejected = had.records - had.corrupt, had.corrupt
-        in_flight = max(0, received - accepted - rejected - count_of(self.missing))
+        # What a writer gave up without knowing its end may have come all the same.
+        received = max(count_of(without(written, self.void)), had.records + missing)
+        in_flight = received - had.records - missing
         return Counts(received, accepted, rejected, had.repeated, 0, in_flight)
 
 
@@ -85,6 +87,7 @@ def held_by_sink(
     written: Mapping[Stream, WrittenSequence],
     seen: Mapping[Stream, ReadSequence],
     logs: Mapping[tuple[str, int], LogState],
+    given_up: Mapping[Stream, Sequence[Range]],
 ) -> Iterable[Held]:
     for stream in sorted({*written, *seen}, key=_order):
         log = logs.get((stream.topic, stream.partition))
@@ -93,8 +96,7 @@ def held_by_sink(
         had = seen.get(stream) or _nothing(stream)
         said = written.get(stream)
         upto = max(had.next, said.next if said else 0)
-        # Of a writer that is settled, what it gave up is not among what is missing.
-        void = said.void if said else ()
+        void = said.void if said else given_up.get(stream, ())
         yield Held("sink", "", stream, had, upto, void, not log.waiting)
 
 

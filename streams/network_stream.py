@@ -20,8 +20,8 @@ from faust.types import TP
 
 from civicstream.clock import now_ms
 from civicstream.errors import CivicStreamError, CorruptFrame
-from civicstream.local_time import local_offset
 from civicstream.kafka.sequences import received
+from civicstream.local_time import local_offset
 from civicstream.partitioning import partition_of
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
