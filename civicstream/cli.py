@@ -274,8 +274,12 @@ def ledger(
     settings = _for_people("ledger", config)
     import msgspec
 
+    from civicstream.embedded.running_stack import stopped_stack
     from sinks.ledger import read_balance, show
 
+    if stopped := stopped_stack(config):
+        typer.echo(f"civicstream ledger: {stopped}", err=True)
+        raise typer.Exit(3)
     try:
         found = read_balance(settings, wait_s=wait, count_rows=rows)
     except ServerUnavailable as error:

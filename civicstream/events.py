@@ -24,6 +24,7 @@ __all__ = [
     "Incident",
     "IncidentState",
     "LedgerReport",
+    "ReadPosition",
     "ReadSequence",
     "SensorHealth",
     "Status",
@@ -257,7 +258,10 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FrameGap(msgspec.Struct, frozen=True):
-    """Frames of a gateway never came: ``missing`` ones from number ``first`` on; key: gateway."""
+    """Records of a writer never came: ``missing`` ones from number ``first`` on; key: the writer.
+
+    ``gateway`` is the writer; of a log that is not as it was, the reason.
+    """
 
     gateway: str
     epoch: int
@@ -349,6 +353,8 @@ class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
     reordered: int = 0
     corrupt: int = 0
     """Records whose number could be read and whose content could not."""
+    reader: str = ""
+    """Of the stage, where several of it read the same: the name of a receiver."""
 
     @property
     def gaps(self) -> int:
@@ -356,12 +362,26 @@ class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
         return sum(last - first + 1 for first, last in self.missing)
 
 
+class ReadPosition(msgspec.Struct, frozen=True, array_like=True):
+    """A reader has accounted for all records of a partition before ``next_offset``.
+
+    A writer that began after ``known_since`` [ms] is known from its number 0 on.
+    """
+
+    topic: str
+    partition: int
+    next_offset: int
+    known_since: int = -1
+    reader: str = ""
+
+
 class LedgerReport(msgspec.Struct, frozen=True):
     """What one process has done since ``epoch`` (its start, ms); key: stage/instance/epoch.
 
     ``kinds`` counts readings per kind; ``gauges`` are other figures for people, e.g.
     ``windows_closed``, ``rows_written``, ``lag_records``. ``written`` is what it has put on Kafka
-    and ``read`` what a worker has had of it, per writer and partition. Sent about every second.
+    and ``read`` what a reader has had of it, per writer and partition, up to ``read_to``. Sent
+    about every second.
     """
 
     stage: Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"]
@@ -372,6 +392,7 @@ class LedgerReport(msgspec.Struct, frozen=True):
     gauges: dict[str, float] = {}
     written: list[WrittenSequence] = []
     read: list[ReadSequence] = []
+    read_to: list[ReadPosition] = []
 
     @property
     def key(self) -> str:

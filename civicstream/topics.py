@@ -167,7 +167,7 @@ _ALL = (
     ),
     # One order for the whole city here too: storms are grouped, and the newest versions read back.
     Topic("alerts", "alerts, a record per version", partitions=1, retention_ms=30 * _DAY_MS),
-    Topic("gaps", "frames of gateways that never came", partitions=1, retention_ms=30 * _DAY_MS),
+    Topic("gaps", "records that never came to a reader", partitions=1, retention_ms=30 * _DAY_MS),
     Topic(
         "late",
         "readings that came after their window was closed, as frames",

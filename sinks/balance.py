@@ -12,22 +12,21 @@ from typing import Literal
 
 import msgspec
 
-from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
-from civicstream.kafka.sequences import Stream, stream_of, without
+from civicstream.events import Counts, LedgerReport, ReadSequence
+from civicstream.kafka.sequences import Stream, stream_of
 from civicstream.kinds import KINDS
+from sinks.readers import Held, LogState, Range, Reader, count_of, held_by_readers, held_by_sink
 
 __all__ = [
     "Balance",
     "Difference",
     "KindBalance",
-    "LogState",
+    "RecordBalance",
     "RowsOfDay",
     "SinkCounts",
     "StoredGap",
     "balance",
 ]
-
-Range = tuple[int, int]
 
 _TAKERS = ("gateway", "feeds")
 """Stages that take in what comes from outside."""
@@ -43,19 +42,6 @@ class SinkCounts(msgspec.Struct, frozen=True):
     """The same reading again."""
     corrected: int = 0
     """Same sensor and time as another reading, with other values."""
-
-
-class LogState(msgspec.Struct, frozen=True):
-    """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on.
-
-    ``anew``: the topic is not the one that the sink has read so far.
-    """
-
-    begin: int
-    end: int
-    next: int
-    waiting: int
-    anew: bool = False
 
 
 class StoredGap(msgspec.Struct, frozen=True):
@@ -114,11 +100,30 @@ class KindBalance(msgspec.Struct, frozen=True):
     """Rows counted in the table, where asked for."""
 
 
+class RecordBalance(msgspec.Struct, frozen=True):
+    """The records of one topic, from their writers to one reader.
+
+    received (as their writers say) = accepted + rejected + in flight + lost; duplicates are
+    apart.
+    """
+
+    stage: str
+    reader: str
+    topic: str
+    counts: Counts
+    lost: int
+
+
 class Balance(msgspec.Struct, frozen=True):
-    """The whole; ``problems`` are the sentences of what is lost, ``notices`` of the rest."""
+    """The whole; ``problems`` are the sentences of what is lost, ``notices`` of the rest.
+
+    ``waiting_records`` wait for the sink, ``waiting_elsewhere`` for the other readers.
+    """
 
     kinds: list[KindBalance]
+    records: list[RecordBalance]
     waiting_records: int
+    waiting_elsewhere: int
     in_flight: int
     problems: list[str]
     notices: list[str]
@@ -128,7 +133,7 @@ class Balance(msgspec.Struct, frozen=True):
     @property
     def settled(self) -> bool:
         """Whether nothing is in flight anywhere."""
-        return not (self.in_flight or self.waiting_records)
+        return not (self.in_flight or self.waiting_records or self.waiting_elsewhere)
 
 
 def balance(
@@ -141,31 +146,40 @@ def balance(
     kind_of: Mapping[str, str] | None = None,
     rows: Sequence[RowsOfDay] | None = None,
     gaps: Sequence[StoredGap] = (),
+    waiting: Mapping[Reader, int] | None = None,
+    given_up: Mapping[Stream, Sequence[Range]] | None = None,
 ) -> Balance:
     """Return the balance.
 
     ``reports``: the latest of every process start that is not in ``totals`` (by stage and kind)
     yet. Read before ``logs``, and ``seen`` and ``counts`` after these: then, where no record
     waits, what a writer has reported must be there. ``kind_of``: frames topic -> kind.
+    ``waiting``: records beyond what each other reader has reported, where that is known.
+    ``given_up``: numbers of writers that do not report any more.
     """
     topics = dict(kind_of or {})
     written = {stream_of(w): w for report in reports for w in report.written}
+    held = [
+        *held_by_sink(written, seen, logs, given_up or {}),
+        *held_by_readers(written, reports, waiting or {}, given_up or {}),
+    ]
     differences = [
         *(d for report in reports for d in _unbalanced(report)),
         *_log_differences(logs),
         *(_gap_difference(gap) for gap in gaps),
-        *_sink_differences(written, seen, logs),
-        *_worker_differences(written, reports, logs),
+        *_number_differences(held),
         *_row_differences(rows or []),
     ]
     kinds = _kinds(_Sources(reports, seen, counts, totals or {}, topics, rows))
-    waiting = _waiting_kinds(logs, topics)
-    differences += [d for k in kinds for d in _uncounted(k, k.kind in waiting)]
+    unread = _waiting_kinds(logs, topics)
+    differences += [d for k in kinds for d in _uncounted(k, k.kind in unread)]
     return Balance(
         kinds=kinds,
+        records=_record_balances(held),
         waiting_records=sum(log.waiting for log in logs.values()),
+        waiting_elsewhere=sum((waiting or {}).values()),
         in_flight=sum(
-            k.gateway.in_flight + (k.on_the_way if k.kind in waiting else 0) for k in kinds
+            k.gateway.in_flight + (k.on_the_way if k.kind in unread else 0) for k in kinds
         ),
         problems=[d.sentence for d in differences if d.loss],
         notices=[d.sentence for d in differences if not d.loss],
@@ -261,31 +275,27 @@ def _gap_difference(gap: StoredGap) -> Difference:
     )
 
 
-# --- the sink against what was written
+# --- every reader against what was written
 
 
-def _sink_differences(
-    written: Mapping[Stream, WrittenSequence],
-    seen: Mapping[Stream, ReadSequence],
-    logs: Mapping[tuple[str, int], LogState],
-) -> Iterable[Difference]:
-    for stream in sorted({*written, *seen}, key=_order):
-        log = logs.get((stream.topic, stream.partition))
-        if log is None:
-            continue  # no topic of the sink's
-        said = written.get(stream)
-        had = seen.get(stream) or ReadSequence(
-            stream.writer, stream.epoch, stream.topic, stream.partition
-        )
-        missing = list(had.missing)
-        if said is not None and not log.waiting and had.next < said.next:
-            missing.append((had.next, said.next - 1))
-        yield from _missing("sink", stream, without(missing, said.void if said else []))
-        yield from _remarkable("sink", stream, had)
+def _number_differences(held: Iterable[Held]) -> Iterable[Difference]:
+    for one in held:
+        stage = f"{one.stage} {one.reader}" if one.reader else one.stage
+        yield from _missing(stage, one.stream, one.missing)
+        yield from _remarkable(stage, one.stream, one.had)
 
 
-def _order(stream: Stream) -> tuple[str, int, str, int]:
-    return stream.topic, stream.partition, stream.writer, stream.epoch
+def _record_balances(held: Iterable[Held]) -> list[RecordBalance]:
+    """Return a line for each reader and topic of which something was written."""
+    counts: dict[tuple[str, str, str], Counts] = {}
+    lost: dict[tuple[str, str, str], int] = {}
+    for one in held:
+        key = (one.stage, one.reader, one.stream.topic)
+        counts[key] = _plus(counts.get(key, Counts()), one.counts)
+        lost[key] = lost.get(key, 0) + count_of(one.missing)
+    return [
+        RecordBalance(*key, counts=c, lost=lost[key]) for key, c in counts.items() if c.received
+    ]
 
 
 def _missing(stage: str, stream: Stream, ranges: Iterable[Range]) -> Iterable[Difference]:
@@ -332,44 +342,6 @@ def _of_numbers(
         loss,
         *(stream.topic, stream.partition, *numbers, stream.writer, stream.epoch),
     )
-
-
-# --- the worker against what was written
-
-
-_REPORTED_MS = 5_000
-"""A worker's report that is so much later than a writer's, without lag, must have its records."""
-
-
-def _worker_differences(
-    written: Mapping[Stream, WrittenSequence],
-    reports: Sequence[LedgerReport],
-    logs: Mapping[tuple[str, int], LogState],
-) -> Iterable[Difference]:
-    workers = [r for r in reports if r.stage == "worker"]
-    read: dict[Stream, list[ReadSequence]] = {}
-    for report in workers:
-        for sequence in report.read:
-            read.setdefault(stream_of(sequence), []).append(sequence)
-    newest = max((r.at for r in workers), default=0)
-    said_at = {stream_of(w): r.at for r in reports for w in r.written}
-    live = [r for r in workers if newest - r.at < _REPORTED_MS]
-    behind = any(r.gauges.get("lag_records") for r in live)
-    for stream, sequences in sorted(read.items(), key=lambda item: _order(item[0])):
-        said = written.get(stream)
-        begin, end = min(s.first for s in sequences), max(s.next for s in sequences)
-        log = logs.get((stream.topic, stream.partition))
-        # What the sink waits for, the worker may be waiting for too.
-        caught_up = not behind and log is not None and not log.waiting
-        late_enough = newest - said_at.get(stream, newest) > _REPORTED_MS
-        if said is not None and caught_up and late_enough:
-            end = max(end, said.next)
-        missing: list[Range] = [(begin, end - 1)] if end > begin else []
-        for s in sequences:
-            missing = without(missing, without([(s.first, s.next - 1)], s.missing))
-        yield from _missing("worker", stream, without(missing, said.void if said else []))
-        for s in sequences:
-            yield from _remarkable("worker", stream, msgspec.structs.replace(s, repeated=0))
 
 
 # --- rows that were there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,8 +17,7 @@ from civicstream.events import (
     TrafficResult,
 )
 from civicstream.frames import Frame, FrameHeaders, decode
-from civicstream.kafka.numbering import number_of
-from civicstream.kafka.sequences import Received, Stream
+from civicstream.kafka.sequences import Received, received
 from civicstream.kinds import KINDS
 from civicstream.topics import frames_topic, topic_name
 from sinks.event_tables import STORED_EVENTS
@@ -135,23 +133,13 @@ class Batch:
     def _number(self, record: KafkaRecord, *, corrupt: bool = False) -> None:
         """Note the record's number; of one that cannot be read too, if its headers can."""
         place = record.place
-        if place.topic not in self.routes.kind_of:
-            if number := number_of(record.headers):
-                self.received.append(
-                    Received(
-                        Stream(number.writer, number.epoch, place.topic, place.partition),
-                        number.seq,
-                        corrupt=corrupt,
-                    )
-                )
+        found = received(place.topic, place.partition, record.headers, corrupt=corrupt)
+        if found is None:
             return
-        with contextlib.suppress(CorruptFrame):
-            headers = _frame_headers(record)
-            stream = Stream(headers.gateway, headers.epoch, place.topic, place.partition)
-            self.received.append(Received(stream, headers.seq, headers.count, corrupt))
-            if corrupt:
-                kind = self.routes.kind_of[place.topic]
-                self.unreadable[kind] = self.unreadable.get(kind, 0) + headers.count
+        self.received.append(found)
+        kind = self.routes.kind_of.get(place.topic)
+        if corrupt and kind is not None:
+            self.unreadable[kind] = self.unreadable.get(kind, 0) + found.count
 
     def _add(self, record: KafkaRecord) -> None:
         topic, routes = record.place.topic, self.routes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import msgspec
@@ -12,18 +13,28 @@ from rich.console import Console
 from rich.table import Table
 
 from civicstream.errors import ServerUnavailable
-from civicstream.events import Counts, LedgerReport
+from civicstream.events import Counts, LedgerReport, ReadPosition
 from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.replay import read_on
+from civicstream.kinds import KINDS
 from civicstream.settings import Settings
-from civicstream.topics import topic_name
-from sinks.balance import Balance, RowsOfDay, SinkCounts, StoredGap, balance
+from civicstream.topics import TOPICS, topic_name
+from sinks.balance import (
+    Balance,
+    KindBalance,
+    RecordBalance,
+    RowsOfDay,
+    SinkCounts,
+    StoredGap,
+    balance,
+)
 from sinks.batching import Routes
 from sinks.database import Connection, connect, translated
-from sinks.log_state import log_states
+from sinks.log_state import log_states, waiting_for
+from sinks.readers import Reader, newest_readers
 from sinks.records import Place
-from sinks.records_seen import load_sequences
+from sinks.records_seen import load_given_up, load_sequences
 from sinks.schema import time_columns
 
 __all__ = ["LedgerReader", "read_balance", "settled_reports", "show", "stored_offsets"]
@@ -66,7 +77,10 @@ class LedgerReader:
 
 
 def read_balance(settings: Settings, *, wait_s: float, count_rows: bool = False) -> Balance:
-    """Return the balance, as soon as nothing is in flight or else after ``wait_s``."""
+    """Return the balance, as soon as nothing is in flight or lost, or else after ``wait_s``.
+
+    What was committed just now, Kafka may give to its readers a moment later.
+    """
     wait_for_kafka(settings.kafka, timeout_s=_ANSWER_S)
     deadline = time.monotonic() + wait_s
     reader = LedgerReader(settings)
@@ -75,7 +89,7 @@ def read_balance(settings: Settings, *, wait_s: float, count_rows: bool = False)
             connection.autocommit = True
             while True:
                 found = _once(settings, reader, connection, count_rows)
-                if found.settled or time.monotonic() > deadline:
+                if (found.settled and not found.problems) or time.monotonic() > deadline:
                     return found
                 time.sleep(0.5)
     except KafkaError as error:
@@ -90,6 +104,8 @@ def _once(
     reports = reader.read()
     with translated():
         logs = log_states(settings.kafka, stored_offsets(connection))
+        readers = newest_readers(reports)
+        waiting = waiting_for(settings.kafka, _positions(settings, readers))
         # One view: counts, numbers and rows of the same transactions.
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -103,7 +119,18 @@ def _once(
                 kind_of=Routes(settings.kafka.topic_prefix).kind_of,
                 rows=_rows(connection) if count_rows else None,
                 gaps=_gaps(connection),
+                waiting=waiting,
+                given_up=load_given_up(connection),
             )
+
+
+def _positions(
+    settings: Settings, readers: Mapping[Reader, tuple[LedgerReport, ReadPosition]]
+) -> dict[Reader, int]:
+    """Return where the readers of numbered records go on."""
+    prefix = settings.kafka.topic_prefix
+    numbered = {topic_name(prefix, topic.name) for topic in TOPICS.values() if not topic.compacted}
+    return {r: at.next_offset for r, (_, at) in readers.items() if r.topic in numbered}
 
 
 def stored_offsets(connection: Connection) -> dict[Place, Position]:
@@ -182,22 +209,8 @@ def show(found: Balance) -> None:
     """Print the balance for people."""
     # Wider than a narrow terminal or a pipe rather than with digits cut off.
     console = Console(width=max(_WIDTH, Console().width))
-    table = Table(title="readings, from device to database row")
-    columns = ("kind", "received", "rejected", "in flight", "on Kafka", "on the way", "at the sink")
-    for name in (*columns, "duplicate", "dead letters", "rows", "gaps", "repeats"):
-        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
-    for k in found.kinds:
-        g, s = k.gateway, k.sink
-        numbers = (g.received, g.rejected, g.in_flight, g.accepted, k.on_the_way, s.received)
-        more = (
-            s.duplicate,
-            s.rejected,
-            s.accepted if k.rows is None else k.rows,
-            k.gaps,
-            k.repeats,
-        )
-        table.add_row(k.kind, *(f"{n:,}" for n in (*numbers, *more)))
-    console.print(table)
+    console.print(_readings_table(found.kinds))
+    console.print(_records_table(found.records))
     for report in found.stages:
         gauges = ", ".join(f"{name} {value:,.0f}" for name, value in report.gauges.items())
         console.print(f"{report.stage} {report.instance}: {gauges}", highlight=False)
@@ -213,3 +226,47 @@ def show(found: Balance) -> None:
             f"{found.waiting_records:,} records wait on Kafka"
         )
         console.print(f"[green]{state}[/green]")
+
+
+def _readings_table(kinds: Iterable[KindBalance]) -> Table:
+    """Return a line for each kind and stage: received is the sum of the others."""
+    table = _table(
+        "readings, from device to database row",
+        ("kind", "stage"),
+        ("received", "accepted", "rejected", "duplicate", "corrected", "late", "in flight", "rows"),
+    )
+    for k in kinds:
+        s = k.sink
+        # What it will receive is on Kafka, or else is missing, as is said below.
+        sink = Counts(s.received + k.on_the_way, s.accepted, s.rejected, s.duplicate)
+        sink.in_flight, sink.corrected = k.on_the_way, s.corrected
+        # Of reports, units and actions, which are a record each, the other table says the rest.
+        behind = (("worker", k.worker), ("sink", sink)) if k.kind in KINDS else ()
+        for stage, c in (("taken in", k.gateway), *behind):
+            numbers = (c.received, c.accepted, c.rejected, c.duplicate, c.corrected, c.late)
+            rows = "" if stage != "sink" or k.rows is None else f"{k.rows:,}"
+            table.add_row(k.kind, stage, *(f"{n:,}" for n in (*numbers, c.in_flight)), rows)
+    return table
+
+
+def _records_table(records: Iterable[RecordBalance]) -> Table:
+    """Return a line for each reader and topic: written is the sum up to lost."""
+    table = _table(
+        "records, from their writers to each reader",
+        ("reader", "topic"),
+        ("written", "accepted", "rejected", "in flight", "lost", "came again"),
+    )
+    for r in records:
+        c = r.counts
+        numbers = (c.received, c.accepted, c.rejected, c.in_flight, r.lost, c.duplicate)
+        table.add_row(f"{r.stage} {r.reader}", r.topic, *(f"{n:,}" for n in numbers))
+    return table
+
+
+def _table(title: str, names: Iterable[str], numbers: Iterable[str]) -> Table:
+    table = Table(title=title)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

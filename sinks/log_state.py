@@ -13,11 +13,11 @@ from civicstream.kafka.clients import consumer
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
-from sinks.balance import LogState
 from sinks.batching import Routes
+from sinks.readers import LogState, Reader
 from sinks.records import Place
 
-__all__ = ["log_states"]
+__all__ = ["log_states", "waiting_for"]
 
 _ANSWER_S = 20
 """How long Kafka may take to answer for all partitions."""
@@ -60,6 +60,40 @@ def log_states(
         for p, first in _first_waiting(probe, unread, ends).items():
             log = found[p.topic, p.partition]
             found[p.topic, p.partition] = msgspec.structs.replace(log, waiting=log.end - first)
+        return found
+    finally:
+        probe.close()
+
+
+def waiting_for(kafka: KafkaSettings, positions: Mapping[Reader, int]) -> dict[Reader, int]:
+    """Return how many records wait for each reader that goes on at an offset.
+
+    Those that stand behind the end are left out: their log is not the one that they have read.
+    """
+    if not positions:
+        return {}
+    probe = consumer(
+        kafka,
+        group_id=None,
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=1024,
+        metrics_enabled=False,
+    )
+    try:
+        place_of = {r: TopicPartition(r.topic, r.partition) for r in positions}
+        ends = probe.end_offsets(sorted({*place_of.values()}))
+        found = {r: 0 for r, at in positions.items() if at == ends[place_of[r]]}
+        unread = [r for r, at in positions.items() if at < ends[place_of[r]]]
+        # The client has one position in a partition: its readers are looked at in turn.
+        while unread:
+            turn = {place_of[r]: r for r in unread}
+            unread = [r for r in unread if turn[place_of[r]] is not r]
+            probe.assign(list(turn))
+            probe.resume(*turn)
+            for p, r in turn.items():
+                probe.seek(p, positions[r])
+            first = _first_waiting(probe, set(turn), ends)
+            found |= {r: ends[p] - first.get(p, ends[p]) for p, r in turn.items()}
         return found
     finally:
         probe.close()

@@ -10,17 +10,16 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from kafka.errors import KafkaError
 
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
-from civicstream.events import DeadLetter, FrameGap, LedgerReport
+from civicstream.events import DeadLetter, LedgerReport
 from civicstream.kafka.clients import confirming_producer, producer
 from civicstream.kafka.dead_letter import letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
-from civicstream.kafka.sequences import Gap
+from civicstream.kafka.sequences import Gap, missing_record
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.personal_records import BY, UNTIL, Forget
@@ -39,9 +38,8 @@ class Outbox:
     """A producer for the few records the sink writes itself."""
 
     def __init__(self, settings: Settings) -> None:
-        prefix = settings.kafka.topic_prefix
-        self._letters = topic_name(prefix, "deadletter")
-        self._gaps = topic_name(prefix, "gaps")
+        self._prefix = settings.kafka.topic_prefix
+        self._letters = topic_name(self._prefix, "deadletter")
         self._producer = confirming_producer(
             settings.kafka, _CONFIRM_S, writer=f"sink/{settings.sink.id}"
         )
@@ -75,33 +73,8 @@ class Outbox:
         )
 
     def _send_gap(self, gap: Gap) -> Any:
-        stream = gap.stream
-        log.error(
-            "gap: %d records of %s (started %d) never came on %s partition %d: numbers %d to %d",
-            *(gap.missing, stream.writer, stream.epoch, stream.topic, stream.partition),
-            *(gap.first, gap.first + gap.missing - 1),
-        )
-        at = now_ms()
-        event = FrameGap(
-            *(stream.writer, stream.epoch, stream.topic, stream.partition),
-            first=gap.first,
-            missing=gap.missing,
-            at=at,
-        )
-        place = f"{stream.writer}/{stream.epoch}/{stream.topic}/{stream.partition}"
-        headers = cloud_headers(
-            "gap",
-            source="sink",
-            event_id=f"{place}/{gap.first}",
-            time_ms=at,
-            subject=stream.writer,
-        )
-        return self._producer.send(
-            self._gaps,
-            key=stream.writer.encode(),
-            value=msgspec.json.encode(event),
-            headers=headers,
-        )
+        made = missing_record(self._prefix, gap, "sink")
+        return self._producer.send(made.topic, key=made.key, value=made.value, headers=made.headers)
 
     def report(self, report: LedgerReport, *, last: bool = False) -> None:
         """Publish a ledger report when it is due, or the ``last``."""

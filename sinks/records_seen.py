@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from civicstream.events import ReadSequence
@@ -11,7 +11,7 @@ from civicstream.kafka.sequences import Stream
 from sinks.database import Connection
 from sinks.records import Place
 
-__all__ = ["load_sequences", "store_sequences"]
+__all__ = ["load_given_up", "load_sequences", "store_given_up", "store_sequences"]
 
 _COLUMNS = (
     "writer, epoch, topic, partition, next_seq, records, events, missing, repeated, reordered, "
@@ -72,6 +72,28 @@ def store_sequences(connection: Connection, changed: Mapping[Stream, ReadSequenc
         "reordered = excluded.reordered, corrupt = excluded.corrupt, updated_at = now()",
         [_row(sequence) for sequence in changed.values()],
     )
+
+
+def store_given_up(
+    connection: Connection, given_up: Mapping[Stream, Sequence[tuple[int, int]]]
+) -> None:
+    """Keep which numbers a writer gave up, for the readers that lack them."""
+    connection.cursor().executemany(
+        "UPDATE records_seen SET void = %s "
+        "WHERE (writer, epoch, topic, partition) = (%s, %s, %s, %s)",
+        [
+            (list(itertools.chain.from_iterable(ranges)), s.writer, s.epoch, s.topic, s.partition)
+            for s, ranges in given_up.items()
+        ],
+    )
+
+
+def load_given_up(connection: Connection) -> dict[Stream, list[tuple[int, int]]]:
+    """Return which numbers writers gave up of which no report is left."""
+    rows = connection.execute(
+        "SELECT writer, epoch, topic, partition, void FROM records_seen WHERE void <> '{}'"
+    ).fetchall()
+    return {Stream(*row[:4]): list(zip(row[4][::2], row[4][1::2], strict=True)) for row in rows}
 
 
 def _row(s: ReadSequence) -> tuple[Any, ...]:

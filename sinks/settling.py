@@ -17,14 +17,14 @@ from civicstream.clock import wall_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport, ReadSequence
 from civicstream.kafka.clients import producer
-from civicstream.kafka.sequences import Stream, without
+from civicstream.kafka.sequences import Stream, stream_of, without
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.balance import LogState
 from sinks.database import Connection, connect, translated
 from sinks.ledger import LedgerReader, settled_reports, stored_offsets
 from sinks.log_state import log_states
-from sinks.records_seen import load_sequences, store_sequences
+from sinks.readers import LogState
+from sinks.records_seen import load_sequences, store_given_up, store_sequences
 
 __all__ = ["ended", "settle_reports", "settled_sequences"]
 
@@ -121,6 +121,7 @@ def _settle(
             return True
         topics = {topic for topic, _ in logs}
         store_sequences(connection, settled_sequences(report, load_sequences(connection), topics))
+        store_given_up(connection, {stream_of(w): w.void for w in report.written if w.void})
         if report.stage in _ADDED_UP:
             _add_up(connection, report.stage, report.kinds)
     return True

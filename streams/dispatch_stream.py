@@ -20,6 +20,7 @@ from faust.types import TP
 
 from civicstream.clock import now_ms
 from civicstream.errors import CorruptFrame
+from civicstream.kafka.sequences import received
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 from streams.committed_consumer import PlacedMessage
@@ -194,14 +195,17 @@ class DispatchStream:
 
     def _read(self, message: PlacedMessage) -> Input | None:
         topic = self._topics[message.topic]
+        event: Input | None = None
         try:
             event = decode_input(topic, message.value or b"")
         except CorruptFrame as error:
             # The sink keeps the bytes as a dead letter; here it must only not stop the rest.
             self.gauges.unreadable_events += 1
             log.warning("skipping %s offset %d: %s", topic, message.offset, error)
-            return None
-        self.gauges.city_events += 1
+        else:
+            self.gauges.city_events += 1
+        number = received(message.topic, 0, message.headers or (), corrupt=event is None)
+        self._state.count(message.topic, message.offset, number)
         return event
 
     def _conclude(

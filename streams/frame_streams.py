@@ -28,7 +28,7 @@ from streams.city_agents import CityAgents
 from streams.committed_consumer import PlacedMessage
 from streams.health import SensorPlaces, SensorWatch
 from streams.levels import LEVEL_KINDS
-from streams.partitions import Gauges, PartitionStream, recorded_account, recorded_progress
+from streams.partitions import Gauges, PartitionStream, recorded_progress
 from streams.results import Calculation, Record
 from streams.sensor_state import SensorState
 from streams.sequence import RecordSequence, Turn
@@ -148,7 +148,6 @@ class FrameStreams:
             gauges=self.gauges,
             sequence=RecordSequence(progress.resume_at, state.inputs[topic].newest_ms),
             on_failure=lambda error: self._on_failure(self.name, partition, error),
-            account=recorded_account(state, items, kind.name, topic),
         )
 
     def _watch(self, kind: Kind) -> SensorWatch:

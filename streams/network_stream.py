@@ -20,6 +20,7 @@ from faust.types import TP
 
 from civicstream.clock import now_ms
 from civicstream.errors import CivicStreamError, CorruptFrame
+from civicstream.kafka.sequences import received
 from civicstream.local_time import local_offset
 from civicstream.partitioning import partition_of
 from civicstream.settings import Settings
@@ -173,11 +174,17 @@ class NetworkStream:
             frame = decode(message.value)
         except CorruptFrame as error:
             log.warning("skipping offset %d of the topic network: %s", message.offset, error)
+            self._count(message, corrupt=True)
             return
+        self._count(message)
         windows = self.assembly.add(frame, message.offset)
         self.gauges.network_missed = self.assembly.missed
         if windows and self.assigned:
             await self._work_off(windows)
+
+    def _count(self, message: PlacedMessage, *, corrupt: bool = False) -> None:
+        number = received(self.topic, 0, message.headers or (), corrupt=corrupt)
+        self.state.count(self.topic, message.offset, number)
 
     async def _work_off(self, windows: list[NetworkWindow]) -> None:
         progress = self.assembly.progress

@@ -18,7 +18,7 @@ import msgspec
 from civicstream import frames
 from civicstream.clock import now_ms
 from civicstream.frames import Frame, FrameHeaders
-from civicstream.kafka.sequences import ReadAccount, Received, Stream
+from civicstream.kafka.sequences import Received, Stream
 from civicstream.kinds import Kind
 from streams.results import Calculation, Record, WindowResult, network_records
 from streams.sensor_state import SensorState
@@ -26,7 +26,7 @@ from streams.sequence import HeldOffsets, RecordSequence
 from streams.task_state import Input, TaskState
 from streams.windows import Closing, LateReadings, PartitionWindows, Progress, Window
 
-__all__ = ["Gauges", "PartitionStream", "recorded_account", "recorded_progress"]
+__all__ = ["Gauges", "PartitionStream", "recorded_progress"]
 
 # Work of one partition that may wait before reading pauses: bounds memory when the calculation or
 # Kafka is slower than the frames, and when an outage's backlog is late through and through.
@@ -65,18 +65,6 @@ def recorded_progress(
     return msgspec.structs.replace(progress, next_offset=read.next_offset, resume_at=read.resume_at)
 
 
-def recorded_account(
-    state: TaskState, items: Mapping[str, bytes], kind: str, topic: str
-) -> ReadAccount:
-    """Return which numbers of the gateways have come of a kind in a partition of frames."""
-    stored = items.get(f"{kind}/progress")
-    before = msgspec.msgpack.decode(stored, type=Progress).next_offset if stored else 0
-    read = state.inputs[topic]
-    # Of a log that ended before what was read of it, the offsets are used again.
-    cut = read.next_offset if read.next_offset < before else None
-    return ReadAccount(items.get(f"{kind}/read"), cut)
-
-
 @dataclass(frozen=True)
 class _Late:
     """Readings of one frame that came after their window was closed."""
@@ -108,8 +96,6 @@ class PartitionStream:
     sequence: RecordSequence
     on_failure: Callable[[BaseException], None]
     """Called with what ended the work: the partition must not go on past it."""
-    account: ReadAccount = field(default_factory=ReadAccount)
-    """The gateways' numbers, for the ledger."""
     assigned: bool = True
     """False once revoked: nothing of this object may be published any more."""
     _held: HeldOffsets = field(default_factory=HeldOffsets)
@@ -124,7 +110,8 @@ class PartitionStream:
     def count(self, offset: int, headers: FrameHeaders, *, corrupt: bool = False) -> None:
         """Note the frame's number for the ledger."""
         stream = Stream(headers.gateway, headers.epoch, self.topic, self.partition)
-        self.account.take(offset, Received(stream, headers.seq, headers.count, corrupt))
+        record = Received(stream, headers.seq, headers.count, corrupt)
+        self.state.count(self.topic, offset, record)
 
     def add(self, offset: int, frame: Frame, headers: FrameHeaders) -> None:
         """Take in a frame; what it closes is published in the background."""
@@ -227,8 +214,7 @@ class PartitionStream:
 
     async def _commit(self, records: list[Record], progress: Progress, *, remember: bool) -> None:
         items: dict[str, bytes | None] = {
-            f"{self.kind.name}/progress": msgspec.msgpack.encode(progress),
-            f"{self.kind.name}/read": self.account.dump(),
+            f"{self.kind.name}/progress": msgspec.msgpack.encode(progress)
         }
         if self.sensors is not None and remember:
             items |= await self.sensors.take()

@@ -192,9 +192,11 @@ class Worker:
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
         gauges["tasks_reopened"] = float(self.tasks.reopened)
         gauges["unhealthy_sensors"] = float(unhealthy)
-        read = [s for state in self._frames.all() for s in state.account.sequences()]
+        accounts = self.tasks.accounts()
+        read = [s for account in accounts.values() for s in account.sequences()]
+        read_to = [account.position(*tp) for tp, account in accounts.items()]
         own = (self.settings.worker.id, self.epoch, wall_ms())
-        return LedgerReport("worker", *own, kinds, gauges, read=read)
+        return LedgerReport("worker", *own, kinds, gauges, read=read, read_to=read_to)
 
     async def main(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set; raise what made the app crash."""

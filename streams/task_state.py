@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -28,8 +28,9 @@ from aiokafka.errors import (
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, OwnershipLost
 from civicstream.kafka.dead_letter import Origin, dead_letter
-from civicstream.kafka.log_gaps import Position
+from civicstream.kafka.log_gaps import LogGap, Position
 from civicstream.kafka.numbering import is_numbered, numbered_transaction, numbering_of_process
+from civicstream.kafka.sequences import ReadAccount, Received, missing_record
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
@@ -49,6 +50,7 @@ _OVERHEAD = 512
 _CLOSE_S = 3.0
 
 _INPUT = "input/"
+_READ = "read/"
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -99,6 +101,8 @@ class TaskState:
         self.partition = partition
         self.inputs: dict[str, Input] = {}
         """By topic, as last committed."""
+        self.accounts: dict[str, ReadAccount] = {}
+        """By topic: which of the writers' numbers have come."""
         self._kafka = kafka
         self._topic = f"state.{task}"
         self._written: dict[str, tuple[int, bytes]] = {}
@@ -122,7 +126,27 @@ class TaskState:
         for key in [key for key in items if key.startswith(_INPUT)]:
             stored = msgspec.msgpack.decode(items.pop(key), type=Input)
             self.inputs[key.removeprefix(_INPUT)] = stored
+        for key in [key for key in items if key.startswith(_READ)]:
+            self.accounts[key.removeprefix(_READ)] = ReadAccount(items.pop(key))
         return items
+
+    def count(self, topic: str, offset: int, record: Received | None) -> None:
+        """Note a record's number for the ledger; kept with the next commit that names the topic."""
+        self._account(topic, self.inputs.get(topic, Input())).take(offset, record)
+
+    def _account(self, topic: str, read: Input) -> ReadAccount:
+        if topic not in self.accounts:
+            self.accounts[topic] = ReadAccount(begin=read.resume_at)
+        return self.accounts[topic]
+
+    def begin_inputs(self, inputs: Mapping[str, Input], gaps: Iterable[LogGap]) -> None:
+        """Go on from ``inputs``, which hold against the logs as they are now, but for ``gaps``."""
+        for topic, read in inputs.items():
+            self._account(topic, read)
+        for gap in gaps:
+            if gap.reason != "deleted":  # offsets that come again, with other records
+                self.accounts[gap.topic].cut(gap.read_from)
+        self.inputs |= inputs
 
     async def _read(self) -> dict[str, bytes]:
         tp = TopicPartition(topic_name(self._kafka.topic_prefix, self._topic), self.partition)
@@ -152,17 +176,19 @@ class TaskState:
     ) -> None:
         """Publish, change the state and go on in the input, all or nothing.
 
+        With the topics in ``inputs`` goes what has come of their records' numbers.
+
         Raises OwnershipLost when that did not happen, or perhaps did: the partition has to be
         opened again. Raises ConfigurationError for what only a person can change.
         """
-        encoded = {_INPUT + t: msgspec.msgpack.encode(i) for t, i in (inputs or {}).items()}
+        read, missing = self._progress(inputs or {})
         changed = {
             key: item
-            for key, item in {**(items or {}), **encoded}.items()
+            for key, item in {**(items or {}), **read}.items()
             if self._written.get(key, (0, b""))[1] != _digest(item)
         }
         async with self._lock:
-            outgoing = [self._outgoing(record) for record in records]
+            outgoing = [self._outgoing(record) for record in [*records, *missing]]
             for key, item in changed.items():
                 outgoing += self._pieces(key, item)
             if outgoing:
@@ -173,6 +199,19 @@ class TaskState:
                 else:
                     self._written[key] = (len(pieces_of(item)), _digest(item))
             self.inputs |= inputs or {}
+
+    def _progress(self, inputs: Mapping[str, Input]) -> tuple[dict[str, bytes], list[Record]]:
+        """Return the items that say how far the input was read, and the gaps found in it."""
+        items: dict[str, bytes] = {}
+        missing = []
+        for topic, read in inputs.items():
+            account = self._account(topic, read)
+            items[_INPUT + topic] = msgspec.msgpack.encode(read)
+            items[_READ + topic] = account.dump()
+            for gap in account.take_gaps():
+                made = missing_record(self._kafka.topic_prefix, gap, "worker")
+                missing.append(Record("gaps", gap.stream.writer, made.value or b"", made.headers))
+        return items, missing
 
     def _outgoing(self, record: Record) -> _Outgoing:
         size = len(record.value) + len(record.area.encode()) + _OVERHEAD

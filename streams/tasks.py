@@ -14,6 +14,7 @@ from faust.types import TP
 from civicstream.clock import now_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.log_gaps import Log, LogGap, go_on
+from civicstream.kafka.sequences import ReadAccount
 from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
 from streams.committed_consumer import CommittedConsumer
@@ -84,6 +85,14 @@ class Tasks:
         for task in self._tasks.values():
             found |= task.positions()
         return found
+
+    def accounts(self) -> dict[TP, ReadAccount]:
+        """Return what has come of the numbers on every input of what is open."""
+        return {
+            TP(topic, partition): account
+            for (_, partition), state in self._states.items()
+            for topic, account in state.accounts.items()
+        }
 
     def committed(self) -> dict[TP, int]:
         """Return the first offset of every input that a new life would read."""
@@ -192,9 +201,9 @@ class Tasks:
             if gap is not None:
                 log.error("%s", gap)
                 gaps.append(gap)
-        if gaps:
-            await state.commit([_gap_record(gap) for gap in gaps], inputs=right)
-        state.inputs |= right
+        state.begin_inputs(right, gaps)
+        # At a task's first start too: what is lost from now on is lost to it.
+        await state.commit([_gap_record(gap) for gap in gaps], inputs=right)
 
     async def _ids(self, topics: set[str]) -> dict[str, str]:
         """Return Kafka's id of every topic; asked for all partitions at once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -22,14 +22,21 @@ from civicstream.kafka.ledger_report import report_record
 from civicstream.kafka.numbering import Number, NumberedProducer, stamp
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import KINDS
+from civicstream.service_events import CrewAction
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
+from streams.levels import Levels, encode_levels
+from streams.network import MEASURES
+from streams.network_frames import NetworkFrame
+from streams.network_frames import encode as encode_network
+from streams.windows import Columns
 from tests import citizen_events, sink_events
 from tests.sink_input import START, frame_of, sensors
 
 EPOCH = START
 WRITER = "tester"
 READINGS = 3
+DAY_MS = 86_400_000
 
 EVENTS: dict[str, msgspec.Struct] = {
     "results.traffic": sink_events.result("s1", START, 50.0, 100.0),
@@ -46,6 +53,9 @@ EVENTS: dict[str, msgspec.Struct] = {
     "allocations": citizen_events.allocation(),
     "demand": citizen_events.demand(),
     "actions": citizen_events.action(),
+    "crew_actions": CrewAction(
+        *("crew-action-1", "allocation/a1", "accept", "north", "unit/crew"), START
+    ),
     "bins": citizen_events.bin_forecast(),
     "parking": citizen_events.parking_forecast(),
     "tours": citizen_events.tour(),
@@ -59,10 +69,18 @@ TOPICS = (*FRAMES, *EVENTS, "late")
 """Every topic the sink stores, without the prefix."""
 
 
-def value_of(topic: str) -> bytes:
-    """Return the value of a record of the topic."""
+BETWEEN_TASKS = ("network", "levels")
+"""Topics that the worker's tasks write and read, and the sink does not store."""
+
+
+def value_of(topic: str, number: int = 0) -> bytes:
+    """Return the value of a record of the topic; of ``network`` each number completes a window."""
     if topic in EVENTS:
         return msgspec.json.encode(EVENTS[topic])
+    if topic == "network":
+        return encode_network(_network(number))
+    if topic == "levels":
+        return encode_levels(_levels())
     kind = "noise" if topic == "late" else topic.removeprefix("frames.")
     names, keys = sensors(kind, "north", READINGS)
     sensor = np.arange(READINGS)
@@ -71,11 +89,29 @@ def value_of(topic: str) -> bytes:
     return encode(frame)
 
 
+def _network(number: int) -> NetworkFrame:
+    """Return a window of its own, told so late that no other partition is waited for."""
+    start = START + DAY_MS + number * 2_000
+    measures = {name: np.full(1, 20.0) for name in MEASURES}
+    published_at = now_ms() + DAY_MS + number * 120_000
+    window, code = np.full(1, start, np.int64), np.zeros(1, np.int32)
+    return NetworkFrame(0, start + 2_000, published_at, window, code, ["north-0"], measures)
+
+
+def _levels() -> Levels:
+    """Return the levels of an area without containers."""
+    whole, code = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    measures = {name: np.zeros(0) for name in KINDS["waste"].measure_names}
+    readings = Columns(whole, whole, code, whole, measures)
+    return Levels("waste", "north", START - 2_000, START, readings)
+
+
 class Writer:
     """Puts numbered records on partition 0 of every topic, as gateways and others do."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, topics: Sequence[str] = TOPICS) -> None:
         self.kafka = kafka
+        self._topics = topics
         self._frames: dict[str, int] = {}
         self._producer: NumberedProducer = producer(kafka, writer=WRITER)
         assert self._producer.numbering is not None
@@ -89,7 +125,7 @@ class Writer:
 
     def write(self, count: int, *, corrupt: bool = False) -> None:
         """Write so many records on every topic, numbered on from the last."""
-        for topic in TOPICS:
+        for topic in self._topics:
             value = b"\x00\xffgarbage" if corrupt else value_of(topic)
             for _ in range(count):
                 if topic in FRAMES:
@@ -103,14 +139,14 @@ class Writer:
     def write_numbers(self, numbers: Iterable[int]) -> None:
         """Write records with exactly these numbers, in this order, on every topic."""
         numbering, self._producer.numbering = self._producer.numbering, None
-        for topic in TOPICS:
+        for topic in self._topics:
             for number in numbers:
                 headers = (
                     _frame_headers(number)
                     if topic in FRAMES
                     else [*_own_headers(topic), stamp(Number(WRITER, self.epoch, number))]
                 )
-                self._send(topic, value_of(topic), headers)
+                self._send(topic, value_of(topic, number), headers)
         self._flush()
         self._producer.numbering = numbering
 

@@ -14,7 +14,14 @@ from types import TracebackType
 
 from civicstream.errors import ConfigurationError
 
-__all__ = ["CONNECTION_FILE", "DATA_FOLDER", "DataFolder", "running_process", "write_private"]
+__all__ = [
+    "CONNECTION_FILE",
+    "DATA_FOLDER",
+    "DataFolder",
+    "has_been_used",
+    "running_process",
+    "write_private",
+]
 
 DATA_FOLDER = Path("data")
 """Of a stack that is given none: in the current folder."""
@@ -160,6 +167,11 @@ class DataFolder:
             # JSON strings, numbers and booleans are TOML's too.
             lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         write_private(self.connection_file, "\n".join(lines) + "\n")
+
+
+def has_been_used(folder: Path) -> bool:
+    """Return whether a `civicstream up` has made the folder its own."""
+    return (folder / _LOCK).exists()
 
 
 def running_process(folder: Path) -> int | None:

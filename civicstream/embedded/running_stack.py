@@ -8,10 +8,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from civicstream.embedded.data_folder import CONNECTION_FILE, DATA_FOLDER, running_process
+from civicstream.embedded.data_folder import (
+    CONNECTION_FILE,
+    DATA_FOLDER,
+    has_been_used,
+    running_process,
+)
 from civicstream.settings import ENV_PREFIX, Settings, load_settings
 
-__all__ = ["find_settings_file", "load_command_settings"]
+__all__ = ["find_settings_file", "load_command_settings", "stopped_stack"]
 
 _SERVERS = tuple(f"{ENV_PREFIX}{section}__" for section in ("MQTT", "KAFKA", "DATABASE"))
 
@@ -29,13 +34,35 @@ def load_command_settings(config: Path | None, command: str) -> Settings:
     return load_settings(config or found)
 
 
+def stopped_stack(config: Path | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return what to say of a stack that ran in this folder and does not now; None without one.
+
+    None also when somebody says where the servers are.
+    """
+    if config or _chosen(environ) or running_process(DATA_FOLDER) is not None:
+        return None
+    if not has_been_used(DATA_FOLDER):
+        return None
+    return (
+        f"the stack of {DATA_FOLDER}/ has been stopped, so nothing can be looked up; what it took "
+        "in and did not store yet is kept there, in flight: `civicstream up` goes on with it, then "
+        f"ask again (of other servers: set {ENV_PREFIX}KAFKA__BOOTSTRAP and "
+        f"{ENV_PREFIX}DATABASE__URL)"
+    )
+
+
+def _chosen(environ: Mapping[str, str]) -> bool:
+    """Whether the environment names a settings file or a server."""
+    return bool(environ.get("CIVICSTREAM_CONFIG")) or any(n.startswith(_SERVERS) for n in environ)
+
+
 def find_settings_file(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the settings file of the stack that runs in this folder; None without one.
 
     None also when the environment names a settings file or a server: half of one stack and half
     of another would be neither.
     """
-    if environ.get("CIVICSTREAM_CONFIG") or any(name.startswith(_SERVERS) for name in environ):
+    if _chosen(environ):
         return None
     file = DATA_FOLDER / CONNECTION_FILE
     return file if running_process(DATA_FOLDER) is not None and os.access(file, os.R_OK) else None

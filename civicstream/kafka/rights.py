@@ -76,7 +76,11 @@ RIGHTS: dict[str, Rights] = {
         transactions=("frames-", "network-", "dispatch-"),
     ),
     "sink": Rights(
-        reads=(_FRAMES, *_SAID, *_STORED, "late", "private", "alerts", "gaps", *_COMMON),
+        reads=(
+            *(_FRAMES, *_SAID, *_STORED, "late", "private", "alerts", "gaps", *_COMMON),
+            # Beside it runs `ledger`, which looks at what waits for the other readers.
+            *("network", "levels"),
+        ),
         writes=("gaps", *_COMMON),
         groups=lambda settings: settings.sink.group,
     ),

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from civicstream.events import ReadSequence, WrittenSequence
+from civicstream.clock import now_ms, wall_ms
+from civicstream.cloudevents import cloud_headers
+from civicstream.errors import CorruptFrame
+from civicstream.events import FrameGap, ReadPosition, ReadSequence, WrittenSequence
+from civicstream.frames import FrameHeaders
+from civicstream.kafka.numbering import number_of
+from civicstream.kafka.transactional import Outgoing
+from civicstream.topics import topic_name
 
-__all__ = ["Gap", "ReadAccount", "Received", "Stream", "account", "stream_of", "without"]
+__all__ = [
+    "Gap",
+    "ReadAccount",
+    "Received",
+    "Stream",
+    "account",
+    "missing_record",
+    "received",
+    "stream_of",
+    "without",
+]
+
+log = logging.getLogger(__name__)
 
 _MOST_RANGES = 1_000
 """Missing ranges kept apart; beyond it the oldest two are joined, so as not to grow for ever."""
 
 
 _MOST_STREAMS = 32
-"""Writers a checkpoint remembers on a partition: starts of gateways, the newest ones."""
+"""Starts of writers that a checkpoint remembers on a partition: those that wrote last."""
+
+_ALWAYS = -1
+"""Before every epoch."""
+
+_MOST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -100,42 +125,114 @@ class ReadAccount:
     """What a reader with a checkpoint has had of one partition; ``dump`` goes into the checkpoint.
 
     After a crash the records since the checkpoint, and some from before it, are read again: those
-    are neither counted twice nor taken for repeats.
+    are neither counted twice nor taken for repeats, and a gap is new only once.
     """
 
-    def __init__(self, stored: bytes | None = None, new_from: int | None = None) -> None:
-        """Go on from ``stored``; ``new_from``: records from this offset on are new all the same.
+    def __init__(self, stored: bytes | None = None, *, begin: int = 0) -> None:
+        """Go on from ``stored``; without it begin at offset ``begin``: what was before is no loss.
 
-        That is for a log that ended before what was stored, or was made anew.
+        Whoever began to write after that has to come from number 0 on.
         """
+        self.next_offset = begin
+        """All records before it are accounted for."""
+        self._known_since = wall_ms() if begin else _ALWAYS
         self._known: dict[Stream, ReadSequence] = {}
-        self._below = 0
-        self._from_zero: bool | None = None
+        """The writer that was silent for longest first."""
+        self._gaps: list[Gap] = []
         if stored is not None:
-            below, sequences = msgspec.msgpack.decode(stored, type=tuple[int, list[ReadSequence]])
+            self.next_offset, self._known_since, sequences = msgspec.msgpack.decode(
+                stored, type=tuple[int, int, list[ReadSequence]]
+            )
             self._known = {stream_of(s): s for s in sequences}
-            self._below = below if new_from is None else min(below, new_from)
-            self._from_zero = True
 
-    def take(self, offset: int, record: Received) -> None:
-        """Count the record at ``offset``; every record of the partition in order."""
-        if offset < self._below:
+    def take(self, offset: int, record: Received | None) -> None:
+        """Count the record at ``offset``; every record of the partition in order.
+
+        None is one without a number.
+        """
+        if offset < self.next_offset:
             return
-        if self._from_zero is None:
-            # What was removed before the first reader came is no loss of its.
-            self._from_zero = offset == 0
-        self._below = offset + 1
-        changed, _ = account(self._known, [record], from_zero=self._from_zero)
+        self.next_offset = offset + 1
+        if record is None:
+            return
+        from_zero = record.stream.epoch > self._known_since
+        changed, gaps = account(self._known, [record], from_zero=from_zero)
+        self._known.pop(record.stream, None)
         self._known |= changed
-        while len(self._known) > _MOST_STREAMS:
-            del self._known[min(self._known, key=lambda stream: stream.epoch)]
+        self._gaps += gaps
+        if len(self._known) > _MOST_STREAMS:
+            self._forget()
 
-    def dump(self) -> bytes:
-        return msgspec.msgpack.encode((self._below, self.sequences()))
+    def _forget(self) -> None:
+        """Forget a writer; should it write again, it counts from its next record on."""
+        stream = next(iter(self._known))
+        del self._known[stream]
+        self._known_since = max(self._known_since, stream.epoch)
 
-    def sequences(self) -> list[ReadSequence]:
+    def cut(self, end: int) -> None:
+        """Take records from offset ``end`` on for new: the log ended there, or was made anew."""
+        self.next_offset = min(self.next_offset, end)
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the gaps found since the last call; to be published with the next checkpoint."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def dump(self, most_bytes: int | None = None) -> bytes:
+        """Return the checkpoint; of many writers those that fit into ``most_bytes``."""
+        while True:
+            made = msgspec.msgpack.encode((self.next_offset, self._known_since, self.sequences()))
+            if most_bytes is None or len(made) <= most_bytes or not self._known:
+                return made
+            self._forget()
+
+    def sequences(self, reader: str = "") -> list[ReadSequence]:
         """Return what has come, per writer."""
-        return list(self._known.values())
+        return [msgspec.structs.replace(s, reader=reader) for s in self._known.values()]
+
+    def position(self, topic: str, partition: int, reader: str = "") -> ReadPosition:
+        """Return how far the partition is accounted for, for a ledger report."""
+        return ReadPosition(topic, partition, self.next_offset, self._known_since, reader)
+
+
+def received(
+    topic: str, partition: int, headers: Sequence[tuple[str, bytes]], *, corrupt: bool = False
+) -> Received | None:
+    """Return the record's place among those of its writer; None where it has none to be read."""
+    number = number_of(headers)
+    if number is not None:
+        stream = Stream(number.writer, number.epoch, topic, partition)
+        return Received(stream, number.seq, corrupt=corrupt)
+    try:
+        frame = FrameHeaders.from_kafka(headers)
+    except CorruptFrame:
+        return None
+    if not all(0 <= n < _MOST_NUMBER for n in (frame.epoch, frame.seq, frame.count)):
+        return None
+    return Received(
+        Stream(frame.gateway, frame.epoch, topic, partition), frame.seq, frame.count, corrupt
+    )
+
+
+def missing_record(prefix: str, gap: Gap, source: str) -> Outgoing:
+    """Return the record of the topic ``gaps``; ``source`` is the stage that misses something."""
+    stream, at = gap.stream, now_ms()
+    log.error(
+        "gap: %d records of %s (started %d) never came on %s partition %d: numbers %d to %d",
+        *(gap.missing, stream.writer, stream.epoch, stream.topic, stream.partition),
+        *(gap.first, gap.first + gap.missing - 1),
+    )
+    place = (stream.writer, stream.epoch, stream.topic, stream.partition)
+    event = FrameGap(*place, gap.first, gap.missing, at)
+    headers = cloud_headers(
+        "gap",
+        source=source,
+        event_id="/".join(map(str, (*place, gap.first))),
+        time_ms=at,
+        subject=stream.writer,
+    )
+    value = msgspec.json.encode(event)
+    return Outgoing(topic_name(prefix, "gaps"), value, stream.writer.encode(), headers)
 
 
 def stream_of(of: WrittenSequence | ReadSequence) -> Stream:

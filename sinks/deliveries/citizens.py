@@ -126,7 +126,7 @@ class CitizenNews(threading.Thread):
         self._waiting.clear()
         committed, gap = reader.wait_for_partition()
         self._next = reader.ends()[1] if committed is None else committed
-        reader.seek(self._next)
+        reader.begin(self._next)
         self._keep(reader.identity())
         if gap is not None:
             self._keep([gap_record(self._prefix, gap, f"deliver/{NAME}")])
@@ -134,12 +134,17 @@ class CitizenNews(threading.Thread):
         if committed is None or gap is not None:
             reader.commit(self._next)
         self._committed = self._next
+        self.figures.read = reader.read(NAME)
         self.figures.ready = True
 
     def _turn(self, reader: LogReader) -> None:
         if len(self._waiting) < _MOST_WAITING:
             for record in reader.poll():
-                self._note(record)
+                reader.count(record, corrupt=not self._note(record))
+            if missing := reader.missing(f"deliver/{NAME}"):
+                self._keep(missing)
+                reader.commit(self._committed)
+            self.figures.read = reader.read(NAME)
         else:
             reader.idle(0.2)
         self._land()
@@ -167,16 +172,18 @@ class CitizenNews(threading.Thread):
         self.figures.attempts += 1
         self._flying[item.key] = item, self._pool.submit(self._senders.send, item.case, contact)
 
-    def _note(self, record: Any) -> None:
+    def _note(self, record: Any) -> bool:
+        """Take the record in; return whether it can be read."""
         self._next = record.offset + 1
         try:
             case = msgspec.json.decode(record.value or b"", type=Case)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return  # the sink has made a dead letter of it
+            return False  # the sink has made a dead letter of it
         if case.version > 1:  # who made the first version knows of it
             patience = Patience(record.timestamp, wall_ms(), self._patience_s)
             item = _Item(case, record, None, patience)
             self._waiting[item.key] = item
+        return True
 
     def _comes_after_another(self, item: _Item) -> bool:
         """Whether an earlier version of the case is still to be looked up: order is kept."""

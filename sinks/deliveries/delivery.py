@@ -129,7 +129,7 @@ class Delivery(threading.Thread):
                     self._told.take(alert)
                     if alert.id in self._told.active:
                         newest[alert.id] = record
-        reader.seek(until)
+        reader.begin(until)
         news = reader.identity()
         if gap is not None:
             news.append(gap_record(self._prefix, gap, f"deliver/{self._receiver.name}"))
@@ -140,6 +140,7 @@ class Delivery(threading.Thread):
             for alert in list(self._told.active.values()):
                 self._deliver(reader, alert, newest[alert.id], None)
             reader.commit(until)
+        self.figures.read = reader.read(self._receiver.name)
 
     def _take(self, reader: LogReader, records: Iterable[Any]) -> None:
         """Deliver the records; note how far we are now and then, and at the end of them."""
@@ -147,6 +148,9 @@ class Delivery(threading.Thread):
         for record in records:
             self.figures.lag_records = reader.lag(record.offset)
             alert, following = _decoded(record), record.offset + 1
+            reader.count(record, corrupt=alert is None)
+            if missing := reader.missing(f"deliver/{self._receiver.name}"):
+                self._publish(reader, missing, record.offset)
             if alert is None:
                 lost = self._letter("foreign_record", "not an alert", record)
                 self._publish(reader, [lost], following)
@@ -159,6 +163,7 @@ class Delivery(threading.Thread):
                 noted_ms = wall_ms()
         if done is not None:
             reader.commit(done)
+            self.figures.read = reader.read(self._receiver.name)
         self.figures.lag_records = reader.lag(done) if done is not None else 0
 
     def _deliver(self, reader: LogReader, alert: Alert, record: Any, following: int | None) -> None:

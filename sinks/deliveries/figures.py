@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Figures"]
+from civicstream.events import ReadPosition, ReadSequence
+
+__all__ = ["Figures", "ReadSoFar"]
+
+ReadSoFar = tuple[list[ReadSequence], ReadPosition]
+"""Which of the writers' numbers have come, and up to where in the log."""
 
 
 @dataclass
@@ -23,6 +28,8 @@ class Figures:
     """How often Kafka's log was not the one that had been read."""
     ready: bool = False
     """It has its partition and knows where to go on."""
+    read: ReadSoFar | None = None
+    """As of the last records that are done with."""
 
     def gauges(self, now_ms: int) -> dict[str, float]:
         """Return the figures by name, the receiver's in front."""

@@ -1,13 +1,14 @@
 """One partition of Kafka read in a group of its own, from where that group left off.
 
-The offset is kept in the group, with the topic's id and the time of the newest record beside it:
-whoever was cut off while another member went on commits nothing, and a log that is not the one that
-was read is noticed. With a topic Kafka also deletes the groups' offsets of it, so its id is in the
-topic ``state.deliver`` too.
+The offset is kept in the group, with the topic's id, the time of the newest record and the writers'
+numbers that have come beside it: whoever was cut off while another member went on commits nothing,
+and a log that is not the one that was read is noticed. With a topic Kafka also deletes the groups'
+offsets of it, so its id is in the topic ``state.deliver`` too.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -20,9 +21,11 @@ from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.log_gaps import LogGap, Position, append_time, go_on
 from civicstream.kafka.reader import GroupReader
 from civicstream.kafka.replay import read_to_end
+from civicstream.kafka.sequences import ReadAccount, missing_record, received
 from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
+from sinks.deliveries.figures import ReadSoFar
 
 __all__ = ["LogReader", "Stopped"]
 
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 100
 _POLL_RECORDS = 200
+_ACCOUNT_BYTES = 3_000
+"""In base64, with the topic's id, within what Kafka keeps beside an offset: 4,096 by default."""
 
 
 class Stopped(Exception):
@@ -49,6 +54,7 @@ class LogReader:
         self._known_id: str | None = None
         self._topic_id = ""
         self._newest_ms = 0
+        self._account: ReadAccount | None = None
         self._stop = stop
         # A third of the time after which the group gives a silent member up.
         self._proof_s = kafka.session_timeout_ms / 3000
@@ -75,11 +81,14 @@ class LogReader:
                 break
         self._proved_at = time.monotonic()
         self._known_id = self._read_known_id()
+        self._account = None
         committed = self._reader.committed(self.partition)
         read: Position | None = None
         if committed is not None and committed.offset >= 0:
-            topic_id, _, newest_ms = (committed.metadata or "").partition(" ")
+            topic_id, _, kept = (committed.metadata or "").partition(" ")
+            newest_ms, _, account = kept.partition(" ")
             read = Position(committed.offset, topic_id, int(newest_ms or 0))
+            self._account = ReadAccount(base64.b64decode(account)) if account else None
         found = self._reader.logs({self.partition: read})[self.partition]
         self._topic_id, self._newest_ms = found.topic_id, 0
         if read is None:
@@ -90,6 +99,8 @@ class LogReader:
         self._newest_ms = at.newest_ms
         if gap is not None:
             log.error("%s", gap)
+            if self._account is not None:
+                self._account.cut(at.next_offset)
         return at.next_offset, gap
 
     def _read_known_id(self) -> str | None:
@@ -112,6 +123,33 @@ class LogReader:
 
     def seek(self, offset: int) -> None:
         self._reader.go_on_from({self.partition: offset})
+
+    def begin(self, offset: int) -> None:
+        """Read on from ``offset``; what comes is new from there on, and is to be counted."""
+        self.seek(offset)
+        if self._account is None:
+            self._account = ReadAccount(begin=offset)
+
+    def count(self, record: Any, *, corrupt: bool) -> None:
+        """Note the record's number; every record in order."""
+        place = (record.topic, record.partition)
+        number = received(*place, record.headers, corrupt=corrupt)
+        self._counted.take(record.offset, number)
+
+    def missing(self, source: str) -> list[Outgoing]:
+        """Return the records that tell of numbers which never came, each once."""
+        prefix = self._kafka.topic_prefix
+        return [missing_record(prefix, gap, source) for gap in self._counted.take_gaps()]
+
+    def read(self, reader: str) -> ReadSoFar:
+        """Return what has been counted, under the name of the receiver."""
+        position = self._counted.position(self.partition.topic, 0, reader)
+        return self._counted.sequences(reader), position
+
+    @property
+    def _counted(self) -> ReadAccount:
+        assert self._account is not None  # noqa: S101 it has begun
+        return self._account
 
     def poll(self) -> list[Any]:
         """Return what has come within a moment; raise OwnershipLost when somebody else has it."""
@@ -143,7 +181,8 @@ class LogReader:
 
     def offsets(self, offset: int) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return what notes that everything before ``offset`` is done."""
-        kept = f"{self._topic_id} {self._newest_ms}"
+        account = base64.b64encode(self._counted.dump(_ACCOUNT_BYTES)).decode()
+        kept = f"{self._topic_id} {self._newest_ms} {account}"
         return {self.partition: OffsetAndMetadata(offset, kept, -1)}
 
     def commit(self, offset: int) -> None:

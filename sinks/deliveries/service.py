@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError
-from civicstream.events import LedgerReport
+from civicstream.events import LedgerReport, ReadPosition, ReadSequence
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 from civicstream.personal import PrivateKeys
@@ -178,9 +178,16 @@ def _citizen_news(
 def _report(settings: Settings, epoch: int, figures: Iterable[Figures]) -> LedgerReport:
     at = wall_ms()
     gauges: dict[str, float] = {}
+    read: list[ReadSequence] = []
+    read_to: list[ReadPosition] = []
     for one in figures:
         gauges |= one.gauges(at)
-    return LedgerReport("deliver", settings.deliver.id, epoch, at, {}, gauges)
+        if one.ready and one.read is not None:
+            sequences, position = one.read
+            read += sequences
+            read_to.append(position)
+    own = (settings.deliver.id, epoch, at)
+    return LedgerReport("deliver", *own, {}, gauges, read=read, read_to=read_to)
 
 
 def _check_alive(deliveries: Iterable[threading.Thread]) -> None:

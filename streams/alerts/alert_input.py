@@ -8,7 +8,7 @@ own; where it goes on is part of that state.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +62,7 @@ class Received:
     appended_ms: int
     """By the broker's clock; 0: not known."""
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,13 @@ class AlertInput:
             raise LogShortened("a log was cut and has grown again")
         return [
             Received(
-                *(self._topics[r.topic], partition, r.offset, r.timestamp, append_time(r), r.value)
+                self._topics[r.topic],
+                partition,
+                r.offset,
+                r.timestamp,
+                append_time(r),
+                r.value,
+                r.headers,
             )
             for partition, records in polled.items()
             for r in records

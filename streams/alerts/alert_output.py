@@ -23,6 +23,7 @@ from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
 from civicstream.kafka.log_gaps import LogGap, Position, gap_record
 from civicstream.kafka.replay import read_to_end
+from civicstream.kafka.sequences import ReadAccount, missing_record
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
@@ -40,6 +41,7 @@ Version = tuple[Alert, str | None]
 """A version and the action that made it."""
 
 _INPUT = "input/"
+_READ = "read/"
 # Of an event or record that is kept whole in a dead letter; beyond it its beginning.
 _WHOLE_BYTES = 64 * 1024
 # Within it a broker that was killed is back, or its partitions have another leader.
@@ -67,8 +69,8 @@ class AlertOutput:
 
     def open(
         self, stop: threading.Event
-    ) -> tuple[dict[str, bytes], dict[TopicPartition, Position]]:
-        """Fence whoever worked before; return the state's items and how far it has read.
+    ) -> tuple[dict[str, bytes], dict[TopicPartition, Position], dict[TopicPartition, ReadAccount]]:
+        """Fence whoever worked before; return the state's items, how far it has read, and what.
 
         Raise ServerUnavailable, Fenced.
         """
@@ -79,12 +81,14 @@ class AlertOutput:
                 items.pop(record.key.decode(), None)
             else:
                 items[record.key.decode()] = record.value
-        read = {}
-        for key in [key for key in items if key.startswith(_INPUT)]:
-            _, topic, number = key.split("/")
-            value = msgspec.json.decode(items.pop(key), type=Position)
-            read[TopicPartition(topic, int(number))] = value
-        return items, read
+        read = {
+            place: msgspec.json.decode(value, type=Position)
+            for place, value in _take_places(items, _INPUT).items()
+        }
+        accounts = {
+            place: ReadAccount(value) for place, value in _take_places(items, _READ).items()
+        }
+        return items, read, accounts
 
     def published(self, stop: threading.Event) -> list[Version]:
         """Return every version that the topic has, oldest first; raise ServerUnavailable."""
@@ -99,20 +103,22 @@ class AlertOutput:
         self,
         versions: Sequence[Version],
         items: Items,
-        read: Mapping[TopicPartition, Position],
+        read: Mapping[TopicPartition, tuple[Position, ReadAccount]],
         gaps: Sequence[LogGap] = (),
         letters: Sequence[Outgoing] = (),
     ) -> None:
         """Return when all of it is in Kafka; raise ServerUnavailable or Fenced when it is not.
 
+        With a place in ``read`` goes what has come of its records' numbers, and new gaps in them.
         A record that is over its topic's limit becomes a dead letter: trying again cannot help.
         """
         records = [self._version(alert, cause) for alert, cause in versions]
         records += [self._item(key, value) for key, value in items.items()]
-        records += [self._position(p, at) for p, at in read.items()]
+        for place, (at, account) in read.items():
+            records += self._progress(place, at, account)
         records += [gap_record(self._kafka.topic_prefix, gap, self._source) for gap in gaps]
         records += letters
-        offsets = {p: OffsetAndMetadata(at.next_offset, "", -1) for p, at in read.items()}
+        offsets = {p: OffsetAndMetadata(at.next_offset, "", -1) for p, (at, _) in read.items()}
         while True:
             try:
                 self._sender.commit(records, offsets, self._group)
@@ -140,8 +146,16 @@ class AlertOutput:
     def _item(self, key: str, value: bytes | None) -> Outgoing:
         return Outgoing(self._state, value, key.encode(), partition=0)
 
-    def _position(self, partition: TopicPartition, at: Position) -> Outgoing:
-        return self._item(f"{_INPUT}{partition.topic}/{partition.partition}", _encode(at))
+    def _progress(
+        self, place: TopicPartition, at: Position, account: ReadAccount
+    ) -> list[Outgoing]:
+        name = f"{place.topic}/{place.partition}"
+        prefix = self._kafka.topic_prefix
+        return [
+            self._item(_INPUT + name, _encode(at)),
+            self._item(_READ + name, account.dump()),
+            *(missing_record(prefix, gap, "alerts") for gap in account.take_gaps()),
+        ]
 
     def letter(self, record: Received, why: str, reason: str = "undecodable") -> Outgoing:
         """Return the dead letter of an event that cannot be used."""
@@ -182,3 +196,12 @@ class AlertOutput:
         made, self._producer, self._reporter = self._producer, None, None
         if made is not None:
             close_producer(made, timeout_s=5)
+
+
+def _take_places(items: dict[str, bytes], prefix: str) -> dict[TopicPartition, bytes]:
+    """Take the items of the prefix out, which are by topic and partition."""
+    found = {}
+    for key in [key for key in items if key.startswith(prefix)]:
+        _, topic, number = key.split("/")
+        found[TopicPartition(topic, int(number))] = items.pop(key)
+    return found

@@ -31,6 +31,7 @@ from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.reader import GroupReader
+from civicstream.kafka.sequences import ReadAccount, received
 from civicstream.kafka.transactional import Outgoing
 from civicstream.retry import ThrottledLog, pauses
 from civicstream.service_events import Action
@@ -95,6 +96,10 @@ class _Process:
         """How far each partition was read since the last commit."""
         self._newest: dict[TopicPartition, Position] = {}
         """How far each partition was read."""
+        self._accounts: dict[TopicPartition, ReadAccount] = {}
+        """Which of the writers' numbers have come."""
+        self._refused: tuple[TopicPartition, int] | None = None
+        """The newest record that became a dead letter."""
         self._letters: list[Outgoing] = []
         self._catching_up = False
         self._store_ids: dict[str, Any] = {}
@@ -181,6 +186,7 @@ class _Process:
             log.info("standing by")
         self._engine, self._catching_up = None, False
         self._read.clear()
+        self._accounts.clear()
         self._letters.clear()
         self._output.suspend()
         if self._input is not None:
@@ -198,7 +204,7 @@ class _Process:
         assert self._group is not None  # noqa: S101 - for the type checker
         rules, reader = self._rules.rules, self._reader()
         self._store_ids = self._group.topic_ids()
-        items, positions = self._output.open(self._stop)
+        items, positions, accounts = self._output.open(self._stop)
         engine = AlertEngine(rules, self._places)
         if items:
             engine.restore(read(items))
@@ -207,10 +213,10 @@ class _Process:
             engine.replay([a for a, _ in published], [c for _, c in published if c is not None])
         memory = topic_memory(self._settings, rules, all_known=not engine.new_rules)
         placed = reader.place(positions, wall_ms(), memory)
-        for received in reader.read_back(placed):
+        for records in reader.read_back(placed):
             if self._stop.is_set() or not self._has_the_task():
                 return
-            for record in received:
+            for record in records:
                 event = self._event(engine, record)
                 if event is not None:
                     engine.observe(record.topic, event)
@@ -219,6 +225,11 @@ class _Process:
         # At once, also of what nobody has read yet: what comes from now on is news.
         self._newest = {p: at.live for p, at in placed.items()}
         self._read = {p: at for p, at in self._newest.items() if positions.get(p) != at}
+        self._accounts = {
+            p: accounts.get(p) or ReadAccount(begin=at.live.next_offset) for p, at in placed.items()
+        }
+        for partition, account in self._accounts.items():
+            account.cut(placed[partition].live.next_offset)
         gaps = [at.gap for at in placed.values() if at.gap is not None]
         for gap in gaps:
             log.error("%s", gap)
@@ -240,18 +251,25 @@ class _Process:
         for record in records:
             found = self._take(engine, record)
             made += found
+            self._note_read(record)
             if found and not self._catching_up:
                 oldest = min(oldest or record.timestamp, record.timestamp)
             if record.topic == "ledger":
                 self._heard_at = max(self._heard_at, record.timestamp / 1000)
-            before = self._newest[record.partition]
-            newest_ms = max(record.appended_ms, before.newest_ms)
-            at = Position(record.offset + 1, before.topic_id, newest_ms)
-            self._read[record.partition] = self._newest[record.partition] = at
         if made:
             self._commit_versions(made)
         if oldest is not None:
             self._latency_ms.append(wall_ms() - oldest)
+
+    def _note_read(self, record: Received) -> None:
+        place, refused = record.partition, self._refused
+        corrupt = refused == (place, record.offset)
+        number = received(place.topic, place.partition, record.headers, corrupt=corrupt)
+        self._accounts[place].take(record.offset, number)
+        before = self._newest[place]
+        newest_ms = max(record.appended_ms, before.newest_ms)
+        at = Position(record.offset + 1, before.topic_id, newest_ms)
+        self._read[place] = self._newest[place] = at
 
     def _take(self, engine: AlertEngine, record: Received) -> list[Version]:
         event = self._event(engine, record)
@@ -283,6 +301,7 @@ class _Process:
         if self._engine is not engine:
             return
         self._counts["unreadable_events"] += 1
+        self._refused = record.partition, record.offset
         self._letters.append(self._output.letter(record, why, reason))
         log.warning(
             "%s partition %d offset %d is a dead letter: %s",
@@ -296,7 +315,8 @@ class _Process:
         """Publish, with all that has changed since the last time; raise as AlertOutput.commit."""
         assert self._engine is not None  # noqa: S101 - for the type checker
         items = self._engine.take_changes()
-        self._output.commit(versions, items, self._read, list(gaps), self._letters)
+        read = {place: (at, self._accounts[place]) for place, at in self._read.items()}
+        self._output.commit(versions, items, read, list(gaps), self._letters)
         self._read.clear()
         self._letters.clear()
         self._counts["versions"] += len(versions)
@@ -340,7 +360,10 @@ class _Process:
         }
         if self._latency_ms:
             gauges["latency_p99_ms"] = float(np.percentile(self._latency_ms, 99))
-        return LedgerReport("alerts", self._settings.alerts.id, self._epoch, wall_ms(), {}, gauges)
+        own = (self._settings.alerts.id, self._epoch, wall_ms())
+        read = [s for account in self._accounts.values() for s in account.sequences()]
+        read_to = [account.position(*place) for place, account in self._accounts.items()]
+        return LedgerReport("alerts", *own, {}, gauges, read=read, read_to=read_to)
 
     def close(self) -> None:
         self._output.close()

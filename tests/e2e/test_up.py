@@ -98,12 +98,12 @@ class Up:
             self.wait_for(f"{part} is ready again", timeout_s=90)
             assert self.pid_of(part) not in (None, pid)
 
-    def end(self, number: signal.Signals) -> int:
+    def end(self, number: signal.Signals, timeout_s: float = 60) -> int:
         """Send the supervisor a signal and return its exit code."""
         self.remember_processes()
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code: int = self.process.wait(60)
+        code: int = self.process.wait(timeout_s)
         return code
 
     def nothing_left(self, timeout_s: float = 10) -> bool:

@@ -203,7 +203,7 @@ def test_rows_removed_from_the_database_are_named_by_table_and_day(
             == 1
         )
         for table in tables[1:]:
-            assert owner.execute(f"DELETE FROM {table}".encode()).rowcount == 1
+            assert owner.execute(f"DELETE FROM {table}".encode()).rowcount
     found = read_balance(settings, wait_s=0, count_rows=True)
     assert {d.topic for d in found.differences if d.what == "rows"} == set(tables)
     assert any("readings_noise: 2026-05-28: 1 of 3 rows are missing" in p for p in found.problems)

@@ -39,6 +39,7 @@ class Message:
     topic: str
     offset: int
     value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Failures(list[BaseException]):

@@ -75,7 +75,8 @@ def topic_id(kafka: KafkaSettings, topic: str) -> str:
 def gaps(kafka: KafkaSettings) -> set[tuple[str, str, int, int]]:
     """Return reason, topic, first offset and how many, of every gap recorded."""
     found = [msgspec.json.decode(r.value, type=FrameGap) for r in read_topic(kafka, "gaps")]
-    assert len(found) == len({(g.gateway, g.topic, g.first) for g in found}), "recorded once each"
+    places = {(g.gateway, g.topic, g.partition, g.first) for g in found}
+    assert len(found) == len(places), "recorded once each"
     return {(g.gateway, g.topic, g.first, g.missing) for g in found}
 
 

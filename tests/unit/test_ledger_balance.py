@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+import msgspec
 import pytest
 
-from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
+from civicstream.events import Counts, LedgerReport, ReadPosition, ReadSequence, WrittenSequence
 from civicstream.kafka.sequences import Stream
-from sinks.balance import Balance, LogState, RowsOfDay, SinkCounts, balance
+from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
+from sinks.readers import LogState, newest_readers
 from sinks.settling import ended, settled_sequences
 
 AIR = "city.frames.air"
@@ -56,12 +58,12 @@ def alerts(following: int, **more: Any) -> LedgerReport:
 
 def held(
     reports: list[LedgerReport],
-    had: dict[Stream, ReadSequence],
+    stored: dict[Stream, ReadSequence],
     counts: dict[str, SinkCounts] | None = None,
     logs: dict[tuple[str, int], LogState] = READ,
     **more: Any,
 ) -> Balance:
-    return balance(reports, had, counts or {}, logs, kind_of=KIND_OF, **more)
+    return balance(reports, stored, counts or {}, logs, kind_of=KIND_OF, **more)
 
 
 def test_nothing_is_wrong_when_every_accepted_reading_is_a_row_or_a_duplicate() -> None:
@@ -126,8 +128,8 @@ def test_a_corrupt_record_is_a_loss() -> None:
 
 def test_what_a_killed_gateway_had_in_flight_is_its_next_starts_business() -> None:
     reports = [gateway(12, 10, epoch=1, in_flight=2), gateway(5, 5, epoch=2)]
-    had = seen(AIR, 1, 11, epoch=1) | seen(AIR, 1, 5, epoch=2)
-    found = held(reports, had, {"air": SinkCounts(16, 16)})
+    stored = seen(AIR, 1, 11, epoch=1) | seen(AIR, 1, 5, epoch=2)
+    found = held(reports, stored, {"air": SinkCounts(16, 16)})
     assert found.settled
     assert found.problems == []
     assert found.kinds[0].gateway.in_flight == 0
@@ -155,42 +157,91 @@ def test_offsets_that_were_removed_unread_are_named_and_proven_by_numbers_only()
     assert "offsets 7 to 7 were removed before the sink read them" in found.notices[0]
 
 
-# --- the worker
+# --- readers other than the sink
 
 
-def worker(at: int, *read: ReadSequence, lag: int = 0, epoch: int = 5) -> LedgerReport:
-    gauges = {"lag_records": float(lag)}
-    return LedgerReport("worker", f"w{epoch}", epoch, at, {}, gauges, read=list(read))
+def reader(
+    at: int, *read: ReadSequence, stage: str = "worker", epoch: int = 5, since: int = -1
+) -> LedgerReport:
+    places = {(s.topic, s.partition, s.reader) for s in read} or {(AIR, 0, "")}
+    read_to = [ReadPosition(topic, part, 9, since, name) for topic, part, name in sorted(places)]
+    return LedgerReport(
+        stage,  # type: ignore[arg-type]
+        *(f"{stage}{epoch}", epoch, at, {}),
+        read=list(read),
+        read_to=read_to,
+    )
 
 
-def had_by_worker(first: int, following: int, *missing: tuple[int, int]) -> ReadSequence:
-    return ReadSequence("g", 1, AIR, 0, first, following, missing=list(missing))
+def had(
+    first: int, following: int, *missing: tuple[int, int], topic: str = AIR, name: str = ""
+) -> ReadSequence:
+    place = (WHO[topic], 1, topic, 0)
+    return ReadSequence(*place, first, following, missing=list(missing), reader=name)
 
 
-def test_frames_that_the_worker_never_had_are_named() -> None:
-    reports = [gateway(9, 9, frames=9), worker(9, had_by_worker(0, 9, (3, 4)))]
-    found = held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)})
+def lost(found: Balance) -> list[tuple[str, int | None, int | None]]:
+    return [(d.stage, d.first, d.last) for d in found.differences if d.what == "missing"]
+
+
+def all_at_the_sink(*reports: LedgerReport, waits: int | None = 0, **more: Any) -> Balance:
+    counts = {"air": SinkCounts(9, 9)}
+    waiting = {} if waits is None else dict.fromkeys(newest_readers(reports), waits)
+    return held([*reports], seen(AIR, 9, 9), counts, waiting=waiting, **more)
+
+
+def test_records_that_a_reader_never_had_are_named() -> None:
+    found = all_at_the_sink(gateway(9, 9, frames=9), reader(9, had(0, 9, (3, 4))))
     assert found.problems == [
         f"worker: {AIR} partition 0: 2 records never came: numbers 3 to 4; written by g (started 1)"
     ]
 
 
-def test_frames_that_one_worker_left_to_the_next_are_not_lost() -> None:
-    reports = [
+def test_a_reader_s_newest_report_says_all_whichever_process_it_is_of() -> None:
+    found = all_at_the_sink(
         gateway(9, 9, frames=9),
-        worker(9, had_by_worker(0, 5, (3, 4))),
-        worker(9, had_by_worker(3, 9), epoch=6),
-    ]
-    found = held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)})
+        reader(8, had(0, 5, (3, 4))),
+        reader(9, had(0, 9), epoch=6),
+        reader(7, had(0, 5, (1, 2)), epoch=7),
+    )
     assert found.problems == []
 
 
-def test_frames_at_the_end_that_a_worker_without_lag_does_not_have_are_lost() -> None:
-    reports = [gateway(9, 9, frames=9), worker(60_000, had_by_worker(0, 5))]
-    found = held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)})
-    assert ["numbers 5 to 8" in problem for problem in found.problems] == [True]
-    reports[1] = worker(60_000, had_by_worker(0, 5), lag=4)
-    assert held(reports, seen(AIR, 9, 9), {"air": SinkCounts(9, 9)}).problems == []
+def test_records_at_the_end_are_lost_only_if_none_waits_for_the_reader() -> None:
+    reports = gateway(9, 9, frames=9), reader(9, had(0, 5))
+    assert lost(all_at_the_sink(*reports)) == [("worker", 5, 8)]
+    found = all_at_the_sink(*reports, waits=4)
+    assert (lost(found), found.settled) == ([], False)
+    assert lost(all_at_the_sink(*reports, waits=None)) == [], "its log is not the one it has read"
+
+
+def test_of_a_writer_that_a_reader_never_had_all_is_lost_if_it_began_after_the_reader() -> None:
+    reports = gateway(9, 9, frames=9), reader(9)
+    assert lost(all_at_the_sink(*reports)) == [("worker", 0, 8)]
+    assert lost(all_at_the_sink(reports[0], reader(9, since=1))) == []
+
+
+def test_receivers_of_the_same_alerts_are_told_apart() -> None:
+    read = had(0, 5, topic=ALERTS, name="mail"), had(0, 4, (2, 2), topic=ALERTS, name="web")
+    report = reader(9, *read, stage="deliver")
+    waiting = dict.fromkeys(newest_readers([report]), 0)
+    found = held([alerts(5), report], seen(ALERTS, 5), waiting=waiting)
+    assert lost(found) == [("deliver web", 2, 2), ("deliver web", 4, 4)]
+    assert "deliver web: city.alerts partition 0: 1 records never came" in found.problems[0]
+
+
+def test_what_a_settled_writer_gave_up_is_no_loss_of_any_reader() -> None:
+    given_up = {Stream("g", 1, AIR, 0): [(3, 4)]}
+    assert lost(all_at_the_sink(reader(9, had(0, 9, (3, 4))), given_up=given_up)) == []
+    assert lost(all_at_the_sink(reader(9, had(0, 9, (3, 4))))) == [("worker", 3, 4)]
+
+
+def test_every_reader_s_records_add_up() -> None:
+    report = reader(9, msgspec.structs.replace(had(0, 6, (3, 4)), records=4, corrupt=1))
+    (sink, worker) = all_at_the_sink(gateway(9, 9, frames=9), report, waits=3).records
+    assert (sink.stage, sink.counts, sink.lost) == ("sink", Counts(9, 9), 0)
+    assert worker.counts == Counts(received=9, accepted=3, rejected=1, in_flight=3)
+    assert worker.counts.imbalance == worker.lost == 2
 
 
 # --- rows and ends

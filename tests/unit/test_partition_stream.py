@@ -12,6 +12,7 @@ import numpy as np
 from civicstream import frames
 from civicstream.city import City
 from civicstream.frames import FrameHeaders
+from civicstream.kafka.sequences import Received
 from civicstream.kinds import KINDS
 from streams.partitions import Gauges, PartitionStream
 from streams.results import Calculation, Record
@@ -33,6 +34,9 @@ class State:
         self.inputs = {TOPIC: Input(0, 0, "id")}
         self.commits: list[tuple[list[Record], Progress, Input]] = []
         self.open = asyncio.Event()
+
+    def count(self, topic: str, offset: int, record: Received | None) -> None:
+        """The ledger's business."""
 
     async def commit(
         self, records: Sequence[Record], items: Mapping[str, bytes], inputs: Mapping[str, Input]

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from civicstream.events import ReadSequence
-from civicstream.kafka.sequences import Gap, ReadAccount, Received, Stream, account, without
+from civicstream.frames import FrameHeaders
+from civicstream.kafka.numbering import Number, stamp
+from civicstream.kafka.sequences import (
+    Gap,
+    ReadAccount,
+    Received,
+    Stream,
+    account,
+    received,
+    without,
+)
 
 ONE = Stream("gateway-1", 5, "city.frames.air", 0)
 OTHER = Stream("gateway-2", 5, "city.frames.air", 0)
@@ -110,13 +120,37 @@ def test_what_is_left_out_across_a_crash_is_missing() -> None:
 
 def test_in_a_log_that_is_shorter_than_remembered_new_records_count() -> None:
     checkpoint = taken(ReadAccount(), 0, 1, 2, 3).dump()
-    after = taken(ReadAccount(checkpoint, new_from=2), 4, 5, offset=2)
+    after = ReadAccount(checkpoint)
+    after.cut(2)
+    taken(after, 4, 5, offset=2)
     assert after.sequences() == [seen(6, 6)]
 
 
 def test_what_was_removed_before_the_first_reader_came_is_no_loss_of_its() -> None:
-    assert taken(ReadAccount(), 7, 8, offset=40).sequences()[0].missing == []
+    assert taken(ReadAccount(begin=40), 7, 8, offset=40).sequences()[0].missing == []
     assert taken(ReadAccount(), 7, 8).sequences()[0].missing == [(0, 6)]
+
+
+def test_a_writer_that_was_silent_since_before_the_reader_came_has_lost_nothing() -> None:
+    checkpoint = taken(ReadAccount(begin=40), 7, offset=40).dump()
+    after = ReadAccount(checkpoint)
+    older = Stream("silent", 6, "city.frames.air", 0)
+    newer = Stream("new", 2**62, "city.frames.air", 0)
+    after.take(41, Received(older, 90))
+    after.take(42, Received(newer, 2))
+    assert [(s.writer, s.missing) for s in after.sequences()[1:]] == [
+        ("silent", []),
+        ("new", [(0, 1)]),
+    ]
+
+
+def test_a_gap_is_new_once_and_not_again_after_a_crash() -> None:
+    account = taken(ReadAccount(), 0, 3)
+    assert account.take_gaps() == [Gap(ONE, 1, 2)]
+    after = taken(ReadAccount(account.dump()), 3, 4, offset=1)
+    assert after.take_gaps() == account.take_gaps() == []
+    crashed = taken(ReadAccount(taken(ReadAccount(), 0).dump()), 0, 3)
+    assert crashed.take_gaps() == [Gap(ONE, 1, 2)], "no checkpoint had it yet"
 
 
 def test_an_account_remembers_a_bounded_number_of_writers() -> None:
@@ -124,3 +158,31 @@ def test_an_account_remembers_a_bounded_number_of_writers() -> None:
     for epoch in range(100):
         account.take(epoch, Received(Stream("g", epoch, "city.frames.air", 0), 0))
     assert [s.epoch for s in account.sequences()] == list(range(68, 100))
+
+
+def test_a_writer_that_was_forgotten_and_writes_again_has_lost_nothing() -> None:
+    account = ReadAccount()
+    for epoch in range(100):
+        account.take(epoch, Received(Stream("g", epoch, "city.frames.air", 0), 0))
+    account.take(100, Received(Stream("g", 3, "city.frames.air", 0), 9))
+    assert (account.take_gaps(), account.sequences()[-1].first) == ([], 9)
+
+
+def test_a_checkpoint_leaves_out_the_writers_that_do_not_fit() -> None:
+    account = ReadAccount()
+    for epoch in range(20):
+        account.take(epoch, Received(Stream("g", epoch, "city.frames.air", 0), 0))
+    few = account.dump(300)
+    assert len(few) <= 300
+    kept = [s.epoch for s in ReadAccount(few).sequences()]
+    assert kept == list(range(20 - len(kept), 20))
+    assert len(kept) > 3
+
+
+def test_numbers_that_no_column_could_hold_are_none() -> None:
+    good = FrameHeaders("g", 5, 1, 10, 0).to_kafka()
+    assert received("t", 2, good) == Received(Stream("g", 5, "t", 2), 1, 10)
+    for bad in (("epoch", b"%d" % 2**64), ("seq", b"-1"), ("count", b"x")):
+        assert received("t", 2, [*good, bad]) is None
+    number = stamp(Number("w", 3, 4))
+    assert received("t", 2, [*good, number]) == Received(Stream("w", 3, "t", 2), 4)
