@@ -103,7 +103,7 @@ class KafkaOutput(Generic[Item]):
         """Return the topics that are written, each as the settings say."""
         names = (
             *map(frames_topic, KINDS),
-            *("reports", "private", "units", "crew_actions", "deadletter", "ledger"),
+            *("reports", "private", "units", "crew_actions", "parked", "deadletter", "ledger"),
         )
         expected = {
             topic_name(self._kafka.topic_prefix, name): TOPICS[name].partitions
