@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from ingest.parked_reader import PassEnd
-from ingest.parking import PARKED, Parked, ParkedNumber, Place, Record, parked_copy
+from ingest.parking import PARKED, Parked, ParkedNumber, PassEnd, Place, Record, parked_copy
 
 __all__ = ["Attempt", "Delivered", "Delivery", "Done", "Reader", "Through"]
 

@@ -11,7 +11,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
@@ -21,9 +20,9 @@ from civicstream.kafka.clients import consumer
 from civicstream.kafka.replay import read_to_end
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
-from ingest.parking import PARKED, Parked, read_parked
+from ingest.parking import PARKED, Parked, PassEnd, read_parked
 
-__all__ = ["ParkedReader", "PassEnd", "group_of"]
+__all__ = ["ParkedReader", "group_of"]
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +30,6 @@ _QUEUED_BYTES = 16 * 1024 * 1024
 """Read and not taken yet; then no more is read."""
 _ANSWER_MS = 10_000
 _PATIENCE_S = 10.0
-
-
-@dataclass(frozen=True)
-class PassEnd:
-    """The topic was read: ``ends`` are the offsets after the last record of each partition.
-
-    ``complete`` is false when Kafka did not give all of it.
-    """
-
-    ends: dict[int, int] = field(default_factory=dict)
-    complete: bool = True
 
 
 def group_of(gateway: str) -> str:

@@ -7,13 +7,22 @@ record, and ``parked_by``, the gateway's own number of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from civicstream.errors import CorruptFrame
 from civicstream.frames import FrameHeaders
 
-__all__ = ["PARKED", "Parked", "ParkedNumber", "Place", "Record", "parked_copy", "read_parked"]
+__all__ = [
+    "PARKED",
+    "Parked",
+    "ParkedNumber",
+    "PassEnd",
+    "Place",
+    "Record",
+    "parked_copy",
+    "read_parked",
+]
 
 PARKED = "parked"
 """The topic, without prefix."""
@@ -64,6 +73,17 @@ class Parked(NamedTuple):
     number: ParkedNumber
     read_from: int
     offset: int
+
+
+@dataclass(frozen=True)
+class PassEnd:
+    """The parked topic was read: ``ends`` are the offsets after what was read of each partition.
+
+    ``complete`` is false when Kafka did not give all of it.
+    """
+
+    ends: dict[int, int] = field(default_factory=dict)
+    complete: bool = True
 
 
 def parked_copy(record: Record, number: ParkedNumber, partition: int) -> Record:

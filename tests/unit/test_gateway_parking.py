@@ -10,8 +10,16 @@ import pytest
 
 from civicstream.frames import FrameHeaders
 from ingest.delivery import Attempt, Delivered, Delivery, Done, Through
-from ingest.parked_reader import PassEnd
-from ingest.parking import PARKED, Parked, ParkedNumber, Place, Record, parked_copy, read_parked
+from ingest.parking import (
+    PARKED,
+    Parked,
+    ParkedNumber,
+    PassEnd,
+    Place,
+    Record,
+    parked_copy,
+    read_parked,
+)
 
 GATEWAY = "g1"
 PARK_AFTER_S = 10.0
