@@ -37,7 +37,7 @@ _BACK_IN_FLIGHT = 200
 _FEW = 2_000
 """So few parked records are sent on while what follows waits: a moment."""
 _LOOK_EVERY_S = 0.1
-_PASS_AGAIN_S = 5.0
+_PASS_AGAIN_S = 2.0
 _FIRST_PASS_S = 15.0
 """Nothing is sent for longer because it is not known what earlier starts have left."""
 
@@ -173,6 +173,8 @@ class Delivery(Generic[Item]):
         self._look_at = 0.0
         self._first_pass_at: float | None = None
         self._looked = False
+        self._known = False
+        """Whether a pass has read all that earlier starts have left."""
         self._events: list[Event[Item]] = []
 
     # --- what the gateway asks
@@ -341,6 +343,9 @@ class Delivery(Generic[Item]):
     def tend(self, now: float) -> None:
         """Send parked records on, as far as their partitions take them."""
         current = self._pass
+        if not self._looked and now - (self._first_pass_at or now) > _FIRST_PASS_S:
+            log.warning("what earlier starts have left parked is still unknown; going on")
+            self._looked = True
         if current is None:
             if now >= self._look_at:
                 self._look_at = now + _LOOK_EVERY_S
@@ -356,16 +361,13 @@ class Delivery(Generic[Item]):
                 self._take_back(current, found, now)
         if current.end is not None and not any(p.back for p in current.due):
             self._end_pass(current, current.end, now)
-        elif not self._looked and now - (self._first_pass_at or now) > _FIRST_PASS_S:
-            log.warning("what earlier starts have left parked is still unknown; going on")
-            self._looked = True
 
     def _room(self, current: _Pass[Item]) -> bool:
         return sum(p.back for p in current.due) < _BACK_IN_FLIGHT
 
     def _begin_pass(self, now: float) -> None:
         serves = [p for p in self._partitions.values() if p.backlog and not p.stuck]
-        if self._looked and not serves:
+        if self._known and not serves:
             return
         for partition in serves:
             if partition.held is None and partition.backlog + partition.copies <= _FEW:
@@ -410,7 +412,9 @@ class Delivery(Generic[Item]):
             own.stuck = True  # for all that is known
 
     def _end_pass(self, current: _Pass[Item], end: PassEnd, now: float) -> None:
-        self._pass, self._looked = None, True
+        self._pass = None
+        self._known = self._known or end.complete
+        self._looked = self._looked or self._known
         if not end.complete:
             self._look_at = now + _PASS_AGAIN_S
             for partition in current.due:

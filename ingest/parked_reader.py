@@ -30,6 +30,7 @@ _QUEUED_BYTES = 16 * 1024 * 1024
 """Read and not taken yet; then no more is read."""
 _ANSWER_MS = 10_000
 _PATIENCE_S = 10.0
+_COMMIT_ATTEMPTS = 3
 
 
 def group_of(gateway: str) -> str:
@@ -136,6 +137,15 @@ class ParkedReader:
 
     def _commit(self, offsets: dict[int, int]) -> None:
         topic = self._topic
+        for attempt in range(_COMMIT_ATTEMPTS):
+            if attempt:
+                self._stop.wait(1)
+            if self._try_commit(topic, offsets):
+                return
+        # The records below are delivered again by the next start, and count once.
+        log.warning("where to go on in %s is not kept", topic)
+
+    def _try_commit(self, topic: str, offsets: dict[int, int]) -> bool:
         try:
             with _Group(self._kafka, self._gateway, self._partitions) as reader:
                 reader.commit(
@@ -146,8 +156,9 @@ class ParkedReader:
                     timeout_ms=_ANSWER_MS,
                 )
         except (KafkaError, OSError) as error:
-            # The records below are delivered again by the next start, and count once.
-            log.warning("where to go on in %s is not kept: %r", topic, error)
+            log.info("where to go on in %s is not kept yet: %r", topic, error)
+            return False
+        return True
 
 
 class _Group:

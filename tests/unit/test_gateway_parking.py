@@ -242,14 +242,53 @@ def test_the_next_start_sends_on_what_a_killed_one_had_parked() -> None:
     second = Gateway(log, 2)  # the first is gone, with its attempts
     second.send(stuck, 50)
     second.send(other, 0)
-    second.turns(30)
+    second.turns(2)
     assert log.numbers(other) == [0]
+    # It is not tried again for as long as it takes to find out that it is stuck.
+    assert sorted(second.acknowledged) == [(stuck, 50), (other, 0)]
+    second.turns(30)
     assert second.delivery.parked()[0] == 51
     log.blocked.clear()
     second.settle()
     assert log.numbers(stuck) == list(range(51))
     frames = [r.frame_headers() for r in log.records[stuck]]
     assert [f.epoch for f in frames if f] == [1] * 50 + [2]
+
+
+def test_a_partition_comes_to_rest_under_load_that_does_not_pause() -> None:
+    log = Log()
+    gateway = Gateway(log, 1)
+    log.blocked = {PLACES[0]}
+    for number in range(200):
+        gateway.send(PLACES[0], number)
+        gateway.turn(0.3)
+        if number == 100:
+            log.blocked.clear()
+    parked = len(log.records[Place(PARKED, 0)])
+    assert gateway.through == [PLACES[0]]
+    assert parked < 120
+    assert log.numbers(PLACES[0]) == list(range(200))
+
+
+def test_a_partition_that_is_stuck_again_does_not_hold_up_the_parked_records_of_others() -> None:
+    log = Log()
+    gateway = Gateway(log, 1)
+    again, other = PLACES[0], PLACES[1]
+    log.blocked = {again, other}
+    for number in range(60):
+        gateway.send(again, number)
+        gateway.send(other, number)
+        gateway.turn()
+    log.blocked.clear()
+    while not log.numbers(again):
+        gateway.turn()
+    log.blocked = {again}
+    gateway.turns(60)
+    assert log.numbers(other) == list(range(60))
+    assert gateway.through == [other]
+    log.blocked.clear()
+    gateway.settle()
+    assert log.numbers(again) == list(range(60))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -285,8 +324,12 @@ def test_whatever_gets_stuck_and_whenever_the_gateway_dies_what_was_acknowledged
         assert len(acknowledged) == len(set(acknowledged)) == sum(following.values())
 
 
+@pytest.mark.parametrize("few", [2_000, 2])
 @pytest.mark.parametrize("seed", range(20))
-def test_while_copies_can_be_written_each_record_arrives_once_and_in_order(seed: int) -> None:
+def test_while_copies_can_be_written_each_record_arrives_once_and_in_order(
+    seed: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.delivery._FEW", few)
     chance = random.Random(seed)
     log = Log()
     gateway = Gateway(log, 1)
