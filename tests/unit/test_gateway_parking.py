@@ -35,6 +35,8 @@ class Log:
         self.records: dict[Place, list[Record]] = defaultdict(list)
         self.blocked: set[Place] = set()
         self.committed: dict[int, int] = {}
+        self.failing = 0
+        """So many passes over the parked topic fail half way."""
 
     def numbers(self, place: Place) -> list[int]:
         return [int(record.value) for record in self.records[place]]
@@ -58,7 +60,12 @@ class Reading:
                 found = read_parked(copy.value, copy.key, copy.headers, (n, offset))
                 assert found is not None
                 self._read.append(found)
-        self._read.append(PassEnd(ends))
+        if self._log.failing:
+            self._log.failing -= 1
+            self._read = deque(list(self._read)[: len(self._read) // 2])
+            self._read.append(PassEnd(complete=False))
+        else:
+            self._read.append(PassEnd(ends))
 
     def next(self) -> Parked | PassEnd | None:
         return self._read.popleft() if self._read else None
@@ -253,6 +260,27 @@ def test_the_next_start_sends_on_what_a_killed_one_had_parked() -> None:
     assert log.numbers(stuck) == list(range(51))
     frames = [r.frame_headers() for r in log.records[stuck]]
     assert [f.epoch for f in frames if f] == [1] * 50 + [2]
+
+
+@pytest.mark.parametrize("failing", [1, 3, 12])
+def test_a_start_that_cannot_read_what_is_parked_goes_on_in_time_and_looks_again(
+    failing: int,
+) -> None:
+    log = Log()
+    first = Gateway(log, 1)
+    log.blocked = {PLACES[0]}
+    for number in range(50):
+        first.send(PLACES[0], number)
+        first.turn()
+    log.blocked.clear()
+    log.failing = failing
+    second = Gateway(log, 2)
+    assert second.now - 2_000 < 20
+    second.settle()
+    log.failing = 2
+    second.turns(100)
+    second.settle()
+    assert log.numbers(PLACES[0]) == list(range(50))
 
 
 def test_a_partition_comes_to_rest_under_load_that_does_not_pause() -> None:
