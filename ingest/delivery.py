@@ -111,8 +111,12 @@ class _Partition(Generic[Item]):
     out: dict[Attempt[Item], float] = field(default_factory=dict)
     """Not confirmed: when it was handed over [s]; the oldest first."""
     stuck: bool = False
+    parked: bool = False
+    """Whether records were parked since it last had all of them."""
     copies: int = 0
     """Its records of which nothing is confirmed but a copy is on its way."""
+    flying: int = 0
+    """All copies of its records that are on their way."""
     backlog: int = 0
     """Parked records that have not arrived here."""
     readings: int = 0
@@ -255,11 +259,14 @@ class Delivery(Generic[Item]):
             sending.number = ParkedNumber(self._gateway, self._epoch, self._number)
             self._number += 1
             self._at(sending.record.place).copies += 1
+        self._at(sending.record.place).flying += 1
         copy = parked_copy(sending.record, sending.number, self._target)
         self._attempt(self._copies[self._target], Attempt(copy, sending), now)
 
     def _copy_confirmed(self, sending: _Sending[Item]) -> None:
         own = self._at(sending.record.place)
+        own.parked = True
+        own.flying -= 1
         own.backlog += 1
         own.readings += sending.record.count
         if sending.arrived and sending.number is not None:
@@ -327,7 +334,8 @@ class Delivery(Generic[Item]):
         # The one after it: not always the same takes what all the others had.
         self._target = min(others, key=lambda n: (n - parked.place.partition) % len(self._copies))
         for attempt in list(parked.out):
-            self._park(attempt.sending, now)
+            if not attempt.sending.acknowledged:
+                self._park(attempt.sending, now)
 
     def _let_go(self, partition: _Partition[Item], now: float) -> None:
         """Send what was held back on its way."""
@@ -366,6 +374,7 @@ class Delivery(Generic[Item]):
         return sum(p.back for p in current.due) < _BACK_IN_FLIGHT
 
     def _begin_pass(self, now: float) -> None:
+        self._rest(now)
         serves = [p for p in self._partitions.values() if p.backlog and not p.stuck]
         if self._known and not serves:
             return
@@ -404,6 +413,7 @@ class Delivery(Generic[Item]):
         if found.offset < self._counted.get(found.read_from, 0):
             return
         self._counted[found.read_from] = found.offset + 1
+        own.parked = True
         own.backlog += 1
         own.readings += found.record.count
         if own in current.due:
@@ -430,15 +440,20 @@ class Delivery(Generic[Item]):
                     number, offset = attempt.sending.origin
                     self._positions[number] = min(offset, self._positions[number])
         self._reader.commit(self._positions)
-        for partition in current.due:
-            if not partition.parking:
-                self._through(partition, now)
+        self._rest(now)
 
-    def _through(self, partition: _Partition[Item], now: float) -> None:
-        partition.direct.clear()
-        self._let_go(partition, now)
-        self._events.append(Through(partition.place))
-        log.info("partition %d of %s has all its parked records", *reversed(partition.place))
+    def _rest(self, now: float) -> None:
+        """Let partitions that have all their parked records go on as before."""
+        for partition in self._partitions.values():
+            if partition.parked and not partition.parking:
+                partition.parked = False
+                if not partition.flying:  # else they may be read back at any time
+                    partition.direct.clear()
+                self._let_go(partition, now)
+                self._events.append(Through(partition.place))
+                log.info(
+                    "partition %d of %s has all its parked records", *reversed(partition.place)
+                )
 
     def _lose(self, partition: _Partition[Item], missing: int) -> None:
         partition.backlog -= missing

@@ -213,6 +213,7 @@ def test_a_gateway_killed_while_records_are_parked_delivers_them_with_its_next_s
     lay_out(kafka, {("frames.traffic", 1), ("deadletter", 2)})
     own = {"gateway": {"gateway__park_after_s": 3}}
     system = System(mosquitto, kafka, postgres, tmp_path, own)
+    system.environment["CIVICSTREAM_KAFKA__MIN_INSYNC_REPLICAS"] = "2"
     with running(system, ["gateway", "sink"], sensors=400):
         areas = [area.name for area in read_city(system.city_file).areas]
         assert 1 in {partition_of(area, kafka.partitions) for area in areas}
