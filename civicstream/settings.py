@@ -163,6 +163,9 @@ class GatewaySettings(Section):
     """Messages received and not yet acked; the broker holds the rest."""
     max_in_flight_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
     """Payload bytes received and not yet on Kafka; above it nothing more is read."""
+    park_after_s: float = Field(10, ge=1, le=3600)
+    """When Kafka confirms other partitions and one of them for so long nothing, its records are
+    parked; in half the time when half of ``max_in_flight`` waits."""
     session_expiry_s: int = Field(7 * 86_400, ge=60, le=0xFFFF_FFFE)
     """How long an MQTT 5 broker keeps messages for a gateway that is away."""
     max_payload_bytes: int = Field(256 * 1024, ge=1024)

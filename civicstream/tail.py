@@ -109,6 +109,8 @@ def record_lines(
 
 
 def _kind_of(topic: str, headers: Iterable[tuple[str, bytes]]) -> str | None:
+    if topic == "parked":
+        topic = dict(headers).get("parked_topic", b"").decode(errors="replace")
     if topic != "late":
         return _KIND_OF_TOPIC.get(topic)
     kind = dict(headers).get("kind", b"").decode(errors="replace")

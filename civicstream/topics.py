@@ -174,6 +174,14 @@ _ALL = (
         max_message_bytes=_COLUMNS_BYTES,
         log_weight=4,
     ),
+    # As long as the MQTT broker keeps messages for a gateway that is away.
+    Topic(
+        "parked",
+        "what gateways could not write to its own partition, until they can",
+        partitions=3,
+        max_message_bytes=_COLUMNS_BYTES,
+        log_weight=4,
+    ),
     Topic("deadletter", "rejected payloads and their reasons", retention_ms=30 * _DAY_MS),
     # What each task of the worker remembers, written in the transactions that publish its results.
     Topic(

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
 from civicstream.city import City
 from civicstream.errors import RejectedReading
 from civicstream.events import DeadLetter, WrittenSequence
+from civicstream.frames import FrameHeaders
 from civicstream.kafka.dead_letter import Origin, dead_letter
 from civicstream.kinds import KINDS
 from civicstream.reading_age import max_age_of
@@ -25,6 +25,7 @@ from ingest.guard import Guard
 from ingest.lanes import Lane, OpenFrame, SealedFrame
 from ingest.ledger import Ledger
 from ingest.newcomers import Newcomers
+from ingest.parking import Place
 from ingest.readings import BadMember, Decoded, ReadingDecoder
 from ingest.validation import Row
 
@@ -97,6 +98,9 @@ class Intake:
         """Events of reports and units that have not been handed to Kafka yet."""
         self.ready: deque[SealedFrame] = deque()
         """Frames that have not been handed to Kafka yet, each the first of its lane."""
+        self._delivered: dict[tuple[int, str, int], int] = {}
+        """Epoch, topic and partition of frames that an earlier start had parked -> the number
+        after the last one that is on its partition."""
         self.in_flight_bytes = 0
         self._own = f"{self._root}/alert/"
         self.due: list[int] = []
@@ -296,9 +300,14 @@ class Intake:
         if len(lane.sealed) == 1:
             self.ready.append(sealed)
 
-    def frame_confirmed(self, frame: SealedFrame) -> list[int]:
-        """Kafka has the frame: return the packet ids to acknowledge; its lane may go on."""
+    def frame_confirmed(self, frame: SealedFrame, *, parked: bool = False) -> list[int]:
+        """Kafka has the frame: return the packet ids to acknowledge; its lane may go on.
+
+        ``parked``: Kafka has it on the topic ``parked``, from where it is sent on later.
+        """
         lane = frame.lane
+        if parked:
+            lane.park(frame.headers.seq)
         lane.sealed.popleft()
         if lane.sealed:
             self.ready.append(lane.sealed[0])
@@ -325,23 +334,34 @@ class Intake:
             self.ledger.gauges["events"] += 1
         return self.acks.confirm((pending.receipt,))
 
+    def frame_delivered(self, place: Place, headers: FrameHeaders) -> None:
+        """A frame that was parked, by this start or an earlier one, is on its partition."""
+        if headers.epoch != self._epoch:
+            earlier = (headers.epoch, *place)
+            self._delivered[earlier] = max(self._delivered.get(earlier, 0), headers.seq + 1)
+        elif lane := self._lane_of(place):
+            lane.deliver(headers.seq)
+
+    def none_parked(self, place: Place) -> None:
+        """No record of the partition is parked any more."""
+        if lane := self._lane_of(place):
+            lane.none_parked()
+
+    def _lane_of(self, place: Place) -> Lane | None:
+        return self._lanes.get((place.topic.removeprefix("frames."), place.partition))
+
     def frames_written(self, prefix: str) -> list[WrittenSequence]:
         """Return which frames Kafka has confirmed; ``prefix`` is that of the topics."""
+        confirmed = {
+            (self._epoch, frames_topic(kind), partition): lane.confirmed
+            for (kind, partition), lane in self._lanes.items()
+        }
         return [
-            WrittenSequence(
-                *(self._gateway, self._epoch, topic_name(prefix, frames_topic(kind)), partition),
-                next=lane.confirmed,
+            WrittenSequence(self._gateway, epoch, topic_name(prefix, topic), partition, following)
+            for (epoch, topic, partition), following in sorted(
+                (confirmed | self._delivered).items()
             )
-            for (kind, partition), lane in sorted(self._lanes.items())
         ]
-
-    def waiting_frames(self) -> Iterator[SealedFrame]:
-        """Yield the frame of each lane that is on its way to Kafka."""
-        return (lane.sealed[0] for lane in self.waiting_lanes())
-
-    def waiting_lanes(self) -> Iterator[Lane]:
-        """Yield the lanes with a frame on its way to Kafka."""
-        return (lane for lane in self._lanes.values() if lane.sealed)
 
     def letter_id(self, pending: PendingLetter) -> str:
         """Return the event id of a dead letter, the same when it is sent again."""

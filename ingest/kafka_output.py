@@ -40,6 +40,10 @@ _OPTIONS = {
     "metrics_enabled": False,
 }
 
+_CONFIRM_MS = 3_000
+"""A broker answers a request when all partitions in it are confirmed, or after so long: one whose
+copies lag holds up those beside it no longer. What was not confirmed is sent again."""
+
 
 class KafkaOutput(Generic[Item]):
     """Sends records; what became of them comes back in ``outcomes``, with the item given."""
@@ -70,6 +74,8 @@ class KafkaOutput(Generic[Item]):
             # Without a leader for some partition, the others take their records all the same.
             wait_for_topics(self._kafka, topics, timeout_s=0, led=False)
             made = producer(self._kafka, writer=self._writer, **_OPTIONS)
+            # The option is the client's own patience as well, which is longer.
+            made._sender.config["request_timeout_ms"] = _CONFIRM_MS
             try:
                 # Asked for by the first record of a topic, while Kafka hangs, it would hold up
                 # the MQTT connection.
@@ -151,5 +157,5 @@ class KafkaOutput(Generic[Item]):
 
 
 def _topics_written() -> list[str]:
-    others = ("reports", "private", "units", "crew_actions", "deadletter", "ledger")
+    others = ("reports", "private", "units", "crew_actions", "parked", "deadletter", "ledger")
     return [*map(frames_topic, KINDS), *others]

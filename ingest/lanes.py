@@ -61,7 +61,7 @@ class SealedFrame:
 class Lane:
     """The frames of one kind and partition."""
 
-    __slots__ = ("_next_seq", "kind", "max_rows", "open", "partition", "sealed", "sent_at")
+    __slots__ = ("_next_seq", "_parked_from", "kind", "max_rows", "open", "partition", "sealed")
 
     def __init__(self, kind: Kind, partition: int, max_rows: int) -> None:
         self.kind = kind
@@ -70,14 +70,30 @@ class Lane:
         self.open: OpenFrame | None = None
         self.sealed: deque[SealedFrame] = deque()
         """The first of these is on its way to Kafka."""
-        self.sent_at = 0.0
-        """When that was first handed over [s, monotonic]."""
         self._next_seq = 0
+        self._parked_from: int | None = None
+        """The first frame that Kafka has on the topic ``parked`` only."""
 
     @property
     def confirmed(self) -> int:
-        """How many frames Kafka has confirmed, numbered from 0."""
+        """How many frames Kafka has confirmed on their partition, numbered from 0."""
+        if self._parked_from is not None:
+            return self._parked_from
         return self._next_seq - len(self.sealed)
+
+    def park(self, seq: int) -> None:
+        """Note that Kafka has a frame on the topic ``parked``."""
+        if self._parked_from is None:
+            self._parked_from = seq
+
+    def deliver(self, seq: int) -> None:
+        """Note that a frame that was parked is on its partition now."""
+        if self._parked_from is not None:
+            self._parked_from = max(self._parked_from, seq + 1)
+
+    def none_parked(self) -> None:
+        """Note that all that was parked is on its partition."""
+        self._parked_from = None
 
     def seal(self, gateway: str, epoch: int, now_ms: int) -> SealedFrame:
         """Close the open frame, queue and return it; it must hold something."""

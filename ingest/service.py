@@ -15,16 +15,21 @@ from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
 from civicstream.kafka.dead_letter import letter_record
 from civicstream.kafka.ledger_report import ReportPace, report_record
+from civicstream.kinds import KINDS
+from civicstream.partitioning import partition_of_key
 from civicstream.retry import ThrottledLog
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
-from civicstream.topics import frames_topic, topic_name
+from civicstream.topics import TOPICS, frames_topic, topic_name
 from ingest.bell import Bell
 from ingest.buffered_socket import BufferedSocket
+from ingest.delivery import Attempt, Delivered, Delivery, Done
 from ingest.intake import Intake, PendingEvent, PendingLetter
 from ingest.kafka_output import KafkaOutput
 from ingest.lanes import SealedFrame
 from ingest.mqtt import MqttInput
+from ingest.parked_reader import ParkedReader
+from ingest.parking import PARKED, Place, Record
 
 __all__ = ["run"]
 
@@ -46,8 +51,7 @@ class _Report:
     """Marks a ledger report among the records sent."""
 
 
-Record = PendingLetter | PendingEvent
-Item = SealedFrame | Record | _Report
+Item = SealedFrame | PendingLetter | PendingEvent
 
 
 def run(
@@ -74,12 +78,19 @@ class _Gateway:
         self._epoch = wall_ms()
         self._bell = Bell()
         self._intake = Intake(settings, self._epoch, _city(settings))
-        self._kafka: KafkaOutput[Item] = KafkaOutput(
+        self._kafka: KafkaOutput[Attempt[Item] | _Report] = KafkaOutput(
             settings.kafka, self._bell.ring, f"gateway/{settings.gateway.id}"
         )
+        self._parked = ParkedReader(settings.kafka, settings.gateway.id, self._bell.ring)
+        self._delivery: Delivery[Item] = Delivery(
+            self._hand_over,
+            self._parked,
+            gateway=settings.gateway.id,
+            epoch=self._epoch,
+            park_after_s=settings.gateway.park_after_s,
+            parked_partitions=self._partitions_of(PARKED),
+        )
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
-        self._records_out: dict[Record, None] = {}
-        """Dead letters and events on their way to Kafka, the oldest first."""
         self._now, self._now_ms = time.monotonic(), clock()
         self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
         self._complained_at = -_SAY_AGAIN_S
@@ -112,6 +123,7 @@ class _Gateway:
     def close(self) -> None:
         self._mqtt.flush()
         self._mqtt.close()
+        self._parked.close(timeout_s=5)
         self._kafka.close(timeout_s=2)
         self._bell.close()
 
@@ -130,8 +142,8 @@ class _Gateway:
         self._mqtt.flush()
         self._was_ready = self._was_ready or self._mqtt.ready
         if self._was_ready and self._now - self._reported_at >= _REPORT_EVERY_S:
-            self._send_report()
             self._watch_partitions()
+            self._send_report()
 
     def _wait(self, reading: bool) -> None:
         due = self._intake.next_due(self._now)
@@ -197,24 +209,25 @@ class _Gateway:
         """Name the partitions that cannot be written while others can."""
         if self._now - self._progress_at >= _STALLED_AFTER_S:
             return  # none can: that is said already
-        prefix = self._settings.kafka.topic_prefix
+        prefix, gateway = self._settings.kafka.topic_prefix, self._settings.gateway
+        if self._kafka.connected:
+            pressed = len(self._intake.acks) > gateway.max_in_flight / 2
+            self._delivery.watch(self._now, pressed=pressed)
         stuck = [
-            f"{lane.partition} of {topic_name(prefix, frames_topic(lane.kind.name))}"
-            for lane in self._intake.waiting_lanes()
-            if self._now - lane.sent_at >= _STALLED_AFTER_S
+            f"{place.partition} of {topic_name(prefix, place.topic)}"
+            for place in self._delivery.waiting(self._now, _STALLED_AFTER_S)
         ]
         if not stuck:
             self._stuck.over("Kafka at %s confirms every partition again", self._bootstrap)
             return
         self._stuck.warning(
             ", ".join(stuck),
-            "Kafka at %s confirms some partitions, but not %s; acknowledgements go in the order "
-            "of receipt, so all stops when %d messages wait (now %d): look at the leader and the "
-            "in-sync replicas of these partitions",
+            "Kafka at %s confirms some partitions, but not %s; after %g s what is for these goes "
+            "to %s (not personal data, which waits): look at their leader and in-sync replicas",
             self._bootstrap,
             ", ".join(stuck),
-            self._settings.gateway.max_in_flight,
-            len(self._intake.acks),
+            gateway.park_after_s,
+            topic_name(prefix, PARKED),
         )
 
     def _made_progress(self) -> None:
@@ -244,11 +257,7 @@ class _Gateway:
             return
         log.info("connected to Kafka at %s", self._bootstrap)
         self._complained_at, self._report_out = -_SAY_AGAIN_S, False
-        for frame in list(self._intake.waiting_frames()):
-            self._send_frame(frame)
-        self._intake.ready.clear()  # they are among the waiting ones
-        for record in list(self._records_out):
-            self._send_record(record)
+        self._delivery.send_again()
 
     def _take_outcomes(self) -> None:
         if self._take_confirmed() and self._kafka.connected:
@@ -263,12 +272,14 @@ class _Gateway:
         for item, error in self._kafka.outcomes():
             if isinstance(item, _Report):
                 self._report_out = False
+                self._delivery.note_progress(self._now)
             elif error is not None:
                 refused = refused or error
             else:
-                self._mqtt.ack(self._confirmed(item))
+                self._delivery.confirmed(item, self._now)
             if error is None:
                 self._made_progress()
+        self._take_events()
         if refused is not None and self._kafka.connected:
             log.error(
                 "Kafka at %s did not take a record (%s: %s); sending it again",
@@ -278,10 +289,19 @@ class _Gateway:
             )
         return refused is not None
 
-    def _confirmed(self, item: SealedFrame | Record) -> list[int]:
+    def _take_events(self) -> None:
+        for event in self._delivery.take_events():
+            if isinstance(event, Done):
+                self._mqtt.ack(self._confirmed(event.item, parked=event.parked))
+            elif isinstance(event, Delivered):
+                if headers := event.record.frame_headers():
+                    self._intake.frame_delivered(event.record.place, headers)
+            else:
+                self._intake.none_parked(event.place)
+
+    def _confirmed(self, item: Item, *, parked: bool) -> list[int]:
         if isinstance(item, SealedFrame):
-            return self._intake.frame_confirmed(item)
-        del self._records_out[item]
+            return self._intake.frame_confirmed(item, parked=parked)
         if isinstance(item, PendingEvent):
             return self._intake.event_confirmed(item)
         return self._intake.letter_confirmed(item)
@@ -289,55 +309,72 @@ class _Gateway:
     def _send_out(self) -> None:
         if not self._kafka.connected:
             return
-        while self._intake.ready:
-            frame = self._intake.ready.popleft()
-            frame.lane.sent_at = self._now
-            self._send_frame(frame)
-        for queue in (self._intake.letters, self._intake.events):
-            while queue:
-                record: Record = queue.popleft()
-                self._records_out[record] = None
-                self._send_record(record)
-
-    def _send_frame(self, frame: SealedFrame) -> None:
-        self._kafka.send(
-            frames_topic(frame.lane.kind.name),
-            frame.value,
-            frame,
-            headers=frame.headers.to_kafka(),
-            partition=frame.lane.partition,
-        )
-
-    def _send_record(self, pending: Record) -> None:
-        if isinstance(pending, PendingEvent):
+        self._delivery.tend(self._now)
+        self._take_events()
+        if not self._delivery.ready:
+            return
+        intake = self._intake
+        while intake.ready:
+            frame = intake.ready.popleft()
+            self._delivery.send(_frame_record(frame), frame, self._now)
+        while intake.letters:
+            letter = intake.letters.popleft()
+            self._delivery.send(self._letter_record(letter), letter, self._now)
+        while intake.events:
+            pending = intake.events.popleft()
             event = pending.event
-            self._kafka.send(
-                event.topic, event.value, pending, key=event.key, headers=event.headers
-            )
-        else:
-            self._send_letter(pending)
+            record = self._keyed(event.topic, event.key, event.value, event.headers)
+            self._delivery.send(record, pending, self._now)
 
-    def _send_letter(self, pending: PendingLetter) -> None:
+    def _letter_record(self, pending: PendingLetter) -> Record:
         letter = pending.letter
         made = letter_record(letter, f"gateway/{letter.instance}", self._intake.letter_id(pending))
-        self._kafka.send("deadletter", made.value, pending, key=made.key, headers=made.headers)
+        return self._keyed("deadletter", made.key, made.value, made.headers)
+
+    def _keyed(
+        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> Record:
+        partition = partition_of_key(key, self._partitions_of(topic))
+        return Record(Place(topic, partition), value, headers, key)
+
+    def _partitions_of(self, topic: str) -> int:
+        return TOPICS[topic].partitions or self._settings.kafka.partitions
+
+    def _hand_over(self, attempt: Attempt[Item]) -> None:
+        record = attempt.record
+        self._kafka.send(
+            record.place.topic,
+            record.value,
+            attempt,
+            headers=record.headers,
+            key=record.key,
+            partition=record.place.partition,
+        )
 
     def _send_report(self, *, last: bool = False) -> None:
         """Publish the ledger, unless the last one still waits: no pile while Kafka is away."""
         self._reported_at = self._now
-        if self._report_out or not self._kafka.connected:
+        if self._report_out or not self._kafka.connected or not self._delivery.ready:
             return
+        parked, readings = self._delivery.parked()
         report = self._intake.ledger.report(
             wall_ms(),
             self._intake.frames_written(self._settings.kafka.topic_prefix),
             in_flight_messages=len(self._intake.acks),
             connected=self._mqtt.ready,
+            parked_records=parked,
+            **{f"parked_{kind}": readings[frames_topic(kind)] for kind in KINDS},
         )
         if not (last or self._pace.due(report)):
             return
         self._report_out = True
         made = report_record(self._settings.kafka, report)
         self._kafka.send("ledger", made.value, _Report(), key=made.key, headers=made.headers)
+
+
+def _frame_record(frame: SealedFrame) -> Record:
+    place = Place(frames_topic(frame.lane.kind.name), frame.lane.partition)
+    return Record(place, frame.value, frame.headers.to_kafka(), count=frame.headers.count)
 
 
 def _city(settings: Settings) -> City | None:

@@ -158,7 +158,7 @@ def balance(
     ``given_up``: numbers of writers that do not report any more.
     """
     topics = dict(kind_of or {})
-    written = {stream_of(w): w for report in reports for w in report.written}
+    written = _written(reports)
     held = [
         *held_by_sink(written, seen, logs, given_up or {}),
         *held_by_readers(written, reports, waiting or {}, given_up or {}),
@@ -171,7 +171,7 @@ def balance(
         *_row_differences(rows or []),
     ]
     kinds = _kinds(_Sources(reports, seen, counts, totals or {}, topics, rows))
-    unread = _waiting_kinds(logs, topics)
+    unread = _waiting_kinds(logs, topics) | _parked_kinds(reports)
     differences += [d for k in kinds for d in _uncounted(k, k.kind in unread)]
     return Balance(
         kinds=kinds,
@@ -193,6 +193,35 @@ def _waiting_kinds(
 ) -> set[str]:
     """Return the kinds of which records wait for the sink."""
     return {kind_of[t] for (t, _), log in logs.items() if log.waiting and t in kind_of}
+
+
+def _parked_kinds(reports: Sequence[LedgerReport]) -> set[str]:
+    """Return the kinds of which gateways have parked readings that wait to be sent on."""
+    newest = _newest_epochs(reports)
+    gateways = [
+        r for r in reports if r.stage == "gateway" and r.epoch == newest[r.stage, r.instance]
+    ]
+    return {kind for kind in KINDS for r in gateways if r.gauges.get(f"parked_{kind}")}
+
+
+def _newest_epochs(reports: Sequence[LedgerReport]) -> dict[tuple[str, str], int]:
+    newest: dict[tuple[str, str], int] = {}
+    for r in reports:
+        newest[r.stage, r.instance] = max(r.epoch, newest.get((r.stage, r.instance), 0))
+    return newest
+
+
+def _written(reports: Sequence[LedgerReport]) -> dict[Stream, WrittenSequence]:
+    """Return what each writer has put on Kafka.
+
+    Frames that a gateway had parked are sent on, and reported, by its next start too.
+    """
+    found: dict[Stream, WrittenSequence] = {}
+    for w in (w for report in reports for w in report.written):
+        known = found.setdefault(stream_of(w), w)
+        if w.next > known.next:
+            found[stream_of(w)] = w
+    return found
 
 
 # --- what each stage says of itself
@@ -406,9 +435,7 @@ def _kind(name: str, sources: _Sources) -> KindBalance:
 
 
 def _taken_in(name: str, sources: _Sources) -> Counts:
-    newest: dict[tuple[str, str], int] = {}
-    for r in sources.takers:
-        newest[r.stage, r.instance] = max(r.epoch, newest.get((r.stage, r.instance), 0))
+    newest = _newest_epochs(sources.takers)
     total = Counts()
     for stage in _TAKERS:
         total = _plus(total, sources.totals.get((stage, name), Counts()))

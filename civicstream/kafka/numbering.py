@@ -67,10 +67,12 @@ def number_of(headers: Sequence[tuple[str, bytes]]) -> Number | None:
 def is_numbered(topic: str) -> bool:
     """Whether records of a topic (without prefix) carry the header.
 
-    Frames have numbers of their own; of a compacted topic the newest of a key says everything.
+    Frames have numbers of their own; of a compacted topic the newest of a key says everything; what
+    a gateway parks is numbered when it comes to where it belongs.
     """
     declared = TOPICS.get(topic)
-    return declared is not None and not declared.compacted and not topic.startswith("frames.")
+    own = topic.startswith("frames.") or topic == "parked"
+    return declared is not None and not declared.compacted and not own
 
 
 def stamp(number: Number) -> tuple[str, bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
 
 from civicstream.errors import ServerUnavailable
 from civicstream.kafka.clients import consumer
@@ -35,13 +35,21 @@ def partitions_of(reader: KafkaConsumer, topics: list[str]) -> list[TopicPartiti
     until = time.monotonic() + _KNOWN_WITHIN_S
     found: list[TopicPartition] = []
     for topic in topics:
-        while not (numbers := reader.partitions_for_topic(topic)):
+        while not (numbers := _numbers(reader, topic)):
             if time.monotonic() > until:
                 raise ServerUnavailable(
                     f"topic {topic} is not there or has no partitions; run `civicstream init`"
                 )
             time.sleep(0.1)
         found += [TopicPartition(topic, number) for number in sorted(numbers)]
+    return found
+
+
+def _numbers(reader: KafkaConsumer, topic: str) -> set[int] | None:
+    try:
+        found: set[int] | None = reader.partitions_for_topic(topic)
+    except KafkaConnectionError:
+        return None  # one broker of several is away; asked again, the client takes another
     return found
 
 

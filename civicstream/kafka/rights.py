@@ -66,8 +66,10 @@ _COMMON = ("deadletter", "ledger")
 
 RIGHTS: dict[str, Rights] = {
     "gateway": Rights(
-        reads=("ledger",),
-        writes=(_FRAMES, "reports", "private", "units", "crew_actions", *_COMMON),
+        reads=("parked", "ledger"),
+        writes=(_FRAMES, "reports", "private", "units", "crew_actions", "parked", *_COMMON),
+        # Where it goes on reading what it has parked.
+        groups=lambda _: "civicstream-parked-",
     ),
     "worker": Rights(
         reads=(_FRAMES, *_STATE, *_SAID, "incidents", "anomalies", "network", "levels", "ledger"),

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from civicstream.city import Area, City, Sensors
 from civicstream.events import LedgerReport
-from civicstream.frames import decode
+from civicstream.frames import FrameHeaders, decode
 from civicstream.kinds import sensor_key
 from civicstream.partitioning import partition_of
 from civicstream.settings import GatewaySettings, KafkaSettings, Settings
 from ingest.intake import Intake, PendingLetter
 from ingest.lanes import SealedFrame
+from ingest.parking import Place
 
 NOW = 1_795_282_800_000
 GOOD = {"ts": NOW, "intensity": 12, "period": 20}
@@ -116,6 +117,31 @@ def test_frames_grow_while_the_one_before_waits_for_kafka() -> None:
     bench.confirm_all()
     assert [frame.headers.count for frame in bench.frames] == [100, 50]
     assert [frame.headers.seq for frame in bench.frames] == [1, 2]
+
+
+def test_a_parked_frame_is_acknowledged_and_written_only_when_it_is_where_it_belongs() -> None:
+    bench = Bench()
+
+    def written() -> dict[int, int]:
+        return {w.epoch: w.next for w in bench.intake.frames_written("city")}
+
+    sealed = []
+    for parked in (False, True, True):
+        bench.receive(GOOD)
+        bench.after(0.1)
+        sealed.append(bench.intake.ready.popleft())
+        assert len(bench.intake.frame_confirmed(sealed[-1], parked=parked)) == 1
+    place = Place("frames.traffic", sealed[0].lane.partition)
+    epoch = sealed[0].headers.epoch
+    assert bench.intake.ledger.accepted["traffic"] == 3
+    assert written() == {epoch: 1}
+    bench.intake.frame_delivered(place, sealed[1].headers)
+    assert written() == {epoch: 2}
+    bench.intake.none_parked(place)
+    assert written() == {epoch: 3}
+    earlier = FrameHeaders("g1", epoch - 9, 41, 1, NOW)
+    bench.intake.frame_delivered(place, earlier)
+    assert written() == {epoch: 3, epoch - 9: 42}
 
 
 def test_frames_of_half_the_age_go_along_with_one_that_is_due() -> None:

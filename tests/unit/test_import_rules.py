@@ -12,7 +12,7 @@ PARTS = {"ingest", "streams", "sinks", "feeds", "sensors_sim"}
 COMPOSERS = {Path("civicstream/cli.py"), Path("civicstream/embedded")}
 CLIENT_LIBRARIES = {"faust", "kafka", "aiokafka", "paho", "psycopg", "fastapi", "amqtt"}
 RUNTIME_MODULES = {
-    "ingest": {"service", "mqtt", "kafka_output"},
+    "ingest": {"service", "mqtt", "kafka_output", "parked_reader"},
     "streams": {
         "service",
         "app",

@@ -78,6 +78,28 @@ def test_a_reading_on_kafka_is_in_flight_and_no_problem() -> None:
     assert (found.in_flight, found.problems, found.settled) == (3, [], False)
 
 
+def parked(report: LedgerReport, readings: int) -> LedgerReport:
+    return msgspec.structs.replace(report, gauges={"parked_air": readings})
+
+
+def test_a_parked_reading_is_on_its_way_and_not_lost() -> None:
+    counts = {"air": SinkCounts(7, 7)}
+    found = held([parked(gateway(10, 10), 3)], seen(AIR, 1, 7), counts)
+    assert (found.in_flight, found.problems, found.settled) == (3, [], False)
+    # Its next start says what is still parked.
+    started = [parked(gateway(10, 10), 3), gateway(0, 0, epoch=2, frames=0)]
+    found = held(started, seen(AIR, 1, 7), counts)
+    assert [p for p in found.problems if "3 readings confirmed on Kafka" in p]
+
+
+def test_what_a_later_start_has_sent_on_is_written_under_the_number_of_the_first() -> None:
+    first, later = gateway(10, 10, frames=3), gateway(0, 0, epoch=2, frames=0)
+    later = msgspec.structs.replace(later, written=[wrote(AIR, 5)])
+    for reports in ([first, later], [later, first]):
+        found = held(reports, seen(AIR, 3, 10), {"air": SinkCounts(10, 10)})
+        assert [(d.first, d.last) for d in found.differences] == [(3, 4)]
+
+
 @pytest.mark.parametrize("topic", [AIR, ALERTS])
 def test_what_its_writer_has_confirmed_and_no_stage_has_is_lost_and_named(topic: str) -> None:
     report = gateway(10, 10, frames=5) if topic == AIR else alerts(5)

@@ -61,6 +61,12 @@ def test_late_readings_are_frames_of_the_kind_in_their_header() -> None:
     assert [line["sensor"] for line in lines] == ["p1", "p2", "p1"]
 
 
+def test_a_parked_record_is_read_as_one_of_the_topic_where_it_belongs() -> None:
+    lines = _read("parked", encode(_frame()), headers=[("parked_topic", b"frames.parking")])
+    assert len(lines) == 3
+    assert _read("parked", b'{"a": 1}', headers=[("parked_topic", b"reports")]) == [{"a": 1}]
+
+
 def test_an_event_is_its_own_json_on_one_line() -> None:
     value = b'{\n "area": "north",\n "note": "a\\nb"}'
     (line,) = record_lines("results.traffic", value, [], "")
