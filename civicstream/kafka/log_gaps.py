@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from civicstream.clock import wall_ms
+from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import FrameGap
 from civicstream.kafka.transactional import Outgoing
@@ -77,7 +77,7 @@ def go_on(
 
 def gap_record(prefix: str, gap: LogGap, reader: str) -> Outgoing:
     """Return the record of the topic ``gaps``; ``reader`` is who missed something."""
-    now = wall_ms()
+    now = now_ms()
     event = FrameGap(
         gap.reason, 0, gap.topic, gap.partition, gap.first, missing=gap.missing, at=now
     )

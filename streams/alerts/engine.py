@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import Point
+from civicstream.clock import REAL, Clock
 from civicstream.events import Alert
 from civicstream.service_events import Action
 from streams.alerts.alert_making import AlertMaker
@@ -41,8 +42,9 @@ _KEPT_MS = 2 * 3_600_000
 class AlertEngine:
     """The rules at work; one for the city."""
 
-    def __init__(self, rules: RuleSet, places: Places) -> None:
+    def __init__(self, rules: RuleSet, places: Places, clock: Clock = REAL) -> None:
         self.rules = rules
+        self._clock = clock
         self.book = Book()
         self._places = places
         self._areas, self._segments = Codes(), Codes()
@@ -114,6 +116,8 @@ class AlertEngine:
 
     def _judge(self, state: RuleState, verdict: Verdict, now_ms: int) -> list[Alert]:
         made: list[Alert] = []
+        if state.machine_time:
+            verdict = verdict.in_city_time(self._clock)
         news = state.transitions(verdict)
         for i in news.rise.tolist():
             made += self._maker.rise(state, verdict, i, int(news.severity[i]), now_ms)
@@ -129,16 +133,20 @@ class AlertEngine:
         made = self.book.act(action, now_ms)
         return [] if made is None else [made]
 
-    def tick(self, now_ms: int, *, caught_up: bool = True) -> list[Alert]:
-        """Return what follows from the clock alone.
+    def tick(
+        self, now_ms: int, *, machine_ms: int | None = None, caught_up: bool = True
+    ) -> list[Alert]:
+        """Return what follows from the clocks alone: the city's, and the machine's where that is
+        another.
 
         Absence and forgetting are judged only when ``caught_up``: what is still unread is not
         absent.
         """
         self._expect_areas(now_ms)
+        machine_ms = now_ms if machine_ms is None else machine_ms
         made: list[Alert] = []
         for state in self._states:
-            changed = [(c, c.tick(now_ms, caught_up)) for c in state.conditions]
+            changed = [(c, c.tick(now_ms, machine_ms, caught_up)) for c in state.conditions]
             if state.rule.join is not None:
                 if state.clocked or any(len(rows) for _, rows in changed):
                     made += self._judge(state, state.everywhere(now_ms), now_ms)

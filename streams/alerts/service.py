@@ -24,7 +24,7 @@ from kafka import TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from civicstream.city import City
-from civicstream.clock import now_ms, wall_ms
+from civicstream.clock import city_clock, now_ms, wall_ms
 from civicstream.errors import Fenced, LogShortened, OwnershipLost, ServerUnavailable
 from civicstream.events import Alert, LedgerReport
 from civicstream.geojson import read_city
@@ -197,7 +197,7 @@ class _Process:
         rules, reader = self._rules.rules, self._reader()
         self._store_ids = self._group.topic_ids()
         items, positions = self._output.open(self._stop)
-        engine = AlertEngine(rules, self._places)
+        engine = AlertEngine(rules, self._places, city_clock())
         if items:
             engine.restore(read(items))
         else:
@@ -301,7 +301,8 @@ class _Process:
         if self._engine is not None and not self._catching_up:
             self._look_at_topic_ids()
             caught_up = self._caught_up(lag)
-            self._commit(self._engine.tick(now_ms(), caught_up=caught_up))
+            made = self._engine.tick(now_ms(), machine_ms=wall_ms(), caught_up=caught_up)
+            self._commit(made)
             if self._rules.changed():
                 self._stand_by()
         elif self._engine is not None:
