@@ -21,7 +21,9 @@ def up(
     mqtt: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Use this MQTT broker.")
     ] = None,
-    kafka: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Use this Kafka.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT[,…]", help="Use this Kafka, its brokers.")
+    ] = None,
     database: Annotated[
         str | None, typer.Option(metavar="URL", help="Use this PostgreSQL or TimescaleDB.")
     ] = None,
