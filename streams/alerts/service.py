@@ -41,6 +41,7 @@ from streams.alerts.alert_input import AlertInput, Placed, Received, topic_memor
 from streams.alerts.alert_output import AlertOutput, Version
 from streams.alerts.alert_state import read
 from streams.alerts.engine import AlertEngine
+from streams.alerts.patience import patient, result_age_ms
 from streams.alerts.places import Places
 from streams.alerts.rules_watch import RulesWatch
 from streams.alerts.sources import SOURCES
@@ -86,6 +87,7 @@ class _Process:
         self._stop = stop
         self._rules = rules
         self._places = places
+        self._result_age_ms = result_age_ms(settings.windows, city_clock())
         self._output = AlertOutput(settings)
         self._group: GroupReader | None = None
         self._input: AlertInput | None = None
@@ -194,7 +196,7 @@ class _Process:
     def _begin(self) -> None:
         """Go on where the last transaction ended, whoever made it."""
         assert self._group is not None  # noqa: S101 - for the type checker
-        rules, reader = self._rules.rules, self._reader()
+        rules, reader = patient(self._rules.rules, self._result_age_ms), self._reader()
         self._store_ids = self._group.topic_ids()
         items, positions = self._output.open(self._stop)
         engine = AlertEngine(rules, self._places, city_clock())
