@@ -59,7 +59,7 @@ def up(
         Path | None, typer.Option(help="Play a recorded city instead: its folder; docs/replay.md.")
     ] = None,
     speed: Annotated[
-        float, typer.Option(min=0.1, max=1_000, help="Of the replay, times real time.")
+        float, typer.Option(min=0.1, max=10_000, help="Of the replay, times real time.")
     ] = 60.0,
     begin: Annotated[
         str | None, typer.Option("--from", help="Where the replay begins: 2014-08-04T06:00.")
