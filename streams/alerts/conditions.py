@@ -151,6 +151,12 @@ class ConditionState:
         self._note_changed(rows)
         return rows
 
+    @property
+    def heard(self) -> bool:
+        """Whether anything was ever heard of any subject."""
+        self.extend()
+        return bool((self.columns["seen"] != _NEVER).any())
+
     def expect(self, rows: Rows, now_ms: int) -> None:
         """Count the absence of subjects never heard of from now on."""
         self.extend()

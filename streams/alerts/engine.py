@@ -37,6 +37,8 @@ Rows = NDArray[np.intp]
 _TIDY_EVERY_MS = 600_000
 # Events of a subject that comes back later than this begin anew: none is on its way any more.
 _KEPT_MS = 2 * 3_600_000
+# So long a stack may take to start until its first results [ms of the machine's time].
+_START_MS = 120_000
 
 
 class AlertEngine:
@@ -57,7 +59,14 @@ class AlertEngine:
         self._fingerprints = {rule.name: fingerprint(rule) for rule in rules.rules}
         self._stored = Restored()
         self._gone: Items = {}
-        self._began = False
+        self._began_ms: int | None = None
+        self._awaiting = [
+            condition
+            for state in self._states
+            for condition in state.conditions
+            if condition.condition.by_area and condition.condition.no_data_for_ms
+        ]
+        """Absence of areas that is not expected to end yet: nothing was ever heard of any."""
         self._tidy_at = 0
 
     def _state(self, rule: Any) -> RuleState:
@@ -142,8 +151,8 @@ class AlertEngine:
         Absence and forgetting are judged only when ``caught_up``: what is still unread is not
         absent.
         """
-        self._expect_areas(now_ms)
         machine_ms = now_ms if machine_ms is None else machine_ms
+        self._expect_areas(now_ms, machine_ms)
         made: list[Alert] = []
         for state in self._states:
             changed = [(c, c.tick(now_ms, machine_ms, caught_up)) for c in state.conditions]
@@ -160,17 +169,17 @@ class AlertEngine:
         self._tidy(now_ms)
         return made
 
-    def _expect_areas(self, now_ms: int) -> None:
-        """From the beginning on, areas with sensors that are never heard of are absent too."""
-        if self._began:
-            return
-        self._began = True
-        for state in self._states:
-            for condition in state.conditions:
-                if condition.condition.by_area and condition.condition.no_data_for_ms:
-                    subjects = condition.subjects
-                    for area in self._places.expected(condition.condition):
-                        condition.expect(subjects.rows_of([area], area), now_ms)
+    def _expect_areas(self, now_ms: int, machine_ms: int) -> None:
+        """Areas with sensors that are never heard of are absent too: from the first one that is
+        heard of, or from when a stack should have started.
+        """
+        self._began_ms = machine_ms if self._began_ms is None else self._began_ms
+        started = machine_ms - self._began_ms >= _START_MS
+        due = [c for c in self._awaiting if started or c.heard]
+        for condition in due:
+            for area in self._places.expected(condition.condition):
+                condition.expect(condition.subjects.rows_of([area], area), now_ms)
+            self._awaiting.remove(condition)
 
     def restore(self, stored: Restored) -> None:
         """Begin with what a state store held, before any event.
