@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from civicstream.events import Counts, LedgerReport, ReadSequence
+from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
 from civicstream.kafka.sequences import Stream, stream_of
 from civicstream.kinds import KINDS
 from sinks.readers import Held, LogState, Range, Reader, count_of, held_by_readers, held_by_sink

@@ -183,14 +183,17 @@ class FrameStreams:
                 if stream.assigned and end > stream.windows.closed_until
                 for record in some
             ]
-            if records:
-                try:
-                    await found[0][0].state.commit(records)
-                except CivicStreamError as error:
-                    if found[0][0].assigned:
-                        self._on_failure(self.name, partition, error)
-                else:
-                    self.gauges.provisional_published += len(records)
+            if not records:
+                self.gauges.computations += bool(found)  # readings of which nothing is shown
+                continue
+            try:
+                await found[0][0].state.commit(records)
+            except CivicStreamError as error:
+                if found[0][0].assigned:
+                    self._on_failure(self.name, partition, error)
+            else:
+                self.gauges.computations += 1
+                self.gauges.provisional_published += len(records)
 
     def lag(self, stream: PartitionStream) -> int | None:
         """Return the records of a partition not yet read, None where Kafka has not said."""

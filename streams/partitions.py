@@ -48,6 +48,9 @@ class Gauges:
     repeated_frames: int = 0
     seeks: int = 0
     """How often frames were missing and fetched again; both happen around rebalances."""
+    computations: int = 0
+    """How often readings led to something confirmed: results, provisional or final, or marks that
+    they were late. It stands still when nothing fresh is computed."""
     windows_closed: int = 0
     results_published: int = 0
     provisional_published: int = 0
@@ -206,6 +209,7 @@ class PartitionStream:
         progress = msgspec.structs.replace(progress, resume_at=resume_at)
         await self._commit([*records, *late], progress, remember=bool(results))
         if self.assigned:
+            self.gauges.computations += 1
             self.gauges.results_published += len(records)
             self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
             closings = [item for item in work if isinstance(item, Closing)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from civicstream.clock import REAL, Clock
-from civicstream.embedded.data_folder import DataFolder
+from civicstream.embedded.data_folder import DataFolder, write_private
 from civicstream.embedded.stack_options import StackOptions
 from civicstream.errors import ConfigurationError
 from civicstream.settings import Settings
@@ -62,7 +62,7 @@ def choose_city_time(
         chosen = CityTime(_read(file))
     else:
         chosen = CityTime(_simulated(options, present_ms, settings.city.timezone))
-    file.write_text(json.dumps(asdict(chosen.clock)), encoding="utf-8")
+    write_private(file, json.dumps(asdict(chosen.clock)))
     return chosen
 
 

@@ -21,7 +21,9 @@ def up(
     mqtt: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Use this MQTT broker.")
     ] = None,
-    kafka: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Use this Kafka.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT[,…]", help="Use this Kafka, its brokers.")
+    ] = None,
     database: Annotated[
         str | None, typer.Option(metavar="URL", help="Use this PostgreSQL or TimescaleDB.")
     ] = None,
@@ -57,7 +59,7 @@ def up(
         Path | None, typer.Option(help="Play a recorded city instead: its folder; docs/replay.md.")
     ] = None,
     speed: Annotated[
-        float, typer.Option(min=0.1, max=1_000, help="Of the replay, times real time.")
+        float, typer.Option(min=0.1, max=10_000, help="Of the replay, times real time.")
     ] = 60.0,
     begin: Annotated[
         str | None, typer.Option("--from", help="Where the replay begins: 2014-08-04T06:00.")

@@ -20,6 +20,7 @@ __all__ = [
     "DataFolder",
     "has_been_used",
     "running_process",
+    "sync_folder",
     "write_private",
 ]
 
@@ -133,7 +134,7 @@ class DataFolder:
         record = self.path / "city.json"
         kept = Path(json.loads(record.read_text("utf-8"))) if record.exists() else None
         if kept is None and asked is not None:
-            record.write_text(json.dumps(str(asked)), "utf-8")
+            write_private(record, json.dumps(str(asked)))
         if kept and asked and kept != asked:
             raise ConfigurationError(
                 f"the readings in {self.path}, on Kafka and in the database, belong to the city "
@@ -192,11 +193,26 @@ def running_process(folder: Path) -> int | None:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read; who reads it meanwhile gets the old one."""
+    """Write a file that only its owner can read, and return when it is on the disk.
+
+    Who reads it meanwhile, or after a power cut, gets the old one.
+    """
     new = file.with_name(f".{file.name}.new")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
         out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
     new.replace(file)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in it are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -22,6 +22,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from civicstream.embedded.data_folder import sync_folder, write_private
 from civicstream.embedded.processes import Child, check_port_free, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
 
@@ -87,28 +88,35 @@ class EmbeddedDatabase:
         return True
 
     def _create(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if any(self.folder.iterdir()):  # an initdb that was interrupted
-            shutil.rmtree(self.folder)
-            self.folder.mkdir()
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(secrets.token_urlsafe(24))
+        """Make the cluster beside its folder and put it there whole: a crash or a power cut
+        meanwhile leaves nothing of it.
+        """
+        new = self.folder.with_name(self.folder.name + ".new")
+        for unfinished in (new, self.folder):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        new.mkdir(parents=True)
+        write_private(self._password_file, secrets.token_urlsafe(24))
         if self._user:
-            _open_way_to(self.folder, postgres_program("initdb"))
-            shutil.chown(self.folder, self._user)
+            _open_way_to(new, postgres_program("initdb"))
+            shutil.chown(new, self._user)
             shutil.chown(self._password_file, self._user)  # root still reads it
-        self._initdb()
-        with (self.folder / "postgresql.auto.conf").open("a") as file:
+        self._initdb(new)
+        with (new / "postgresql.auto.conf").open("a") as file:
             file.write(_SERVER_SETTINGS)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(self.folder)
+        sync_folder(self.folder.parent)
 
-    def _initdb(self) -> None:
+    def _initdb(self, folder: Path) -> None:
+        """Return when the cluster in ``folder`` is on the disk."""
         child = Child(
             "initdb",
             [
                 postgres_program("initdb"),
-                *("--pgdata", self.folder, "--username", "postgres"),
+                *("--pgdata", folder, "--username", "postgres"),
                 *("--auth", "scram-sha-256", "--pwfile", self._password_file),
-                *("--encoding", "UTF8", "--no-locale", "--no-sync"),
+                *("--encoding", "UTF8", "--no-locale"),
                 *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
             ],
             self.log_file,
@@ -116,7 +124,7 @@ class EmbeddedDatabase:
         )
         wait_until(lambda: not child.alive(), "initdb", timeout_s=60)
         if child.returncode:
-            raise ServerUnavailable(f"initdb in {self.folder} failed:\n{child.last_words()}")
+            raise ServerUnavailable(f"initdb in {folder} failed:\n{child.last_words()}")
 
     def _wait_for_previous_server(self) -> None:
         """Wait for a server that is still shutting down after its supervisor was killed."""

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from civicstream.clock import wall_ms
+from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import FrameGap
 from civicstream.kafka.transactional import Outgoing
@@ -232,7 +232,7 @@ def _first_new(read: Position, log: Log, *, may_repeat: bool) -> int | None:
 
 def gap_record(prefix: str, gap: LogGap, reader: str) -> Outgoing:
     """Return the record of the topic ``gaps``; ``reader`` is who missed something."""
-    now = wall_ms()
+    now = now_ms()
     headers = cloud_headers(
         "gap", source=reader, event_id=f"{reader}/{gap.id}", time_ms=now, subject=gap.reason
     )

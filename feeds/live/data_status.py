@@ -98,7 +98,7 @@ class _Stage:
 class StatusWatch:
     """Judges the way from gateway to database; ``started`` [ms]: nothing was known before.
 
-    ``results_within_ms`` after the first reading its window must have been published.
+    ``results_within_ms`` after a reading a result of its window must have come.
     Thread-safe: Kafka is read on one thread, the database on another.
     """
 

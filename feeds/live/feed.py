@@ -178,9 +178,8 @@ class LiveFeed:
 
 
 def _results_within_ms(settings: Settings) -> int:
-    """Return how long after a reading the result of its window must be there [ms]."""
-    windows = settings.windows
-    return round((windows.size_s + windows.lateness_s) * 1000) + QUIET_MS
+    """Return how long after a reading a result of its window, provisional or final, is due [ms]."""
+    return round(settings.windows.provisional_every_s * 1000) + QUIET_MS
 
 
 def _limits(feeds: FeedsSettings) -> Limits:

@@ -14,7 +14,7 @@ import msgspec
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.structs import ConsumerGroupMetadata
 
-from civicstream.clock import wall_ms
+from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import RecordTooLarge, ServerUnavailable
 from civicstream.events import Alert, LedgerReport
@@ -170,7 +170,7 @@ class AlertOutput:
     def _letter(self, place: Origin, payload: bytes, reason: str, why: str) -> Outgoing:
         letter = dead_letter(
             *("alerts", self._instance, place, payload, reason, why),
-            at_ms=wall_ms(),
+            at_ms=now_ms(),
             whole_up_to=_WHOLE_BYTES,
         )
         made = letter_record(letter, "alerts")

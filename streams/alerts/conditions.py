@@ -46,6 +46,7 @@ class ConditionState:
         """Subjects whose item in the state store is to be written."""
         self._stored: set[str] = set()
         self._windowed = SOURCES[condition.source].windowed
+        self._machine_time = SOURCES[condition.source].machine_time
 
     def extend(self) -> None:
         """Have a row for each subject."""
@@ -127,10 +128,11 @@ class ConditionState:
         )
         return held
 
-    def tick(self, now_ms: int, caught_up: bool) -> Rows:
+    def tick(self, city_ms: int, machine_ms: int, caught_up: bool) -> Rows:
         """Let time pass; return the rows that changed by it."""
         self.extend()
         columns, condition = self.columns, self.condition
+        now_ms = machine_ms if self._machine_time else city_ms
         heard = columns["seen"] != _NEVER
         age = now_ms - np.where(heard, columns["seen"], now_ms)
         forgotten = np.zeros(len(age), np.bool_)
@@ -148,6 +150,12 @@ class ConditionState:
         rows: Rows = np.flatnonzero(changed)
         self._note_changed(rows)
         return rows
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything was ever heard of any subject."""
+        self.extend()
+        return bool((self.columns["seen"] != _NEVER).any())
 
     def expect(self, rows: Rows, now_ms: int) -> None:
         """Count the absence of subjects never heard of from now on."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.city import Point
+from civicstream.clock import REAL, Clock
 from civicstream.events import Alert
 from civicstream.service_events import Action
 from streams.alerts.alert_making import AlertMaker
@@ -36,13 +37,16 @@ Rows = NDArray[np.intp]
 _TIDY_EVERY_MS = 600_000
 # Events of a subject that comes back later than this begin anew: none is on its way any more.
 _KEPT_MS = 2 * 3_600_000
+# So long a stack may take to start until its first results [ms of the machine's time].
+_START_MS = 120_000
 
 
 class AlertEngine:
     """The rules at work; one for the city."""
 
-    def __init__(self, rules: RuleSet, places: Places) -> None:
+    def __init__(self, rules: RuleSet, places: Places, clock: Clock = REAL) -> None:
         self.rules = rules
+        self._clock = clock
         self.book = Book()
         self._places = places
         self._areas, self._segments = Codes(), Codes()
@@ -55,7 +59,14 @@ class AlertEngine:
         self._fingerprints = {rule.name: fingerprint(rule) for rule in rules.rules}
         self._stored = Restored()
         self._gone: Items = {}
-        self._began = False
+        self._began_ms: int | None = None
+        self._awaiting = [
+            condition
+            for state in self._states
+            for condition in state.conditions
+            if condition.condition.by_area and condition.condition.no_data_for_ms
+        ]
+        """Absence of areas that is not expected to end yet: nothing was ever heard of any."""
         self._tidy_at = 0
 
     def _state(self, rule: Any) -> RuleState:
@@ -114,6 +125,8 @@ class AlertEngine:
 
     def _judge(self, state: RuleState, verdict: Verdict, now_ms: int) -> list[Alert]:
         made: list[Alert] = []
+        if state.machine_time:
+            verdict = verdict.in_city_time(self._clock)
         news = state.transitions(verdict)
         for i in news.rise.tolist():
             made += self._maker.rise(state, verdict, i, int(news.severity[i]), now_ms)
@@ -129,16 +142,20 @@ class AlertEngine:
         made = self.book.act(action, now_ms)
         return [] if made is None else [made]
 
-    def tick(self, now_ms: int, *, caught_up: bool = True) -> list[Alert]:
-        """Return what follows from the clock alone.
+    def tick(
+        self, now_ms: int, *, machine_ms: int | None = None, caught_up: bool = True
+    ) -> list[Alert]:
+        """Return what follows from the clocks alone: the city's, and the machine's where that is
+        another.
 
         Absence and forgetting are judged only when ``caught_up``: what is still unread is not
         absent.
         """
-        self._expect_areas(now_ms)
+        machine_ms = now_ms if machine_ms is None else machine_ms
+        self._expect_areas(now_ms, machine_ms)
         made: list[Alert] = []
         for state in self._states:
-            changed = [(c, c.tick(now_ms, caught_up)) for c in state.conditions]
+            changed = [(c, c.tick(now_ms, machine_ms, caught_up)) for c in state.conditions]
             if state.rule.join is not None:
                 if state.clocked or any(len(rows) for _, rows in changed):
                     made += self._judge(state, state.everywhere(now_ms), now_ms)
@@ -152,17 +169,17 @@ class AlertEngine:
         self._tidy(now_ms)
         return made
 
-    def _expect_areas(self, now_ms: int) -> None:
-        """From the beginning on, areas with sensors that are never heard of are absent too."""
-        if self._began:
-            return
-        self._began = True
-        for state in self._states:
-            for condition in state.conditions:
-                if condition.condition.by_area and condition.condition.no_data_for_ms:
-                    subjects = condition.subjects
-                    for area in self._places.expected(condition.condition):
-                        condition.expect(subjects.rows_of([area], area), now_ms)
+    def _expect_areas(self, now_ms: int, machine_ms: int) -> None:
+        """Areas with sensors that are never heard of are absent too: from the first one that is
+        heard of, or from when a stack should have started.
+        """
+        self._began_ms = machine_ms if self._began_ms is None else self._began_ms
+        started = machine_ms - self._began_ms >= _START_MS
+        due = [c for c in self._awaiting if started or c.heard]
+        for condition in due:
+            for area in self._places.expected(condition.condition):
+                condition.expect(condition.subjects.rows_of([area], area), now_ms)
+            self._awaiting.remove(condition)
 
     def restore(self, stored: Restored) -> None:
         """Begin with what a state store held, before any event.

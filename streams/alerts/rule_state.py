@@ -44,6 +44,7 @@ class RuleState:
         self.rule = rule
         self.conditions = conditions
         self.columns = Columns({"active": False, "told_value": np.nan, "told_at": 0, "severity": 0})
+        self.machine_time = all(SOURCES[c.condition.source].machine_time for c in conditions)
         self.clocked = not all(SOURCES[c.condition.source].windowed for c in conditions)
         self._areas = areas
         self._segments = segments

@@ -24,7 +24,7 @@ from kafka import TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from civicstream.city import City
-from civicstream.clock import now_ms, wall_ms
+from civicstream.clock import city_clock, now_ms, wall_ms
 from civicstream.errors import Fenced, LogShortened, OwnershipLost, ServerUnavailable
 from civicstream.events import Alert, LedgerReport
 from civicstream.geojson import read_city
@@ -42,6 +42,7 @@ from streams.alerts.alert_input import AlertInput, Placed, Received, topic_memor
 from streams.alerts.alert_output import AlertOutput, Version
 from streams.alerts.alert_state import read
 from streams.alerts.engine import AlertEngine
+from streams.alerts.patience import patient, result_age_ms
 from streams.alerts.places import Places
 from streams.alerts.rules_watch import RulesWatch
 from streams.alerts.sources import SOURCES
@@ -87,6 +88,7 @@ class _Process:
         self._stop = stop
         self._rules = rules
         self._places = places
+        self._result_age_ms = result_age_ms(settings.windows, city_clock())
         self._output = AlertOutput(settings)
         self._group: GroupReader | None = None
         self._input: AlertInput | None = None
@@ -202,10 +204,10 @@ class _Process:
     def _begin(self) -> None:
         """Go on where the last transaction ended, whoever made it."""
         assert self._group is not None  # noqa: S101 - for the type checker
-        rules, reader = self._rules.rules, self._reader()
+        rules, reader = patient(self._rules.rules, self._result_age_ms), self._reader()
         self._store_ids = self._group.topic_ids()
         items, positions, accounts = self._output.open(self._stop)
-        engine = AlertEngine(rules, self._places)
+        engine = AlertEngine(rules, self._places, city_clock())
         if items:
             engine.restore(read(items))
         else:
@@ -326,7 +328,8 @@ class _Process:
         if self._engine is not None and not self._catching_up:
             self._look_at_topic_ids()
             caught_up = self._caught_up(lag)
-            self._commit(self._engine.tick(now_ms(), caught_up=caught_up))
+            made = self._engine.tick(now_ms(), machine_ms=wall_ms(), caught_up=caught_up)
+            self._commit(made)
             if self._rules.changed():
                 self._stand_by()
         elif self._engine is not None:

@@ -68,6 +68,8 @@ class Source:
     dotted: Callable[[Any, Any, str], Any] | None = None
     dotted_type: Callable[[str], FieldType | None] = lambda _path: None
     area_field: bool = True
+    machine_time: bool = False
+    """Dated by the machine's clock, not by the city's; so are the rules over it."""
 
     @cached_property
     def fields(self) -> dict[str, FieldType]:
@@ -281,6 +283,7 @@ _ALL = (
         dotted=_ledger_value,
         dotted_type=_ledger_type,
         area_field=False,
+        machine_time=True,
     ),
 )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from civicstream.clock import Clock
 from streams.alerts.conditions import ConditionState
 from streams.alerts.rule import Rule
 from streams.alerts.sources import SOURCES
@@ -35,6 +36,14 @@ class Verdict:
     at: Longs
     """Time of the event, or end of the time, that this follows from."""
     value: Floats
+
+    def in_city_time(self, clock: Clock) -> Verdict:
+        """Return it with times of the machine's clock told as the city's."""
+        since, at = (
+            np.array([clock.at(time) for time in times.tolist()], np.int64)
+            for times in (self.since, self.at)
+        )
+        return replace(self, since=since, at=at)
 
 
 def _windowed(state: ConditionState) -> bool:

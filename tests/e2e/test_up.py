@@ -29,6 +29,7 @@ from civicstream.embedded.brokers import find_mosquitto
 from civicstream.embedded.database import EmbeddedDatabase
 from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import ENV_PREFIX, KafkaSettings, MqttSettings
+from tests.kafka_brokers import KafkaCluster
 
 pytestmark = pytest.mark.slow
 
@@ -280,6 +281,32 @@ def test_servers_given_by_address_are_used_and_not_started(
     wait_until(stored, "the reading in the given database", timeout_s=30, every_s=0.2)
     assert stack.end(signal.SIGINT) == 0
     assert stack.nothing_left()
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(400)
+def test_it_runs_on_three_brokers_of_somebody_else_of_which_the_first_is_down(
+    up: Callable[..., Up], kafka_cluster: KafkaCluster, tmp_path: Path
+) -> None:
+    config = tmp_path / "three.toml"
+    config.write_text("[kafka]\nreplication = 3\npartitions = 4\n")
+    kafka = kafka_cluster.settings()
+    kafka_cluster.kill(0)
+    stack = up(
+        *("--kafka", kafka.bootstrap, "--config", config, "--sensors", "100", "--rate", "50"),
+    )
+    stack.wait_for("logs      ", 200)
+    assert f"Kafka     {kafka.bootstrap}" in stack.output
+    assert stack.pid_of("kafka") is None
+    stack.wait_for_growth()
+    kafka_cluster.launch(0)
+    kafka_cluster.wait_ready(kafka)
+    kafka_cluster.kill(1)
+    stack.wait_for_growth()
+    assert stack.end(signal.SIGINT) == 0
+    assert stack.nothing_left()
+    assert "restarts" not in stack.output
+    assert _rows_at_rest(stack.data) == _published(stack.data)
 
 
 def test_the_line_it_prints_sends_a_reading_and_commands_in_the_folder_find_the_stack(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from civicstream.city import Area, City, Segment, Sensors
 from civicstream.events import Alert, Counts, FrameGap, LedgerReport
 from streams.alerts.places import Places
-from tests.unit.alert_making import SLOW, air, brief, engine, health, minute, traffic
+from tests.unit.alert_making import SLOW, T0, air, brief, engine, health, minute, traffic
 
 SQUARE = ((0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.0, 0.0))
 
@@ -70,7 +70,17 @@ def test_the_share_of_late_readings_is_that_of_the_last_minutes() -> None:
     assert 0.1 < made[0].value < 0.15
 
 
-def test_an_area_without_results_raises_until_they_come_again() -> None:
+QUIET = """
+[[rule]]
+name = "quiet"
+source = "results.traffic"
+no_data_for = "5m"
+severity = "severe"
+message = "nothing from {area}"
+"""
+
+
+def two_areas_with_roads() -> Places:
     areas = tuple(Area(name, name.title(), SQUARE) for name in ("north", "south", "roadless"))
     segments = tuple(
         Segment(f"s-{a.id}", a.id, "c", i, "street", 1, 500.0, 50.0, SQUARE[:2])
@@ -79,17 +89,39 @@ def test_an_area_without_results_raises_until_they_come_again() -> None:
     traffic_kind, air_kind = Sensors.kind_names.index("traffic"), Sensors.kind_names.index("air")
     sensors = [(f"t-{i}", traffic_kind, i, i, 0, 60.0, 1.0, 1.0) for i in range(2)]
     sensors.append(("a-2", air_kind, 2, -1, 0, 60.0, 1.0, 1.0))
-    places = Places.of_city(City(areas, segments, Sensors.from_rows(sensors)))
-    alerts = engine(
-        '[[rule]]\nname = "quiet"\nsource = "results.traffic"\nno_data_for = "5m"\n'
-        'severity = "severe"\nmessage = "nothing from {area}"\n',
-        places,
-    )
-    assert alerts.tick(minute(0)) == []
+    return Places.of_city(City(areas, segments, Sensors.from_rows(sensors)))
+
+
+def test_a_city_that_has_not_begun_is_expected_to_after_two_minutes() -> None:
+    alerts = engine(QUIET, two_areas_with_roads())
+    made = [alert for at in range(20) for alert in alerts.tick(minute(at / 2))]
+    assert [(alert.area, alert.started_at) for alert in made] == [
+        ("north", minute(2)),
+        ("south", minute(2)),
+    ]
+
+
+def test_a_slow_start_of_a_city_whose_time_is_fast_is_no_absence() -> None:
+    alerts = engine(QUIET, two_areas_with_roads())
+    for second in range(110):
+        machine_ms = T0 + 1_000 * second
+        assert alerts.tick(minute(second), machine_ms=machine_ms) == []
+    for area in ("north", "south"):
+        alerts.apply("results.traffic", traffic(109, {f"s-{area}": 50.0}, area), minute(110))
+    assert alerts.tick(minute(113), machine_ms=T0 + 130_000) == []
+    found = alerts.tick(minute(115), machine_ms=T0 + 132_000)
+    assert [alert.area for alert in found] == ["north", "south"]
+
+
+def test_an_area_without_results_raises_until_they_come_again() -> None:
+    alerts = engine(QUIET, two_areas_with_roads())
+    made = alerts.tick(minute(0))
     for at in range(1, 8):
         speeds = {f"s{number}": 50.0 for number in range(at)}
         alerts.apply("results.traffic", traffic(at, speeds), minute(at))
-    (south,) = alerts.tick(minute(8))
+        made += alerts.tick(minute(at))
+    (south,) = made
+    assert (south.started_at, south.updated_at) == (minute(1), minute(6))
     assert (south.subject, south.area, (south.lon, south.lat)) == ("area/south", "south", (1, 1))
     assert alerts.tick(minute(30), caught_up=False) == []
     (north,) = alerts.tick(minute(30))
