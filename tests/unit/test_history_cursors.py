@@ -15,7 +15,9 @@ from feeds.problems import Problem
 
 QUERY = {"area": "north", "limit": "5"}
 PRINT = fingerprint("/cases", QUERY)
-KEYS = st.tuples(st.integers(0, 2**62), st.text(st.characters(exclude_characters="\0")))
+KEYS = st.tuples(
+    st.integers(0, 2**62), st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+)
 
 
 def encoded(value: Any) -> str:
