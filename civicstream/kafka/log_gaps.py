@@ -6,7 +6,7 @@ retention can delete what was not read yet; a topic can be deleted and made anew
 
 A log that was cut shows in two ways: it ends before the next offset to read, or, once it has grown
 past that, the first record appended after the newest one that was read has a lower offset. That
-record is also the first that is new (docs/decisions/0004-append-times-show-cut-logs.md).
+record is also the first that is new (docs/decisions/0005-append-times-show-cut-logs.md).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from tests.worker_runs import (
 
 pytestmark = pytest.mark.timeout(240)
 
-MEASURES = {"noise": "LAeq", "air": "PM25", "weather": "temperature"}
+MEASURES = {"noise": "LAeq", "air": "PM25", "weather": "temperature", "water": "level"}
 
 
 class Kind:
@@ -94,8 +94,10 @@ def test_a_log_that_is_not_as_remembered_is_a_gap_and_what_is_there_is_read(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     create_topics(kafka)
-    shorter, cleaned, anew = (Kind(kafka, kind) for kind in ("noise", "air", "weather"))
-    for kind in (shorter, cleaned, anew):
+    kinds = [Kind(kafka, kind) for kind in MEASURES]
+    shorter, cleaned, anew, regrown = kinds
+    before_ms = now_ms() - 5_000
+    for kind in kinds:
         kind.send(10)
     admin = kafka_clients.admin_client(kafka)
     admin.delete_records({TopicPartition(cleaned.topic, cleaned.partition): 6})
@@ -104,6 +106,8 @@ def test_a_log_that_is_not_as_remembered_is_a_gap_and_what_is_there_is_read(
         shorter.topic: Input(40, 50, topic_id(kafka, shorter.topic)),
         cleaned.topic: Input(2, 4, topic_id(kafka, cleaned.topic)),
         anew.topic: Input(3, 5, "another-id"),
+        # All that is there was appended after what was read.
+        regrown.topic: Input(4, 5, topic_id(kafka, regrown.topic), before_ms),
     }
     remember(kafka, read, shorter.partition)
     city = small_city()
@@ -114,12 +118,13 @@ def test_a_log_that_is_not_as_remembered_is_a_gap_and_what_is_there_is_read(
             ("log_truncated", shorter.topic, 10, 40),
             ("deleted", cleaned.topic, 2, 4),
             ("topic_recreated", anew.topic, 3, 2),
+            ("log_truncated", regrown.topic, 0, 5),
         }
         assert gaps(kafka) == expected
-        for kind in (shorter, cleaned, anew):
+        for kind in kinds:
             kind.send(3)
         wait_until(
-            lambda: [k.received() for k in (shorter, cleaned, anew)] == [3, 7, 13],
+            lambda: [k.received() for k in kinds] == [3, 7, 13, 13],
             "the frames that are there",
             timeout_s=60,
             every_s=0.5,
