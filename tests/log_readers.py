@@ -26,6 +26,7 @@ from tests.sink_process import ask, received, sink_running
 from tests.sink_rows import settings_for
 from tests.unit.frame_making import make_frame
 from tests.worker_runs import (
+    WINDOW_MS,
     read_topic,
     small_city,
     start_worker,
@@ -120,7 +121,7 @@ def _recorded(kafka: KafkaSettings, place: TopicPartition) -> list[Gap]:
 
 
 class WorkerReads(_Frames):
-    """What it has seen are final windows."""
+    """What it has seen are final windows, and readings that are published as late."""
 
     def __init__(self, kafka: KafkaSettings, folder: Path, _database: str) -> None:
         super().__init__(kafka)
@@ -142,7 +143,12 @@ class WorkerReads(_Frames):
             msgspec.json.decode(r.value, type=EnvironmentResult)
             for r in read_topic(self._kafka, "results.environment")
         ]
-        return len({r.window_start for r in results if r.status == "final"})
+        windows = {r.window_start for r in results if r.status == "final"}
+        # What went before records that were read first comes after its window was closed.
+        for record in read_topic(self._kafka, "late"):
+            late = frames.decode(record.value, "noise")
+            windows |= {int(ts) // WINDOW_MS * WINDOW_MS for ts in late.ts}
+        return len(windows)
 
     def gaps(self) -> list[Gap]:
         return _recorded(self._kafka, self.place)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from kafka import TopicPartition
 from kafka.admin import NewTopic
 
 from civicstream.clock import now_ms
@@ -143,32 +142,6 @@ def test_a_link_that_is_cut_for_half_a_minute_costs_and_doubles_no_version(
 
 def gaps(kafka: KafkaSettings) -> list[FrameGap]:
     return [msgspec.json.decode(r.value, type=FrameGap) for r in read_topic(kafka, "gaps")]
-
-
-def test_what_was_cleaned_before_it_was_read_is_a_recorded_gap_and_the_rest_is_read(
-    kafka: KafkaSettings, tmp_path: Path
-) -> None:
-    create_topics(kafka)
-    results = Results(kafka)
-    segments = Segments(results)
-    try:
-        with processes(kafka, tmp_path, 1) as (child,):
-            segments.send(2)
-            segments.wait_for_all(kafka)
-            assert child.stop() == 0
-            segments.send(5)
-            topic = topic_name(kafka.topic_prefix, "results.traffic")
-            admin = admin_client(kafka)
-            admin.delete_records({TopicPartition(topic, p): -1 for p in range(kafka.partitions)})
-            admin.close()
-        with processes(kafka, tmp_path, 1):
-            wait_until(lambda: gaps(kafka), "the gap", timeout_s=60, every_s=0.5)
-            (gap,) = gaps(kafka)
-            assert (gap.gateway, gap.topic, gap.missing) == ("deleted", topic, 5)
-            segments.send(2)
-            wait_until(lambda: len(published(kafka)) >= 4, "alerts", timeout_s=60, every_s=0.5)
-    finally:
-        segments.results.close()
 
 
 def test_a_topic_that_is_made_again_is_a_recorded_gap_and_is_read_from_its_beginning(

@@ -13,17 +13,15 @@ import pytest
 from kafka.admin import NewTopic
 
 from civicstream.embedded.processes import Child, free_port, wait_until
-from civicstream.events import Alert, FrameGap
+from civicstream.events import Alert
 from civicstream.kafka.clients import admin_client
 from civicstream.kafka.replay import read_to_end
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from civicstream.topics import topic_name
 from tests.deliver_runs import (
     Request,
     delivering,
     life_of,
-    read_topic,
     send_alerts,
     start_deliver,
     wait_ready_receivers,
@@ -108,29 +106,6 @@ def test_a_receiver_on_our_own_kafka_gets_each_version_once_whatever_is_killed(
         assert got() == expected
     finally:
         child.kill()
-
-
-def test_a_topic_made_again_while_deliver_is_away_is_a_recorded_gap_and_is_read(
-    kafka: KafkaSettings, tmp_path: Path
-) -> None:
-    topic = topic_name(kafka.topic_prefix, "alerts")
-    with web_server() as server:
-        receivers = [webhook("ops", server.url)]
-        with delivering(kafka, tmp_path, receivers) as child:
-            send_alerts(kafka, *life_of("l1"))
-            wait_until(lambda: len(server.requests) >= 3, "posts", timeout_s=30)
-            assert child.stop() == 0
-        admin = admin_client(kafka)
-        admin.delete_topics([topic])
-        wait_until(lambda: topic not in admin.list_topics(), "no topic", timeout_s=30)
-        admin.create_topics([NewTopic(topic, 1, 1)])
-        admin.close()
-        send_alerts(kafka, *life_of("l2"))
-        with delivering(kafka, tmp_path, receivers):
-            wait_until(lambda: ("l2", 3) in server.alerts(), "the new ones", timeout_s=30)
-        (gap,) = read_topic(kafka, "gaps", FrameGap)
-        assert (gap.gateway, gap.topic) == ("topic_recreated", topic)
-        assert server.alerts()[3:] == [("l2", 1), ("l2", 2), ("l2", 3)]
 
 
 def test_deliveries_go_on_within_15_s_of_the_return_of_a_broker_that_was_killed(

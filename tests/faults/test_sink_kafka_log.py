@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from kafka import TopicPartition
-from kafka.admin import NewTopic
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, free_port, wait_until
-from civicstream.events import LedgerReport
-from civicstream.kafka.clients import admin_client, consumer
+from civicstream.embedded.processes import wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
 from sinks.init import init_database
-from tests.servers import start_kafka
+from tests.log_broker import LogBroker
 from tests.sink_input import Gateway
 from tests.sink_process import ask, received, sink_running, wait_received
 from tests.sink_rows import noise, settings_for
+from tests.worker_runs import read_reports
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -36,51 +32,16 @@ GAPS = "SELECT reason, first_offset, next_offset, read_from FROM kafka_gaps WHER
 
 
 @dataclass
-class Broker:
-    """Apache Kafka with a log that can be copied and put back; what is sent goes to one partition.
+class Broker(LogBroker):
+    """What is sent goes to one partition."""
 
-    Its topics have the time of the broker in their records, as `init` sets it.
-    """
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    child: Child | None = None
     sent: int = 0
-
-    @property
-    def settings(self) -> KafkaSettings:
-        return KafkaSettings(
-            bootstrap=f"127.0.0.1:{self.port}", partitions=4, session_timeout_ms=6000
-        )
 
     @property
     def place(self) -> TopicPartition:
         return TopicPartition(
             topic_name(self.settings.topic_prefix, "frames.noise"), partition_of("north", 4)
         )
-
-    def start(self) -> None:
-        properties = {"log.message.timestamp.type": "LogAppendTime"}
-        self.child = start_kafka(self.port, self.folder / "kafka", properties=properties)
-
-    def stop(self) -> None:
-        if self.child is not None:
-            self.child.stop()
-
-    def kill(self) -> None:
-        assert self.child is not None
-        self.child.kill()
-
-    def keep_copy(self) -> None:
-        self.stop()
-        shutil.copytree(self.folder / "kafka", self.folder / "copy")
-        self.start()
-
-    def restore_copy(self) -> None:
-        self.stop()
-        shutil.rmtree(self.folder / "kafka")
-        shutil.move(self.folder / "copy", self.folder / "kafka")
-        self.start()
 
     def send(self, frames: int) -> int:
         """Publish so many frames of one reading each; return how many were sent in all."""
@@ -91,13 +52,6 @@ class Broker:
                 gateway.publish("north", frame, ingested_at=now_ms())
             gateway.flush()
         return self.sent
-
-    def admin(self, call: Any) -> None:
-        admin = admin_client(self.settings)
-        try:
-            call(admin)
-        finally:
-            admin.close()
 
 
 @pytest.fixture
@@ -122,19 +76,7 @@ def gaps(url: str, broker: Broker) -> list[tuple[Any, ...]]:
 
 def reported(kafka: KafkaSettings) -> dict[str, float]:
     """Return the gauges of the sink's newest ledger report."""
-    reader = consumer(kafka, group_id=None)
-    place = TopicPartition(topic_name(kafka.topic_prefix, "ledger"), 0)
-    found: list[LedgerReport] = []
-    try:
-        reader.assign([place])
-        end = reader.end_offsets([place])[place]
-        while reader.position(place) < end:
-            for records in reader.poll(500).values():
-                values = [record.value for record in records if record.value is not None]
-                found += [msgspec.json.decode(value, type=LedgerReport) for value in values]
-    finally:
-        reader.close()
-    return [page for page in found if page.stage == "sink"][-1].gauges
+    return read_reports(kafka, "sink")[-1].gauges
 
 
 def test_a_topic_deleted_and_made_anew_is_read_from_its_beginning_and_accounted(
@@ -143,10 +85,7 @@ def test_a_topic_deleted_and_made_anew_is_read_from_its_beginning_and_accounted(
     with sink_running(ready, tmp_path) as child:
         wait_received(postgres, broker.send(5), child)
         topic = broker.place.topic
-        broker.admin(lambda admin: admin.delete_topics([topic]))
-        wait_until(lambda: topic not in topics_of(broker), "the topic to go", timeout_s=30)
-        broker.admin(lambda admin: admin.create_topics([NewTopic(topic, 4, 1)]))
-        wait_until(lambda: topic in topics_of(broker), "the topic to come", timeout_s=30)
+        broker.make_anew(topic)
         wait_received(postgres, broker.send(3), child, timeout_s=30)
         assert gaps(postgres, broker) == [("topic_recreated", 5, None, 0)]
         assert f"gap: {topic} partition {broker.place.partition}: the topic was deleted" in (
@@ -156,12 +95,6 @@ def test_a_topic_deleted_and_made_anew_is_read_from_its_beginning_and_accounted(
     assert received(postgres) == 8
 
 
-def topics_of(broker: Broker) -> list[str]:
-    found: list[str] = []
-    broker.admin(lambda admin: found.extend(admin.list_topics()))
-    return found
-
-
 def test_records_deleted_before_they_were_read_are_a_gap_while_the_sink_runs(
     ready: Settings, broker: Broker, postgres: str, tmp_path: Path
 ) -> None:
@@ -169,7 +102,7 @@ def test_records_deleted_before_they_were_read_are_a_gap_while_the_sink_runs(
         wait_received(postgres, broker.send(4), child)
         os.kill(child.pid, signal.SIGSTOP)
         broker.send(10)
-        broker.admin(lambda admin: admin.delete_records({broker.place: 9}))
+        broker.delete_records(broker.place, 9)
         os.kill(child.pid, signal.SIGCONT)
         # What had been fetched before may have come; what was deleted is at most 4 to 9.
         wait_received(postgres, received(postgres) + 5, child, timeout_s=30)
@@ -180,19 +113,6 @@ def test_records_deleted_before_they_were_read_are_a_gap_while_the_sink_runs(
         wait_until(
             lambda: reported(broker.settings)["kafka_gap_records"] == 5, "ledger", timeout_s=20
         )
-
-
-def test_records_deleted_while_the_sink_was_away_are_a_gap(
-    ready: Settings, broker: Broker, postgres: str, tmp_path: Path
-) -> None:
-    with sink_running(ready, tmp_path) as child:
-        wait_received(postgres, broker.send(4), child)
-    broker.send(6)
-    broker.admin(lambda admin: admin.delete_records({broker.place: 8}))
-    with sink_running(ready, tmp_path) as child:
-        wait_received(postgres, 4 + 2, child, timeout_s=30)
-        assert "Kafka deleted offsets 4 to 8 before they were read" in child.last_words(500)
-    assert gaps(postgres, broker) == [("deleted", 4, 8, 8)]
 
 
 def test_a_log_shorter_than_what_was_read_goes_on_with_its_new_records(
@@ -209,23 +129,6 @@ def test_a_log_shorter_than_what_was_read_goes_on_with_its_new_records(
         wait_received(postgres, broker.send(2), child, timeout_s=30)
     assert gaps(postgres, broker) == [("log_truncated", 5, 10, 5)]
     assert received(postgres) == 15
-
-
-def test_a_log_that_was_cut_and_has_grown_past_what_was_read_hides_nothing(
-    ready: Settings, broker: Broker, postgres: str, tmp_path: Path
-) -> None:
-    with sink_running(ready, tmp_path) as child:
-        wait_received(postgres, broker.send(5), child)
-        broker.keep_copy()
-        wait_received(postgres, broker.send(5), child)
-    broker.restore_copy()
-    broker.send(9)
-    with sink_running(ready, tmp_path) as child:
-        wait_received(postgres, 5 + 5 + 9, child, timeout_s=60)
-    assert gaps(postgres, broker) == [("log_truncated", 5, 10, 5)]
-    with sink_running(ready, tmp_path) as child:
-        wait_received(postgres, broker.send(1), child, timeout_s=60)
-    assert len(gaps(postgres, broker)) == 1
 
 
 def test_within_15_s_of_kafkas_return_the_sink_goes_on(
