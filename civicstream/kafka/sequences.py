@@ -128,14 +128,17 @@ class ReadAccount:
     are neither counted twice nor taken for repeats, and a gap is new only once.
     """
 
-    def __init__(self, stored: bytes | None = None, *, begin: int = 0) -> None:
+    def __init__(
+        self, stored: bytes | None = None, *, begin: int = 0, other_log: bool = False
+    ) -> None:
         """Go on from ``stored``; without it begin at offset ``begin``: what was before is no loss.
 
-        Whoever began to write after that has to come from number 0 on.
+        Nor is what was in an ``other_log`` of the topic. Whoever begins to write from now on has
+        to come from number 0 on.
         """
         self.next_offset = begin
         """All records before it are accounted for."""
-        self._known_since = wall_ms() if begin else _ALWAYS
+        self._known_since = wall_ms() if begin or other_log else _ALWAYS
         self._known: dict[Stream, ReadSequence] = {}
         """The writer that was silent for longest first."""
         self._gaps: list[Gap] = []

@@ -131,6 +131,10 @@ def test_what_was_removed_before_the_first_reader_came_is_no_loss_of_its() -> No
     assert taken(ReadAccount(), 7, 8).sequences()[0].missing == [(0, 6)]
 
 
+def test_what_was_in_another_log_of_the_topic_is_no_loss() -> None:
+    assert taken(ReadAccount(other_log=True), 7, 8).sequences()[0].missing == []
+
+
 def test_a_writer_that_was_silent_since_before_the_reader_came_has_lost_nothing() -> None:
     checkpoint = taken(ReadAccount(begin=40), 7, offset=40).dump()
     after = ReadAccount(checkpoint)
