@@ -11,7 +11,13 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from civicstream.clock import wall_ms
-from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
+from civicstream.events import (
+    Counts,
+    LedgerReport,
+    ReadPosition,
+    ReadSequence,
+    WrittenSequence,
+)
 from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.ledger_report import report_record
 from civicstream.kafka.numbering import NumberedProducer
@@ -190,6 +196,30 @@ def test_a_loss_outlives_the_report_that_proved_it(settings: Settings, reports: 
     found = read_balance(settings, wait_s=0)
     assert found.stages == []
     assert found.problems[0].startswith(lost)
+
+
+def test_what_a_settled_writer_gave_up_is_no_loss_of_any_reader(
+    settings: Settings, reports: Reports
+) -> None:
+    old, now = wall_ms() - 30 * HOUR, wall_ms()
+    units = f"{settings.kafka.topic_prefix}.units"
+    place = ("gateway/gateway-1", old, units, 0)
+    had = ReadSequence(*place, next=6, records=4, events=4, missing=[(2, 3)])
+    with connect(settings.database.url, "test") as connection:
+        store_sequences(connection, {Stream(*place): had})
+    written = [WrittenSequence(*place, 6, [(2, 3)])]
+    reports.send(LedgerReport("gateway", "gateway-1", old, old, {}, written=written))
+    read_to = [ReadPosition(units, 0, 0)]
+    reports.send(LedgerReport("worker", "w", now, now, {}, read=[had], read_to=read_to))
+    reports.flush()
+    for settled in (1, 0):
+        assert read_balance(settings, wait_s=0).problems == []
+        assert settle_reports(settings) == settled
+    records = read_balance(settings, wait_s=0).records
+    assert {(r.stage, r.counts.received, r.counts.accepted, r.lost) for r in records} == {
+        ("sink", 4, 4, 0),
+        ("worker", 4, 4, 0),
+    }
 
 
 def test_a_report_that_was_added_up_and_not_taken_off_counts_once(
