@@ -39,7 +39,7 @@ STUCK_S = 20.0
 LIMITS = {"gateway__max_in_flight": 2_000, "gateway__park_after_s": 4}
 """At the rate of ``Load`` the bound is reached in a second."""
 LONGEST_PAUSE_S = 12.0
-"""Found: 2 to 4 s. The machine carries three brokers and other tests."""
+"""Found: 4 to 6 s. The machine carries three brokers and other tests."""
 
 
 def settings_of(cluster: KafkaCluster) -> KafkaSettings:
@@ -239,7 +239,7 @@ def test_a_gateway_killed_while_records_are_parked_delivers_them_with_its_next_s
             every_s=0.5,
         )
         rows = sum(len(Truth(truth).rows(kind)) for kind in Truth(truth).kinds)
-        wait_until(lambda: _settled(system), "the ledger to balance", timeout_s=60)
+        wait_until(lambda: _settled(system), "the ledger to balance", timeout_s=90)
         assert assert_rows_equal_truth(system.url, Truth(truth)) == rows
         after = ledger_of(system)
         assert (after["problems"], after["in_flight"], after["waiting_records"]) == ([], 0, 0)
