@@ -46,6 +46,7 @@ class ConditionState:
         """Subjects whose item in the state store is to be written."""
         self._stored: set[str] = set()
         self._windowed = SOURCES[condition.source].windowed
+        self._by_city_windows = self._windowed and not SOURCES[condition.source].machine_time
         self._machine_time = SOURCES[condition.source].machine_time
 
     def extend(self) -> None:
@@ -132,7 +133,7 @@ class ConditionState:
         """Let time pass; return the rows that changed by it."""
         self.extend()
         columns, condition = self.columns, self.condition
-        now_ms = machine_ms if self._machine_time else city_ms
+        now_ms = machine_ms if self._machine_time else self.results_time(city_ms)
         heard = columns["seen"] != _NEVER
         age = now_ms - np.where(heard, columns["seen"], now_ms)
         forgotten = np.zeros(len(age), np.bool_)
@@ -157,9 +158,14 @@ class ConditionState:
         self.extend()
         return bool((self.columns["seen"] != _NEVER).any())
 
-    def expect(self, rows: Rows, now_ms: int) -> None:
+    def results_time(self, city_ms: int) -> int:
+        """Return how far results are by now; when all of them are behind, none is absent."""
+        return city_ms - self.subjects.behind_ms if self._by_city_windows else city_ms
+
+    def expect(self, rows: Rows, city_ms: int) -> None:
         """Count the absence of subjects never heard of from now on."""
         self.extend()
+        now_ms = self.results_time(city_ms)
         new = rows[self.columns["seen"][rows] == _NEVER]
         self.columns["seen"][new] = now_ms
         self.columns["since"][new] = now_ms

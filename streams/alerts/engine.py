@@ -92,7 +92,7 @@ class AlertEngine:
         if topic == "actions":
             return self._act(event, now_ms)
         made: list[Alert] = []
-        for condition, rows, state in self._take(topic, event):
+        for condition, rows, state in self._take(topic, event, now_ms):
             made += self._judge(state, state.touched(condition, rows, now_ms), now_ms)
         return made
 
@@ -101,10 +101,15 @@ class AlertEngine:
         if topic != "actions":
             self._take(topic, event)
 
-    def _take(self, topic: str, event: Any) -> list[tuple[ConditionState, Rows, RuleState]]:
+    def _take(
+        self, topic: str, event: Any, now_ms: int | None = None
+    ) -> list[tuple[ConditionState, Rows, RuleState]]:
         if topic not in self.rules.sources or getattr(event, "status", "final") != "final":
             return []
         batch = SOURCES[topic].batch(event)
+        for (source, _), subjects in self._spaces.items():
+            if source == topic and now_ms is not None:
+                subjects.came(batch.at, now_ms)
         taken = {space: self._note(space, batch) for space in self._spaces if space[0] == topic}
         touched = []
         for state in self._states:
@@ -269,11 +274,12 @@ class AlertEngine:
                 for condition in state.conditions
                 if (condition.condition.source, condition.condition.by_area) == space
             ]
-            keep = subjects.columns["at"] >= now_ms - kept_ms
+            oldest_ms = now_ms - subjects.behind_ms - kept_ms
+            keep = subjects.columns["at"] >= oldest_ms
             for state, condition in users:
                 state.extend()
                 condition.extend()
-                keep |= condition.columns["holds"] | (condition.columns["seen"] > now_ms - kept_ms)
+                keep |= condition.columns["holds"] | (condition.columns["seen"] > oldest_ms)
                 if state.subjects is subjects:
                     keep |= state.columns["active"]
             if not keep.all():

@@ -47,6 +47,9 @@ class Subjects:
         self.kind = kind
         self._event = source.event
         self.names: list[str] = []
+        self.behind_ms = 0
+        """How old the newest event was when it came: the clock less this is how far they are."""
+        self._newest = 0
         self.columns = Columns(
             {"area": -1, "segment": -1, "at": 0, "order": -1, "event": None, "item": None}
         )
@@ -115,6 +118,11 @@ class Subjects:
             items[:] = batch.rows
             columns["item"][news] = items[fresh]
         return fresh
+
+    def came(self, at: int, now_ms: int) -> None:
+        """Note that an event of ``at`` came when the clock said ``now_ms``."""
+        if at >= self._newest:
+            self._newest, self.behind_ms = at, max(0, now_ms - at)
 
     def fields(self, row: int) -> dict[str, Any]:
         """Return what messages may name of the newest event."""

@@ -114,6 +114,7 @@ def test_a_recorded_morning_is_played_whole_and_the_page_shows_it(
     with psycopg.connect(postgres) as connection:
         rows_are_the_recording(connection, reference)
         windows_are_the_recording(connection, reference)
+        nothing_was_missed(connection)
 
 
 def shows_the_replays_clock(page: Page, up: UpProcess) -> None:
@@ -127,6 +128,15 @@ def shows_the_replays_clock(page: Page, up: UpProcess) -> None:
     assert local.strftime("%a") == "Mon"
     assert "02:20" <= local.strftime("%H:%M") <= "08:40", up.output
     assert clock["server_ms"] - 8 * 86_400_000 < clock["city_now_ms"] < clock["server_ms"]
+
+
+def nothing_was_missed(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """No alert says that results, parts or readings are absent: the replay was whole."""
+    missed = connection.execute(
+        "SELECT rule, area, headline FROM alerts WHERE rule IN ('no-results', 'no-fresh-results',"
+        " 'part-silent', 'nothing-stored', 'frames-missing', 'readings-lost')"
+    ).fetchall()
+    assert missed == []
 
 
 def coloured(page: Page) -> int:

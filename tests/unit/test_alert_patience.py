@@ -37,6 +37,24 @@ def test_a_city_in_real_time_with_windows_of_a_minute_has_its_rules_as_they_are_
     assert patient(load_rules(None), age_ms) == load_rules(None)
 
 
+def test_results_that_are_all_behind_the_clock_are_not_absent_and_one_area_of_them_is() -> None:
+    """A stack that started late works off hours of a replay."""
+    clock = Clock(wall_ms=T0, city_ms=T0, speed=3_000)
+    age_ms = result_age_ms(WindowSettings(size_s=300), clock)
+    engine = AlertEngine(patient(parse_rules(RULES), age_ms), Places(), clock)
+    engine.resume(T0)
+    made = []
+    for number in range(1, 200):
+        now = T0 + 90_000_000 + number * PERIOD
+        for area in ("north", "south") if number < 50 else ("north",):
+            made += engine.apply("results.traffic", traffic(5 * number, {area: 30.0}, area), now)
+        made += engine.tick(now)
+    (south,) = made
+    assert (south.area, south.started_at) == ("south", T0 + 49 * PERIOD)
+    stopped = now + age_ms
+    assert [alert.area for alert in engine.tick(stopped)] == ["north"]
+
+
 @pytest.mark.parametrize("speed", [60.0, 3_000.0])
 def test_a_replay_misses_and_forgets_nothing_between_its_windows_and_does_later(
     speed: float,
@@ -54,5 +72,5 @@ def test_a_replay_misses_and_forgets_nothing_between_its_windows_and_does_later(
         made += engine.apply("results.traffic", traffic((end - T0) / MINUTE, {"s1": 10.0}), now)
         made += engine.tick(now + wait_ms // 2)
     assert [(alert.rule, alert.change) for alert in made] == [("slow", "raised")]
-    late = end + age_ms + 900_000
+    late = end + wait_ms + age_ms + 900_000
     assert {a.rule: a.change for a in engine.tick(late)} == {"slow": "cleared", "absent": "raised"}
