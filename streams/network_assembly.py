@@ -59,7 +59,8 @@ class NetworkAssembly:
     """Puts the partitions' windows together; hands each out once all that report have closed it.
 
     ``partitions`` are those that the city model's roads are in: they are waited for from the
-    beginning, others from their first record on.
+    beginning, others from their first record on. ``speed`` is how fast the city's time goes, by
+    which the records are dated.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class NetworkAssembly:
         window_ms: int,
         partitions: Iterable[int],
         progress: AssemblyProgress | None = None,
+        speed: float = 1.0,
     ) -> None:
         progress = progress or AssemblyProgress()
         self._network = network
         self._window_ms = window_ms
+        self._patience_ms = max(round(_PATIENCE_MS * speed), _PATIENCE_WINDOWS * window_ms)
         self._expected = set(partitions)
         self._index = network.city.segment_index
         self._sources = {int(partition): source for partition, source in progress.sources.items()}
@@ -118,8 +121,8 @@ class NetworkAssembly:
         )
 
     def _complete(self, now_ms: int) -> list[NetworkWindow]:
-        patience_ms = max(_PATIENCE_MS, _PATIENCE_WINDOWS * self._window_ms)
-        present = [s for s in self._sources.values() if s.heard_at >= now_ms - patience_ms]
+        oldest_ms = now_ms - self._patience_ms
+        present = [s for s in self._sources.values() if s.heard_at >= oldest_ms]
         until = min(source.closed_until for source in present)
         waiting = sorted(self._filling)
         if len(waiting) > self._most_waiting:

@@ -18,7 +18,7 @@ import faust
 import msgspec
 from faust.types import TP
 
-from civicstream.clock import now_ms
+from civicstream.clock import city_clock, now_ms
 from civicstream.errors import CivicStreamError, CorruptFrame
 from civicstream.kafka.sequences import received
 from civicstream.local_time import local_offset
@@ -112,7 +112,9 @@ class NetworkTask:
         window_ms = self._settings.windows.size_s * 1000
         self._stream = NetworkStream(
             topic=self._tp.topic,
-            assembly=NetworkAssembly(self._network, window_ms, self._partitions, progress),
+            assembly=NetworkAssembly(
+                self._network, window_ms, self._partitions, progress, city_clock().speed
+            ),
             judgement=self._restored(items),
             sequence=RecordSequence(read.resume_at, read.newest_ms),
             state=state,

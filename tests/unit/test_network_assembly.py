@@ -88,6 +88,15 @@ def test_a_partition_that_tells_nothing_is_waited_for_only_so_long() -> None:
     assert assembly.missed == 1, "what came too late is counted"
 
 
+def test_where_the_citys_time_is_fast_a_partition_is_waited_for_as_long_on_the_machine() -> None:
+    """At 60 times real time a minute of the machine's is an hour of the records'."""
+    assembly = NetworkAssembly(network(), WINDOW, [0, 1], speed=60)
+    ends = [assembly.add(frame(0, minute, {"s0": 80.0}), minute) for minute in range(50)]
+    assert not any(ends)
+    assert len(assembly.add(frame(1, 49, {"s3": 40.0}), 50)) == 50
+    assert assembly.missed == 0
+
+
 def test_a_partition_that_is_behind_but_at_work_is_waited_for() -> None:
     assembly = NetworkAssembly(network(), WINDOW, [0, 1])
     handed = 0
