@@ -128,7 +128,7 @@ class LogReader:
         """Read on from ``offset``; what comes is new from there on, and is to be counted."""
         self.seek(offset)
         if self._account is None:
-            other_log = self._known_id not in {None, self._topic_id()}
+            other_log = self._known_id not in {None, self._topic_id}
             self._account = ReadAccount(begin=offset, other_log=other_log)
 
     def count(self, record: Any, *, corrupt: bool) -> None:
