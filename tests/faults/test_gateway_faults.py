@@ -270,7 +270,11 @@ def test_a_topic_that_cannot_be_written_is_named_and_the_others_go_on_past_the_b
         wait_until(lambda: named in child.last_words(99), "the name of it", timeout_s=60)
         flood(mosquitto.port, more, timeout_s=30)
         arrivals.wait_for(keys_of(more))
-        assert arrivals.last_report().gauges["parked_noise"] == 1
+        wait_until(
+            lambda: arrivals.last_report().gauges["parked_noise"] == 1,
+            "the parked reading",
+            timeout_s=30,
+        )
         assert not keys_of(noise) & arrivals.readings.keys()
         kafka_cluster.launch(2)
         kafka_cluster.wait_ready(kafka, timeout_s=120)
