@@ -39,7 +39,7 @@ STUCK_S = 20.0
 LIMITS = {"gateway__max_in_flight": 2_000, "gateway__park_after_s": 4}
 """At the rate of ``Load`` the bound is reached in a second."""
 LONGEST_PAUSE_S = 12.0
-"""Found: 4 to 6 s. The machine carries three brokers and other tests."""
+"""Found: 3 to 6 s. The machine carries three brokers and other tests."""
 
 
 def settings_of(cluster: KafkaCluster) -> KafkaSettings:
