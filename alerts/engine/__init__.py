@@ -1,0 +1,1 @@
+"""Events and the clock in, versions of alerts out; no client library."""

@@ -1,0 +1,1 @@
+"""A rules file, read and checked."""

@@ -1,0 +1,1 @@
+"""Alerts in the Common Alerting Protocol, over HTTP."""

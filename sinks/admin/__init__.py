@@ -1,0 +1,1 @@
+"""What operators do with the database: init, ledger, tokens, audit, forgetting."""

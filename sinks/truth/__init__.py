@@ -1,0 +1,1 @@
+"""`civicstream truth`: what was detected beside what the simulator says happened."""

@@ -1,0 +1,1 @@
+"""`civicstream up`: the whole system on one machine, started in order and kept running."""

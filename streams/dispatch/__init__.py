@@ -1,0 +1,1 @@
+"""The task `dispatch`: reports to cases, demand, and who is sent where."""

@@ -1,0 +1,1 @@
+"""The task `frames`: readings of every kind into windows, partition by partition."""

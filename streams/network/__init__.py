@@ -1,0 +1,1 @@
+"""The task `network`: the city's traffic windows, judged for incidents and forecasts."""

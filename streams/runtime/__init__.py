@@ -1,0 +1,1 @@
+"""What every task of the worker stands on: Faust, state, transactions, offsets."""

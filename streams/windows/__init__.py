@@ -1,0 +1,1 @@
+"""Event-time windows and what is calculated of each; no clock, no I/O."""
