@@ -11,7 +11,7 @@ STAMP_TEST := $(VENV)/.installed-test
 STAMP_BENCH := $(VENV)/.installed-bench
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -36,11 +36,14 @@ test: $(STAMP_TEST) ## Run all tests on real servers
 	@tests/servers.sh
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
+test-unit: $(STAMP_TEST) ## Run the tests that need no server; the last line has their time
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit $(ARGS)
+
 check: $(STAMP_TEST) ## Lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
+	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py tests/unit/test_module_tables.py
 
 format: $(STAMP_TEST) ## Put the code in its format
 	$(BIN)/ruff check --fix .
@@ -53,4 +56,4 @@ bench: $(STAMP_BENCH) ## Measure everything and write benchmarks/results.md
 constraints: $(STAMP_TEST) ## Pin the newest dependencies that fit
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file constraints.txt
 
-.PHONY: help up test check format bench constraints
+.PHONY: help up test test-unit check format bench constraints

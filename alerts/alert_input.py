@@ -22,6 +22,9 @@ from kafka.errors import (
     OffsetOutOfRangeError,
 )
 
+from alerts.rules.rule import RuleSet
+from alerts.rules.rule_values import WrongValue, duration_ms
+from alerts.rules.sources import SOURCES
 from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError, LogShortened, ServerUnavailable
 from civicstream.kafka.clients import consumer, wait_for_kafka
@@ -31,9 +34,6 @@ from civicstream.kafka.replay import partitions_of, read_to_end
 from civicstream.service_events import Action
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from streams.alerts.rule import RuleSet
-from streams.alerts.rule_values import WrongValue, duration_ms
-from streams.alerts.sources import SOURCES
 
 __all__ = ["AlertInput", "Placed", "Received", "read_last", "topic_memory"]
 

@@ -14,6 +14,8 @@ import msgspec
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.structs import ConsumerGroupMetadata
 
+from alerts.alert_input import Received
+from alerts.engine.alert_state import Items
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
 from civicstream.errors import RecordTooLarge, ServerUnavailable
@@ -27,8 +29,6 @@ from civicstream.kafka.sequences import ReadAccount, missing_record
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from streams.alerts.alert_input import Received
-from streams.alerts.alert_state import Items
 
 __all__ = ["CAUSE", "AlertOutput", "Version"]
 

@@ -22,7 +22,7 @@ RulesFile = Annotated[Path, typer.Argument(help="Rules as TOML; docs/alerts.md."
 @app.command()
 def check(file: RulesFile) -> None:
     """Say what is wrong in a rules file: line, rule, field, and what to write instead."""
-    from streams.alerts.rule_file import load_rules
+    from alerts.rules.rule_file import load_rules
 
     rules = load_rules(file)
     typer.echo(f"{file}: {len(rules)} rules on {', '.join(sorted(rules.sources))}")
@@ -46,13 +46,13 @@ def rehearse_rules(
 
     import msgspec
 
+    from alerts.engine.places import Places
+    from alerts.rehearsal import read_recorded, rehearse, show
+    from alerts.rules.rule_file import load_rules
     from civicstream.city import City
     from civicstream.errors import ConfigurationError
     from civicstream.geojson import read_city
     from civicstream.settings import load_settings
-    from streams.alerts.places import Places
-    from streams.alerts.rehearsal import read_recorded, rehearse, show
-    from streams.alerts.rule_file import load_rules
 
     rules, settings = load_rules(file), load_settings(config)
     if (last is None) == (not recorded):
@@ -60,7 +60,7 @@ def rehearse_rules(
     if last is None:
         events = read_recorded(recorded or [])
     else:
-        from streams.alerts.alert_input import read_last
+        from alerts.alert_input import read_last
 
         events = read_last(settings, last)
     city = read_city(settings.city.file) if settings.city.file else City()

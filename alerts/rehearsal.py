@@ -10,14 +10,14 @@ from typing import Any, TextIO
 
 import msgspec
 
+from alerts.engine.engine import AlertEngine
+from alerts.engine.places import Places
+from alerts.rules.rule import RuleSet
+from alerts.rules.sources import SOURCES
 from civicstream.clock import rfc3339
 from civicstream.errors import ConfigurationError
 from civicstream.events import Alert
 from civicstream.service_events import Action
-from streams.alerts.engine import AlertEngine
-from streams.alerts.places import Places
-from streams.alerts.rule import RuleSet
-from streams.alerts.sources import SOURCES
 
 __all__ = ["Rehearsal", "Told", "read_recorded", "rehearse", "show"]
 

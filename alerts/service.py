@@ -23,6 +23,14 @@ import numpy as np
 from kafka import TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from alerts.alert_input import AlertInput, Placed, Received, topic_memory
+from alerts.alert_output import AlertOutput, Version
+from alerts.engine.alert_state import read
+from alerts.engine.engine import AlertEngine
+from alerts.engine.patience import patient, result_age_ms
+from alerts.engine.places import Places
+from alerts.rules.rules_watch import RulesWatch
+from alerts.rules.sources import SOURCES
 from civicstream.city import City
 from civicstream.clock import city_clock, now_ms, wall_ms
 from civicstream.errors import Fenced, LogShortened, OwnershipLost, ServerUnavailable
@@ -38,14 +46,6 @@ from civicstream.service_events import Action
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import topic_name
-from streams.alerts.alert_input import AlertInput, Placed, Received, topic_memory
-from streams.alerts.alert_output import AlertOutput, Version
-from streams.alerts.alert_state import read
-from streams.alerts.engine import AlertEngine
-from streams.alerts.patience import patient, result_age_ms
-from streams.alerts.places import Places
-from streams.alerts.rules_watch import RulesWatch
-from streams.alerts.sources import SOURCES
 
 __all__ = ["run"]
 

@@ -15,12 +15,12 @@ from kafka import TopicPartition
 
 from benchmarks.stage import environment, running
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.events import Alert, TrafficResult, TrafficRow
-from civicstream.health import wait_for_report
 from civicstream.kafka import clients as kafka_clients
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
+from stack.health import wait_for_report
+from stack.servers.processes import wait_until
 
 __all__ = ["window_to_webhook"]
 
@@ -63,8 +63,8 @@ def window_to_webhook(
         )
         secret = {"BENCH_WEBHOOK_SECRET": "only for this measurement"}
         with (
-            running("alerts", ["civicstream.cli", "alerts"], folder, chosen),
-            running("deliver", ["civicstream.cli", "deliver"], folder, chosen | secret),
+            running("alerts", ["stack.cli", "alerts"], folder, chosen),
+            running("deliver", ["stack.cli", "deliver"], folder, chosen | secret),
             _reader(kafka) as published,
         ):
             while wait_for_report(kafka, "alerts", "bench", timeout_s=60).gauges["standby"]:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from alerts.engine.engine import AlertEngine
+from alerts.engine.places import Places
+from alerts.rules.rule import RuleSet
+from alerts.rules.rule_file import parse_rules
 from benchmarks.alert_delivery import window_to_webhook
 from benchmarks.stage import embedded_kafka
 from civicstream.events import TrafficResult, TrafficRow
-from streams.alerts.engine import AlertEngine
-from streams.alerts.places import Places
-from streams.alerts.rule import RuleSet
-from streams.alerts.rule_file import parse_rules
 
 __all__ = ["run"]
 

@@ -13,7 +13,7 @@ from benchmarks.allocation_day import START_MS, Arising, Day
 from civicstream.roads import RoadSpeeds
 from civicstream.service_events import Action, Allocation, Task, Unit
 from sensors_sim.crews import Crew
-from streams.allocation import Dispatcher, DispatchSettings, Refusal
+from streams.dispatch.allocation import Dispatcher, DispatchSettings, Refusal
 
 __all__ = ["Outcome", "run_day"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from civicstream.roads import RoadGraph
 from civicstream.service_events import Priority, Task, Unit
 from sensors_sim.city_plan import plan_city
-from streams.allocation import Dispatcher, DispatchSettings
+from streams.dispatch.allocation import Dispatcher, DispatchSettings
 
 __all__ = ["large_round", "matching_speed"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from civicstream.city import Sensors
 from civicstream.roads import Places, RoadGraph, RoadSpeeds, find_trips
 from sensors_sim.city_plan import plan_city
-from streams.allocation.tours import Bins, Truck, plan_collection
+from streams.dispatch.allocation.tours import Bins, Truck, plan_collection
 
 __all__ = ["tours_figures"]
 

@@ -23,10 +23,10 @@ from civicstream.city import Area, City, Sensors
 from civicstream.kinds import KINDS
 from civicstream.service_events import BinForecast
 from sensors_sim.channels import TRAITS, measure_channel
-from streams.demand import BinForecaster, ParkingForecaster
-from streams.demand.arrivals import HOURS_AHEAD, ArrivalModel
-from streams.demand.weekly_shape import HOUR_MS
-from streams.windows import Columns
+from streams.dispatch.demand import BinForecaster, ParkingForecaster
+from streams.dispatch.demand.arrivals import HOURS_AHEAD, ArrivalModel
+from streams.dispatch.demand.weekly_shape import HOUR_MS
+from streams.windows.windows import Columns
 
 __all__ = ["judge_bins", "readings", "run"]
 

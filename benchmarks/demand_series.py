@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.demand.weekly_shape import HOUR_MS, shape_cells
+from streams.dispatch.demand.weekly_shape import HOUR_MS, shape_cells
 
 __all__ = [
     "START_MS",

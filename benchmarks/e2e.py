@@ -27,12 +27,12 @@ from benchmarks.stack_under_test import (
     start_simulator,
 )
 from benchmarks.stage import LedgerWatch, check_alive
-from civicstream.embedded.brokers import find_mosquitto
-from civicstream.embedded.part_settings import EMBEDDED_PARTITIONS
-from civicstream.embedded.processes import Child
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.geojson import write_city
+from stack.servers.brokers import find_mosquitto
+from stack.servers.processes import Child
+from stack.up.part_settings import EMBEDDED_PARTITIONS
 
 __all__ = ["run"]
 

@@ -23,11 +23,11 @@ import numpy as np
 from benchmarks.process_usage import cpu_seconds, peak_mb
 from benchmarks.stage import check_alive, embedded_kafka, environment, running
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.kafka.clients import producer
 from civicstream.service_events import Unit
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
+from stack.servers.processes import Child, free_port, port_answers, wait_until
 
 __all__ = ["run"]
 
@@ -124,7 +124,7 @@ def _feeds(stack: ExitStack, folder: Path, kafka: KafkaSettings, port: int) -> C
         feeds__live_lookback_s=1,
         database__url=_NOWHERE,
     )
-    child = stack.enter_context(running("feeds", ["civicstream.cli", "feeds"], folder, settings))
+    child = stack.enter_context(running("feeds", ["stack.cli", "feeds"], folder, settings))
     child.wait_ready(lambda: port_answers(port), 120)
     return child
 

@@ -25,13 +25,13 @@ from benchmarks.peers.mqtt_subscriber import TOPIC as BRIDGE_TOPIC
 from benchmarks.process_usage import cpu_seconds
 from benchmarks.stage import LedgerWatch, check_alive, embedded_kafka, environment, running
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import find_mosquitto, start_mqtt
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.frames import FrameHeaders
 from civicstream.kafka.clients import consumer
 from civicstream.settings import GatewaySettings, KafkaSettings
 from civicstream.topics import topic_name
+from stack.servers.brokers import find_mosquitto, start_mqtt
+from stack.servers.processes import Child, free_port, wait_until
 
 __all__ = ["run"]
 
@@ -120,9 +120,7 @@ def _gateway(stack: ExitStack, folder: Path, port: int, kafka: KafkaSettings) ->
         kafka__bootstrap=kafka.bootstrap,
         gateway__id="bench-gateway",
     )
-    child = stack.enter_context(
-        running("gateway", ["civicstream.cli", "gateway"], folder, settings)
-    )
+    child = stack.enter_context(running("gateway", ["stack.cli", "gateway"], folder, settings))
     with LedgerWatch(kafka) as watch:
         child.wait_ready(lambda: any(r.stage == "gateway" for r in watch.reports()))
     return child

@@ -17,7 +17,7 @@ from sensors_sim.sensor_faults import BrokenSensor
 from sensors_sim.simulation import Simulation, SimulationPlan
 from streams.health import SensorWatch
 from streams.health.unusual import Detector
-from streams.windows import Columns, LateReadings
+from streams.windows.windows import Columns, LateReadings
 
 __all__ = ["HealthRun", "watch_city"]
 

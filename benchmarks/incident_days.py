@@ -2,7 +2,7 @@
 
 Event time runs as fast as the processor does; no servers. Detectors report at their interval
 what passed since their last report, broken ones what they make of it; the readings go through
-``streams.traffic.segment_measures`` into ``NetworkWindow``.
+``streams.windows.traffic.segment_measures`` into ``NetworkWindow``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from sensors_sim.detectors import Detectors
 from sensors_sim.incidents import Incident
 from sensors_sim.road_traffic import STEP_MS, RoadTraffic, SegmentState
 from sensors_sim.schedule import Schedule
-from streams.network import NetworkWindow
-from streams.traffic import SegmentTable, segment_measures
-from streams.windows import Columns
+from streams.windows.network import NetworkWindow
+from streams.windows.traffic import SegmentTable, segment_measures
+from streams.windows.windows import Columns
 
 __all__ = ["Days", "Scenario", "network_window", "simulate"]
 

@@ -17,7 +17,7 @@ from benchmarks.incident_days import Days, Scenario, simulate
 from benchmarks.incident_score import Score, Watch, score
 from civicstream.settings import WindowSettings
 from streams.incidents import DEFAULT_INCIDENT_ALGORITHM, INCIDENT_ALGORITHMS, IncidentDetector
-from streams.network import RoadNetwork
+from streams.windows.network import RoadNetwork
 
 __all__ = ["JUDGING_SEEDS", "TUNING_SEEDS", "run"]
 

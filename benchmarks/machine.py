@@ -10,8 +10,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from civicstream.embedded.brokers import find_mosquitto
-from civicstream.embedded.kafka_jars import kafka_version
+from stack.servers.brokers import find_mosquitto
+from stack.servers.kafka_jars import kafka_version
 
 __all__ = ["describe_machine"]
 
@@ -74,7 +74,7 @@ def _servers() -> list[str]:
 def _timescaledb_version() -> str | None:
     """Version of the TimescaleDB that `make test` installed, from its Debian status file."""
     try:
-        from tests.servers import TIMESCALE_ROOT
+        from tests.kit.servers import TIMESCALE_ROOT
     except ImportError:  # an installed distribution has no tests
         return None
     with contextlib.suppress(OSError):

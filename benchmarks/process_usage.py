@@ -52,8 +52,8 @@ def memory_mb_by_part(pid: int) -> dict[str, float]:
 def _families(pid: int) -> Iterator[tuple[str, list[psutil.Process]]]:
     for child in psutil.Process(pid).children():
         words = child.cmdline()
-        if "civicstream.cli" in words:
-            name = words[words.index("civicstream.cli") + 1]
+        if "stack.cli" in words:
+            name = words[words.index("stack.cli") + 1]
         else:
             name = "kafka" if "kafka.Kafka" in words else child.name().split("-")[0]
         yield name, [child, *child.children(recursive=True)]

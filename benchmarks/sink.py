@@ -32,12 +32,12 @@ from benchmarks.kafka_input import produce_frames
 from benchmarks.process_usage import cpu_seconds
 from benchmarks.stage import embedded_kafka, environment, running
 from benchmarks.workload import Load, frames, rounds, traffic_city
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.settings import DatabaseSettings, Settings, SinkSettings
-from sinks.copy_binary import copy_buffer
-from sinks.init import init_database
+from sinks.admin.init import init_database
+from sinks.database.copy_binary import copy_buffer
 from sinks.tables import BulkTable, readings_table
+from stack.servers.processes import Child, wait_until
 
 __all__ = ["run"]
 
@@ -88,12 +88,12 @@ def run(*, seconds: float = 30, readings: int | None = None) -> dict[str, object
 @contextmanager
 def _timescale(folder: Path) -> Iterator[str]:
     checkout = Path(__file__).parents[1]  # the tests, which know how to start it, are not installed
-    if not (checkout / "tests" / "servers.py").exists():
+    if not (checkout / "tests" / "kit" / "servers.py").exists():
         raise ServerUnavailable(
             "the bench starts TimescaleDB as the tests do: run it in a checkout"
         )
     sys.path.append(str(checkout))
-    from tests.servers import TimescaleServer, timescaledb_missing
+    from tests.kit.servers import TimescaleServer, timescaledb_missing
 
     if reason := timescaledb_missing():
         raise ServerUnavailable(reason)
@@ -176,7 +176,7 @@ def _run_sink(connection: Connection, folder: Path, url: str, load: Load, count:
             database__url=url,
             sink__id="bench",
         )
-        with running("sink", ["civicstream.cli", "sink"], folder, variables) as sink:
+        with running("sink", ["stack.cli", "sink"], folder, variables) as sink:
             return _watch(connection, sink, total)
 
 

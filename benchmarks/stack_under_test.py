@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.stage import environment, running
-from civicstream.embedded.processes import Child
 from civicstream.errors import ServerUnavailable
 from civicstream.settings import Settings, load_settings
+from stack.servers.processes import Child
 
 __all__ = ["StackUnderTest", "running_stack", "simulator_counts", "start_simulator"]
 
@@ -39,7 +39,7 @@ def running_stack(folder: Path, city_file: Path) -> Iterator[StackUnderTest]:
     # Root's embedded PostgreSQL runs as another user, who must get through to its folder.
     folder.chmod(0o711)
     data = folder / "data"
-    arguments = ["civicstream.cli", "up", "--no-simulator", "--data", str(data)]
+    arguments = ["stack.cli", "up", "--no-simulator", "--data", str(data)]
     settings_of_up = environment(city__file=city_file)
     with running("up", arguments, folder, settings_of_up, orphan_signal=signal.SIGTERM) as up:
         # Written when every part is ready.
@@ -55,7 +55,7 @@ def start_simulator(
 ) -> Child:
     """Start publishing ``rate`` readings/s, one a message, for ``seconds``."""
     command = [
-        *(sys.executable, "-m", "civicstream.cli", "simulate"),
+        *(sys.executable, "-m", "stack.cli", "simulate"),
         *("--city", str(city_file), "--rate", f"{rate:g}", "--duration", f"{seconds:g}"),
         *("--config", str(stack.settings_file)),
     ]

@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 from kafka import TopicPartition
 
-from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
-from civicstream.embedded.processes import Child, free_port
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import consumer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
+from stack.servers.kafka_broker import BrokerOptions, start_broker
+from stack.servers.processes import Child, free_port
 
 __all__ = ["LedgerWatch", "check_alive", "embedded_kafka", "environment", "running"]
 

@@ -21,8 +21,8 @@ import psutil
 
 from benchmarks.process_usage import cpu_seconds_by_part, memory_mb_by_part
 from benchmarks.stage import environment, running
-from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, pinned_jars
-from civicstream.embedded.processes import Child, wait_until
+from stack.servers.kafka_jars import fetch_jars, jar_cache, pinned_jars
+from stack.servers.processes import Child, wait_until
 
 __all__ = ["run"]
 
@@ -57,7 +57,7 @@ def _stack(folder: Path, name: str, *options: str) -> Iterator[tuple[Child, floa
     data = folder / "data"
     url_file = data / "database.url"  # written when every part is ready
     url_file.unlink(missing_ok=True)
-    arguments = ["civicstream.cli", "up", "--data", str(data), *options]
+    arguments = ["stack.cli", "up", "--data", str(data), *options]
     began = time.monotonic()
     with running(name, arguments, folder, environment(), orphan_signal=signal.SIGTERM) as up:
         up.wait_ready(url_file.exists, timeout_s=_PATIENCE_S)
@@ -70,7 +70,7 @@ def _worker_back_s(up: Child) -> float:
     worker = next(
         child.pid
         for child in psutil.Process(up.pid).children()
-        if child.cmdline()[-2:] == ["civicstream.cli", "worker"]
+        if child.cmdline()[-2:] == ["stack.cli", "worker"]
     )
     began = time.monotonic()
     os.kill(worker, signal.SIGKILL)

@@ -27,10 +27,10 @@ from benchmarks.kafka_input import produce_frames, produce_json
 from benchmarks.stage import embedded_kafka, running
 from benchmarks.worker_run import WorkerRun, run_worker
 from benchmarks.workload import Load, traffic_city
-from civicstream.embedded.processes import wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.geojson import write_city
 from civicstream.settings import KafkaSettings
+from stack.servers.processes import wait_until
 
 __all__ = ["PEERS", "Peer", "is_installed", "run"]
 

@@ -20,12 +20,12 @@ from kafka import TopicPartition
 from benchmarks.kafka_input import Produced
 from benchmarks.process_usage import cpu_seconds, peak_mb, reset_peak
 from benchmarks.stage import LedgerWatch, check_alive, environment, running
-from civicstream.embedded.processes import Child
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport, TrafficResult
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
+from stack.servers.processes import Child
 
 __all__ = ["WorkerRun", "run_worker"]
 
@@ -88,7 +88,7 @@ def run_worker(
     deadline = time.monotonic() + timeout_s
     with (
         LedgerWatch(kafka) as ledger,
-        running("worker", ["civicstream.cli", "worker"], folder, settings) as worker,
+        running("worker", ["stack.cli", "worker"], folder, settings) as worker,
     ):
         ready = _next_report(ledger, worker, deadline, at_least=0)
         loaded = peak_mb(worker.pid)

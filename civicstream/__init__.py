@@ -1,4 +1,4 @@
-"""CivicStream: the contract that every part shares, the command line and the embedded stack."""
+"""CivicStream: the contract that every part shares."""
 
 __all__ = ["__version__"]
 

@@ -49,7 +49,7 @@ Health = Literal["ok", "stuck", "flat", "impossible", "silent", "skewed", "drift
 
 
 class TrafficRow(msgspec.Struct, frozen=True):
-    """One road segment in one window. Formulas and sources: ``streams/traffic.py``."""
+    """One road segment in one window. Formulas and sources: ``streams/windows/traffic.py``."""
 
     segment: str
     readings: int

@@ -126,7 +126,7 @@ class AlertsSettings(Section):
     group: Name = "civicstream-alerts"
     """Processes of one group stand by for each other: one of them has all partitions."""
     rules_file: Path | None = None
-    """Rules as TOML; None: the packaged ones (streams/alerts/default_rules.toml)."""
+    """Rules as TOML; None: the packaged ones (alerts/rules/default_rules.toml)."""
     read_back_h: float = Field(168, gt=0, le=24 * 30)
     """So far back a start reads what tells only of changes: sensors' health, cases, incidents."""
 

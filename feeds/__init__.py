@@ -1,1 +1,1 @@
-"""The HTTP front: Open311 for citizens' apps."""
+"""The HTTP front: operations page, live feed, history, decisions, Open311 and CAP."""

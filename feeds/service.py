@@ -30,7 +30,7 @@ from feeds.api import make_api
 from feeds.api_keys import load_api_keys
 from feeds.app import OPEN311_PATH, make_app
 from feeds.areas import AreaFinder
-from feeds.cap_routes import Cap
+from feeds.cap.routes import Cap
 from feeds.history.routes import History
 from feeds.ledger import FeedsLedger
 from feeds.live.feed import LiveFeed

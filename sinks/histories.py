@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 import numpy as np
 
-from sinks.copy_binary import ColumnType, integers
+from sinks.database.copy_binary import ColumnType, integers
 from sinks.letters import printable
 from sinks.tables import BulkTable
 

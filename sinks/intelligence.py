@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from civicstream.events import Anomaly, ForecastRow, Incident, SensorHealth, TrafficForecast
-from sinks.copy_binary import integers
+from sinks.database.copy_binary import integers
 from sinks.histories import history_table
 from sinks.letters import printable
 from sinks.tables import BulkTable

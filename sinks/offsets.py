@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from civicstream.errors import OwnershipLost
 from civicstream.kafka.log_gaps import Log, LogGap, Position, go_on
-from sinks.database import Connection
+from civicstream.postgres import Connection
 from sinks.records import Place
 
 __all__ = ["Logs", "advance", "lock", "place", "settle", "stored"]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from civicstream.errors import CorruptFrame
+from civicstream.postgres import Connection
 from civicstream.service_events import PersonalRecord
 from sinks.bisecting import write_around_bad_rows
-from sinks.database import Connection
 from sinks.records import KafkaRecord
 from sinks.writer import NOT_STORABLE
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from civicstream.clock import now_ms
 from civicstream.events import Counts
+from civicstream.postgres import Connection
 from sinks.batching import Batch
-from sinks.database import Connection
 from sinks.dedupe import count_different, last_of_each, newest_per_reading
 from sinks.known_sensors import NEVER, KnownSensors
 from sinks.letters import printable
@@ -20,7 +20,7 @@ from sinks.tables import latest_table, readings_table
 from sinks.writer import Merged, copy_rows, days_of, merge_rows, merge_what_fits, sentence
 
 if TYPE_CHECKING:
-    from sinks.transaction import Written
+    from sinks.written import Written
 
 __all__ = ["ReadingWriter"]
 

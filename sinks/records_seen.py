@@ -8,7 +8,7 @@ from typing import Any
 
 from civicstream.events import ReadSequence
 from civicstream.kafka.sequences import Stream
-from sinks.database import Connection
+from civicstream.postgres import Connection
 from sinks.records import Place
 
 __all__ = ["load_given_up", "load_sequences", "store_given_up", "store_sequences"]

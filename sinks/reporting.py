@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.log_gaps import LogGap
-from sinks.transaction import Written
+from sinks.written import Written
 
 __all__ = ["Book"]
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.clock import rfc3339
+from civicstream.postgres import Connection
 from civicstream.reading_age import MaxAge
 from civicstream.settings import DatabaseSettings
-from sinks.database import Connection
-from sinks.schema import time_tables
+from sinks.database.schema import time_tables
 from sinks.tables import BulkTable
 
 __all__ = ["Kept", "kept"]

@@ -15,7 +15,7 @@ from civicstream.events import DeadLetter
 from civicstream.kafka.dead_letter import Origin, dead_letter
 from civicstream.kinds import KINDS, Kind
 from sinks.batching import RawFrame
-from sinks.copy_binary import representable
+from sinks.database.copy_binary import representable
 
 __all__ = ["Rows", "collect", "reading_letters", "sensor_names", "unfit"]
 

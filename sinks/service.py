@@ -25,20 +25,21 @@ from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.log_gaps import Position
+from civicstream.postgres import TOO_MUCH, Connection, connect, translated
 from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from sinks import offsets
+from sinks.admin.maintenance import Maintenance
 from sinks.batching import Batch, Routes
 from sinks.consumer import Intake
-from sinks.database import TOO_MUCH, Connection, connect, translated
-from sinks.maintenance import Maintenance
+from sinks.database.rights import check_rights
 from sinks.outbox import Outbox
 from sinks.records import KafkaRecord, Place
 from sinks.reporting import Book
-from sinks.rights import check_rights
-from sinks.transaction import BatchWriter, Written
+from sinks.transaction import BatchWriter
 from sinks.writer import NOT_STORABLE
+from sinks.written import Written
 
 __all__ = ["run"]
 

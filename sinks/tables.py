@@ -11,8 +11,8 @@ from datetime import date, timedelta
 from functools import cached_property, lru_cache
 
 from civicstream.kinds import KINDS
-from sinks.copy_binary import ColumnType
-from sinks.schema import reading_columns, time_columns
+from sinks.database.copy_binary import ColumnType
+from sinks.database.schema import reading_columns, time_columns
 
 __all__ = [
     "LATE",

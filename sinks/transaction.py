@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,9 @@ from civicstream.errors import DataError
 from civicstream.events import Counts, DeadLetter, ReadSequence
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.sequences import Gap, Stream, account
+from civicstream.postgres import Connection
 from sinks import offsets
 from sinks.batching import Batch
-from sinks.database import Connection
 from sinks.event_tables import HISTORIES, NEWEST, newest_of_each
 from sinks.histories import event_columns
 from sinks.intelligence import FORECASTS, forecast_columns
@@ -31,31 +29,14 @@ from sinks.result_rows import environment_columns, late_columns, traffic_columns
 from sinks.retention import Kept, kept
 from sinks.tables import LATE, RESULTS_ENVIRONMENT, RESULTS_TRAFFIC, BulkTable
 from sinks.writer import Merged, merge_rows, merge_what_fits, sentence
+from sinks.written import Written
 
-__all__ = ["Announce", "BatchWriter", "Written"]
+__all__ = ["Announce", "BatchWriter"]
 
 log = logging.getLogger(__name__)
 
 Announce = Callable[[Sequence[DeadLetter], Sequence[Gap]], None]
 """Publishes dead letters and gaps and returns when Kafka has confirmed them."""
-
-
-@dataclass
-class Written:
-    """What one transaction did."""
-
-    kinds: dict[str, Counts] = field(default_factory=dict)
-    result_rows: int = 0
-    events: dict[str, int] = field(default_factory=dict)
-    """New rows by table: incidents, forecasts, reports, cases … and sealed personal records."""
-    days: dict[tuple[str, date], int] = field(default_factory=dict)
-    """New rows by table and the day (UTC) they are of."""
-    letters: list[DeadLetter] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-
-    def add_days(self, table: str, days: Mapping[date, int]) -> None:
-        for day, rows in days.items():
-            self.days[table, day] = self.days.get((table, day), 0) + rows
 
 
 class BatchWriter:

@@ -12,9 +12,9 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
+from civicstream.postgres import BAD_DATA, Connection
 from sinks.bisecting import write_around_bad_rows
-from sinks.copy_binary import copy_buffer
-from sinks.database import BAD_DATA, Connection
+from sinks.database.copy_binary import copy_buffer
 from sinks.tables import BulkTable
 
 __all__ = [

@@ -1,1 +1,1 @@
-"""The whole system on one machine with nothing preinstalled: servers and supervisor."""
+"""The roof: the command line, the embedded servers, and what starts and watches all parts."""

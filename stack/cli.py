@@ -8,25 +8,23 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmarks.registry import BENCHES  # names only; a bench is imported when it runs
 from civicstream import __version__
 from civicstream.clock import declare
-from civicstream.embedded.command import up
 from civicstream.errors import CivicStreamError, ConfigurationError, ServerUnavailable
 from civicstream.logs import set_up_logging
 from civicstream.settings import Settings, load_settings
-from sensors_sim import commands as simulation  # declares options only; the parts stay lazy
-from streams.alerts import command as alert_rules
-from streams.forecast import command as forecasting
+from stack.part_commands import PartCommands
+from stack.up.command import up
 
-__all__ = ["app", "main"]
+__all__ = ["app", "command_tree", "main"]
 
 app = typer.Typer(
     name="civicstream",
+    cls=PartCommands,
     help="Smart-city event streaming: MQTT to Kafka to Faust to TimescaleDB, exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -57,6 +55,13 @@ def _options(
     pass
 
 
+def command_tree() -> Any:
+    """Return the whole command line as typer makes it, with the parts' own commands."""
+    group: Any = typer.main.get_command(app)
+    group.load_all()
+    return group
+
+
 def main() -> None:
     """Run the command line; our own errors are one line and exit code 2, not a traceback."""
     try:
@@ -69,7 +74,7 @@ def main() -> None:
 def _for_people(command: str, config: Path | None) -> Settings:
     """Set up a command that looks at a running stack."""
     set_up_logging(command)
-    from civicstream.embedded.running_stack import load_command_settings
+    from stack.up.running_stack import load_command_settings
 
     return load_command_settings(config, command)
 
@@ -129,7 +134,7 @@ def feeds(config: Config = None, verbose: Verbose = False) -> None:
 def alerts(config: Config = None, verbose: Verbose = False) -> None:
     """Raise alerts by the rules on everything the other parts publish."""
     settings = _start("alerts", config, verbose)
-    from streams.alerts.service import run
+    from alerts.service import run
 
     run(settings)
 
@@ -138,14 +143,14 @@ def alerts(config: Config = None, verbose: Verbose = False) -> None:
 def deliver(config: Config = None, verbose: Verbose = False) -> None:
     """Take alerts to their receivers (MQTT, webhooks, mail …), and tell citizens of their cases."""
     settings = _start("deliver", config, verbose)
-    from sinks.deliveries.service import run
+    from alerts.deliveries.service import run
 
     run(settings)
 
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)} or all.")],
+    name: Annotated[str, typer.Argument(help="A bench of benchmarks/README.md, or all.")],
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Measuring time; start-up comes on top.")
     ] = None,
@@ -159,18 +164,13 @@ def bench(
 ) -> None:
     """Measure a figure beside its peers; `all` writes benchmarks/results.md too."""
     set_up_logging("bench")
+    from stack.benches import find_benches
+
+    find_benches()
     from benchmarks.command import bench as run
 
     if not run(name, seconds=seconds, readings=readings, as_json=as_json, data=data):
         raise typer.Exit(1)
-
-
-app.command()(simulation.city)
-app.command()(simulation.simulate)
-app.command()(simulation.replay)
-app.command()(simulation.replay_city)
-app.command()(forecasting.backtest)
-app.add_typer(alert_rules.app)
 
 
 @app.command()
@@ -211,7 +211,7 @@ def tail(
     """Print a Kafka topic as JSON lines, frames as one line per reading; Ctrl-C stops it."""
     settings = _for_people("tail", config)
     from civicstream.stopping import stop_on_signals
-    from civicstream.tail import tail as run
+    from stack.tail import tail as run
 
     run(settings.kafka, topic, start=start, stop=stop_on_signals(), limit=limit, area=area)
 
@@ -227,7 +227,7 @@ def health(
 ) -> None:
     """Exit with 0 when the part's next ledger report arrives in time, with 1 when not."""
     settings = _for_people("health", config)
-    from civicstream.health import instance_of, wait_for_report
+    from stack.health import instance_of, wait_for_report
 
     instance = instance or instance_of(settings, part)
     wait_for_report(settings.kafka, part, instance, timeout_s=timeout)
@@ -255,7 +255,7 @@ def init(
 ) -> None:
     """Bring up database schema, roles, reference tables and Kafka topics; safe to run again."""
     settings = _start("init", config, verbose)
-    from sinks.init import run
+    from sinks.admin.init import run
 
     typer.echo(run(settings, wait_s=wait, kafka_acls=kafka_acls).summary())
 
@@ -274,8 +274,8 @@ def ledger(
     settings = _for_people("ledger", config)
     import msgspec
 
-    from civicstream.embedded.running_stack import stopped_stack
-    from sinks.ledger import read_balance, show
+    from sinks.admin.ledger import read_balance, show
+    from stack.up.running_stack import stopped_stack
 
     if stopped := stopped_stack(config):
         typer.echo(f"civicstream ledger: {stopped}", err=True)
@@ -313,7 +313,7 @@ def forget(
 ) -> None:
     """Erase what is known of a citizen as a person; their reports stay, of nobody."""
     settings = _for_people("forget", config)
-    from sinks.forgetting import forget as run
+    from sinks.admin.forgetting import forget as run
 
     typer.echo(run(settings, pseudonym, by=by).summary())
 
@@ -333,7 +333,7 @@ def token_create(
 ) -> None:
     """Make a token and print it, this once; the database keeps only its hash."""
     settings = _for_people("token", config)
-    from sinks.access_tokens import create_token
+    from sinks.admin.access_tokens import create_token
 
     typer.echo(create_token(settings, name, scope, expires).secret)
 
@@ -342,7 +342,7 @@ def token_create(
 def token_list(config: Config = None) -> None:
     """List the tokens: id, state, name, scopes, end, last use."""
     settings = _for_people("token", config)
-    from sinks.access_tokens import list_tokens, show
+    from sinks.admin.access_tokens import list_tokens, show
 
     show(list_tokens(settings))
 
@@ -354,7 +354,7 @@ def token_revoke(
 ) -> None:
     """Revoke a token; within seconds its bearer is refused and cut off the live feed."""
     settings = _for_people("token", config)
-    from sinks.access_tokens import revoke_token
+    from sinks.admin.access_tokens import revoke_token
 
     typer.echo(f"revoked: token {id_} of {revoke_token(settings, id_)}")
 
@@ -368,7 +368,7 @@ def audit_verify(
 ) -> None:
     """Compute the audit's chain of hashes again; exit with 1 and name the row that breaks it."""
     settings = _for_people("audit", config)
-    from sinks.audit import parse_head, verify
+    from sinks.admin.audit import parse_head, verify
 
     found = verify(settings, parse_head(head) if head is not None else None)
     if found.problem is not None:
@@ -381,7 +381,7 @@ def audit_verify(
 def audit_head(config: Config = None) -> None:
     """Print number and hash of the newest row, to keep where nobody can change it."""
     settings = _for_people("audit", config)
-    from sinks.audit import head
+    from sinks.admin.audit import head
 
     typer.echo(str(head(settings)))
 
@@ -402,7 +402,7 @@ def truth(
     settings = _for_people("truth", config)
     import msgspec
 
-    from sinks.truth import compare, keep_comparing, show
+    from sinks.truth.comparison import compare, keep_comparing, show
 
     if every is not None:
         from civicstream.stopping import stop_on_signals

@@ -12,13 +12,13 @@ from civicstream.city import City
 from civicstream.local_time import local_offset
 from civicstream.services import load_services
 from civicstream.settings import Settings
-from streams.allocation import DispatchSettings
-from streams.app import make_city_topic
-from streams.dispatch import INPUTS, Dispatch
-from streams.dispatch_stream import DispatchTask
-from streams.network import RoadNetwork
-from streams.network_judgement import RoadOutlook
-from streams.network_stream import NetworkTask
+from streams.dispatch.allocation import DispatchSettings
+from streams.dispatch.dispatch import INPUTS, Dispatch
+from streams.dispatch.dispatch_stream import DispatchTask
+from streams.network.network_judgement import RoadOutlook
+from streams.network.network_stream import NetworkTask
+from streams.runtime.app import make_city_topic
+from streams.windows.network import RoadNetwork
 
 __all__ = ["CityAgents"]
 

@@ -24,12 +24,12 @@ from civicstream.kafka.topic_admin import wait_for_topics
 from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
-from streams.app import make_app
 from streams.city_agents import CityAgents
-from streams.frame_streams import FrameStreams
-from streams.publication import Publication
-from streams.sequence import StallWatch
-from streams.tasks import Task, Tasks
+from streams.frames.frame_streams import FrameStreams
+from streams.runtime.app import make_app
+from streams.runtime.publication import Publication
+from streams.runtime.sequence import StallWatch
+from streams.runtime.tasks import Task, Tasks
 
 __all__ = ["Worker", "run"]
 

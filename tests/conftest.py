@@ -16,11 +16,11 @@ import hypothesis
 import psutil
 import pytest
 
-from civicstream.embedded.brokers import find_mosquitto, start_mqtt
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.kafka_brokers import KafkaCluster, kafka_brokers
-from tests.servers import (
+from stack.servers.brokers import find_mosquitto, start_mqtt
+from stack.servers.processes import free_port, wait_until
+from tests.kit.kafka_brokers import KafkaCluster, kafka_brokers
+from tests.kit.servers import (
     Cluster,
     TcpProxy,
     TimescaleServer,

@@ -1,1 +1,1 @@
-"""Alerts to other systems, and news of their cases to citizens: `civicstream deliver`."""
+"""Alerts to their receivers, and news of their cases to citizens: `civicstream deliver`."""

@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
+from alerts.deliveries.alert_texts import alert_link, one_line
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.receivers import AlertmanagerReceiver
+from alerts.deliveries.webhook import http_client, post
 from civicstream.clock import rfc3339
 from civicstream.events import Alert
-from sinks.deliveries.alert_texts import alert_link, one_line
-from sinks.deliveries.outcomes import Refused, TryAgain
-from sinks.deliveries.receivers import AlertmanagerReceiver
-from sinks.deliveries.webhook import http_client, post
 
 __all__ = ["Alertmanager", "labels_of", "posted"]
 

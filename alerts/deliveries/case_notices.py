@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from alerts.deliveries.alert_texts import one_line
 from civicstream.clock import rfc3339
 from civicstream.personal import mask_contacts
 from civicstream.service_events import Case
-from sinks.deliveries.alert_texts import one_line
 
 __all__ = ["Contact", "contacts", "notice_body", "notice_subject", "notice_text"]
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 
 import httpx
 
+from alerts.deliveries.case_notices import Contact, notice_body, notice_subject, notice_text
+from alerts.deliveries.http_answers import check_answer
+from alerts.deliveries.mail import PostOffice, new_mail
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.public_addresses import destination
+from alerts.deliveries.receivers import CitizensPlan
+from alerts.deliveries.signatures import delivery_id, signed_headers
+from alerts.deliveries.webhook import http_client, signing_key
 from civicstream.service_events import Case
-from sinks.deliveries.case_notices import Contact, notice_body, notice_subject, notice_text
-from sinks.deliveries.http_answers import check_answer
-from sinks.deliveries.mail import PostOffice, new_mail
-from sinks.deliveries.outcomes import Refused, TryAgain
-from sinks.deliveries.public_addresses import destination
-from sinks.deliveries.receivers import CitizensPlan
-from sinks.deliveries.signatures import delivery_id, signed_headers
-from sinks.deliveries.webhook import http_client, signing_key
 
 __all__ = ["CitizenSenders", "addresses_of"]
 

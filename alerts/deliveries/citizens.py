@@ -17,6 +17,14 @@ from typing import Any
 
 import msgspec
 
+from alerts.deliveries.backoff import Patience, pause_s
+from alerts.deliveries.case_notices import Contact, contacts
+from alerts.deliveries.citizen_senders import CitizenSenders
+from alerts.deliveries.delivery import GiveUp
+from alerts.deliveries.figures import Figures
+from alerts.deliveries.log_reader import LogReader, Stopped
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.people import People
 from civicstream.clock import wall_ms
 from civicstream.errors import (
     ConfigurationError,
@@ -28,14 +36,6 @@ from civicstream.kafka.log_gaps import gap_record
 from civicstream.kafka.transactional import Outgoing
 from civicstream.personal import PrivateKeys
 from civicstream.service_events import Case
-from sinks.deliveries.backoff import Patience, pause_s
-from sinks.deliveries.case_notices import Contact, contacts
-from sinks.deliveries.citizen_senders import CitizenSenders
-from sinks.deliveries.delivery import GiveUp
-from sinks.deliveries.figures import Figures
-from sinks.deliveries.log_reader import LogReader, Stopped
-from sinks.deliveries.outcomes import Refused, TryAgain
-from sinks.deliveries.people import People
 
 __all__ = ["NAME", "CitizenNews"]
 

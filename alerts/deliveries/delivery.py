@@ -10,18 +10,18 @@ from typing import Any, Protocol
 
 import msgspec
 
+from alerts.deliveries.backoff import Patience, pause_s
+from alerts.deliveries.figures import Figures
+from alerts.deliveries.kafka_receiver import KafkaTopic
+from alerts.deliveries.log_reader import LogReader, Stopped
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.receivers import Receiver
+from alerts.deliveries.told import Told
 from civicstream.clock import wall_ms
 from civicstream.errors import Fenced, OwnershipLost, RecordTooLarge, ServerUnavailable
 from civicstream.events import Alert
 from civicstream.kafka.log_gaps import gap_record
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
-from sinks.deliveries.backoff import Patience, pause_s
-from sinks.deliveries.figures import Figures
-from sinks.deliveries.kafka_receiver import KafkaTopic
-from sinks.deliveries.log_reader import LogReader, Stopped
-from sinks.deliveries.outcomes import Refused, TryAgain
-from sinks.deliveries.receivers import Receiver
-from sinks.deliveries.told import Told
 
 __all__ = ["Delivery", "GiveUp", "Letter", "Sender"]
 

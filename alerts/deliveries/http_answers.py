@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from sinks.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.outcomes import Refused, TryAgain
 
 __all__ = ["check_answer"]
 

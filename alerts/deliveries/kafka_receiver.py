@@ -9,14 +9,14 @@ import msgspec
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 from pydantic import SecretStr
 
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.receivers import KafkaReceiver
+from alerts.deliveries.signatures import delivery_id
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import Alert
 from civicstream.kafka.clients import producer
 from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import KafkaSettings
-from sinks.deliveries.outcomes import Refused, TryAgain
-from sinks.deliveries.receivers import KafkaReceiver
-from sinks.deliveries.signatures import delivery_id
 
 __all__ = ["KafkaTopic", "cluster_of"]
 

@@ -17,6 +17,7 @@ from typing import Any
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.structs import ConsumerGroupMetadata
 
+from alerts.deliveries.figures import ReadSoFar
 from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.log_gaps import LogGap, Position, append_time, go_on
 from civicstream.kafka.reader import GroupReader
@@ -25,7 +26,6 @@ from civicstream.kafka.sequences import ReadAccount, missing_record, received
 from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from sinks.deliveries.figures import ReadSoFar
 
 __all__ = ["LogReader", "Stopped"]
 

@@ -10,11 +10,11 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from urllib.parse import quote
 
+from alerts.deliveries.alert_texts import mail_subject, mail_text, one_line
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.receivers import EmailReceiver, MailServer
+from alerts.deliveries.webhook import tls_context
 from civicstream.events import Alert
-from sinks.deliveries.alert_texts import mail_subject, mail_text, one_line
-from sinks.deliveries.outcomes import Refused, TryAgain
-from sinks.deliveries.receivers import EmailReceiver, MailServer
-from sinks.deliveries.webhook import tls_context
 
 __all__ = ["Mail", "PostOffice", "alert_mail", "new_mail"]
 

@@ -10,10 +10,10 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pydantic import SecretStr
 
+from alerts.deliveries.outcomes import TryAgain
+from alerts.deliveries.receivers import MqttReceiver
 from civicstream.events import Alert
 from civicstream.settings import MqttSettings
-from sinks.deliveries.outcomes import TryAgain
-from sinks.deliveries.receivers import MqttReceiver
 
 __all__ = ["MqttTopics", "alert_topic", "broker_of"]
 

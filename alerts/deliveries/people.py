@@ -9,7 +9,7 @@ import psycopg
 from pydantic import SecretStr
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
-from sinks.database import Connection, connect, translated
+from civicstream.postgres import Connection, connect, translated
 
 __all__ = ["People"]
 

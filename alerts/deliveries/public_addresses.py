@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-from sinks.deliveries.outcomes import Refused
+from alerts.deliveries.outcomes import Refused
 
 __all__ = ["Destination", "destination", "is_public"]
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from alerts.deliveries.secret_texts import SecretText
 from civicstream.events import AlertChange, AlertSeverity
-from sinks.deliveries.secret_texts import SecretText
 
 __all__ = [
     "AlertmanagerReceiver",

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from civicstream.errors import ConfigurationError
-from sinks.deliveries.receivers import (
+from alerts.deliveries.receivers import (
     CitizensPlan,
     EmailReceiver,
     MailServer,
     Receiver,
     ReceiverTypes,
 )
+from civicstream.errors import ConfigurationError
 
 __all__ = ["Plan", "read_plan"]
 

@@ -7,6 +7,29 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from alerts.deliveries.alertmanager import Alertmanager
+from alerts.deliveries.citizen_senders import CitizenSenders
+from alerts.deliveries.citizens import NAME as CITIZENS
+from alerts.deliveries.citizens import CitizenNews
+from alerts.deliveries.delivery import Delivery, Sender
+from alerts.deliveries.figures import Figures
+from alerts.deliveries.kafka_receiver import KafkaTopic
+from alerts.deliveries.letters_out import LettersOut
+from alerts.deliveries.log_reader import LogReader
+from alerts.deliveries.mail import Mail, PostOffice
+from alerts.deliveries.mqtt_receiver import MqttTopics
+from alerts.deliveries.people import People
+from alerts.deliveries.receivers import (
+    AlertmanagerReceiver,
+    EmailReceiver,
+    KafkaReceiver,
+    MailServer,
+    MqttReceiver,
+    Receiver,
+    WebhookReceiver,
+)
+from alerts.deliveries.receivers_file import Plan, read_plan
+from alerts.deliveries.webhook import Webhook
 from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError
 from civicstream.events import LedgerReport, ReadPosition, ReadSequence
@@ -17,29 +40,6 @@ from civicstream.retry import wait_until_available
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import topic_name
-from sinks.deliveries.alertmanager import Alertmanager
-from sinks.deliveries.citizen_senders import CitizenSenders
-from sinks.deliveries.citizens import NAME as CITIZENS
-from sinks.deliveries.citizens import CitizenNews
-from sinks.deliveries.delivery import Delivery, Sender
-from sinks.deliveries.figures import Figures
-from sinks.deliveries.kafka_receiver import KafkaTopic
-from sinks.deliveries.letters_out import LettersOut
-from sinks.deliveries.log_reader import LogReader
-from sinks.deliveries.mail import Mail, PostOffice
-from sinks.deliveries.mqtt_receiver import MqttTopics
-from sinks.deliveries.people import People
-from sinks.deliveries.receivers import (
-    AlertmanagerReceiver,
-    EmailReceiver,
-    KafkaReceiver,
-    MailServer,
-    MqttReceiver,
-    Receiver,
-    WebhookReceiver,
-)
-from sinks.deliveries.receivers_file import Plan, read_plan
-from sinks.deliveries.webhook import Webhook
 
 __all__ = ["run"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
+from alerts.deliveries.receivers import EmailReceiver, Receiver
 from civicstream.events import Alert, AlertSeverity
-from sinks.deliveries.receivers import EmailReceiver, Receiver
 
 __all__ = ["Told"]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 import httpx
 import msgspec
 
+from alerts.deliveries.alert_texts import alert_link
+from alerts.deliveries.http_answers import check_answer
+from alerts.deliveries.outcomes import TryAgain
+from alerts.deliveries.receivers import WebhookReceiver
+from alerts.deliveries.signatures import SHORTEST_SECRET, delivery_id, signed_headers
 from civicstream.errors import ConfigurationError
 from civicstream.events import Alert
-from sinks.deliveries.alert_texts import alert_link
-from sinks.deliveries.http_answers import check_answer
-from sinks.deliveries.outcomes import TryAgain
-from sinks.deliveries.receivers import WebhookReceiver
-from sinks.deliveries.signatures import SHORTEST_SECRET, delivery_id, signed_headers
 
 __all__ = ["Webhook", "http_client", "post", "signing_key", "tls_context"]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from alerts.engine.book import Book, Known, alert_id
+from alerts.engine.places import Places
+from alerts.engine.rule_state import RuleState
+from alerts.engine.storms import Storms
+from alerts.engine.subjects import Codes
+from alerts.engine.verdicts import Verdict
+from alerts.rules import templates
+from alerts.rules.rule import SEVERITIES
+from alerts.rules.rule_reading import MESSAGE_FIELDS
 from civicstream.clock import rfc3339
 from civicstream.events import Alert
-from streams.alerts import templates
-from streams.alerts.book import Book, Known, alert_id
-from streams.alerts.places import Places
-from streams.alerts.rule import SEVERITIES
-from streams.alerts.rule_reading import MESSAGE_FIELDS
-from streams.alerts.rule_state import RuleState
-from streams.alerts.storms import Storms
-from streams.alerts.subjects import Codes
-from streams.alerts.verdicts import Verdict
 
 __all__ = ["AlertMaker"]
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
+from alerts.rules.rule import Rule
 from civicstream.events import Alert
-from streams.alerts.rule import Rule
 
 __all__ = ["Held", "Items", "KnownAlert", "Restored", "encode", "fingerprint", "held_key", "read"]
 

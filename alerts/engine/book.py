@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
+from alerts.engine.alert_state import Items, KnownAlert, encode
 from civicstream.events import Alert
 from civicstream.service_events import Action
-from streams.alerts.alert_state import Items, KnownAlert, encode
 
 __all__ = ["Book", "Known", "alert_id"]
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.alerts.alert_state import Held, Items, encode, held_key, number
-from streams.alerts.columns import Columns
-from streams.alerts.rule import Condition
-from streams.alerts.sources import SOURCES, Batch
-from streams.alerts.subjects import Subjects
+from alerts.engine.alert_state import Held, Items, encode, held_key, number
+from alerts.engine.columns import Columns
+from alerts.engine.subjects import Subjects
+from alerts.rules.rule import Condition
+from alerts.rules.sources import SOURCES, Batch
 
 __all__ = ["ConditionState"]
 

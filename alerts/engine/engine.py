@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alerts.engine.alert_making import AlertMaker
+from alerts.engine.alert_state import Items, Restored, encode, fingerprint, held_key
+from alerts.engine.book import Book
+from alerts.engine.conditions import ConditionState
+from alerts.engine.people import due_by_clock
+from alerts.engine.places import Places
+from alerts.engine.rule_state import RuleState
+from alerts.engine.storms import Storms, is_parent
+from alerts.engine.subjects import Codes, Subjects
+from alerts.engine.verdicts import Verdict
+from alerts.rules.rule import RuleSet
+from alerts.rules.sources import SOURCES, Batch
 from civicstream.city import Point
 from civicstream.clock import REAL, Clock
 from civicstream.events import Alert
 from civicstream.service_events import Action
-from streams.alerts.alert_making import AlertMaker
-from streams.alerts.alert_state import Items, Restored, encode, fingerprint, held_key
-from streams.alerts.book import Book
-from streams.alerts.conditions import ConditionState
-from streams.alerts.people import due_by_clock
-from streams.alerts.places import Places
-from streams.alerts.rule import RuleSet
-from streams.alerts.rule_state import RuleState
-from streams.alerts.sources import SOURCES, Batch
-from streams.alerts.storms import Storms, is_parent
-from streams.alerts.subjects import Codes, Subjects
-from streams.alerts.verdicts import Verdict
 
 __all__ = ["AlertEngine"]
 

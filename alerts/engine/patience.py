@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from alerts.rules.rule import Condition, RuleSet
+from alerts.rules.sources import SOURCES
 from civicstream.clock import Clock
 from civicstream.settings import WindowSettings
-from streams.alerts.rule import Condition, RuleSet
-from streams.alerts.sources import SOURCES
 
 __all__ = ["patient", "result_age_ms"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from alerts.engine.book import Book, Known
+from alerts.engine.rule_state import RuleState
+from alerts.rules.rule import SEVERITIES
 from civicstream.events import Alert
-from streams.alerts.book import Book, Known
-from streams.alerts.rule import SEVERITIES
-from streams.alerts.rule_state import RuleState
 
 __all__ = ["due_by_clock"]
 

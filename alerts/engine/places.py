@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from alerts.rules.rule import Condition
 from civicstream.city import City, Point, Sensors
-from streams.alerts.rule import Condition
 
 __all__ = ["Places"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.alerts.alert_state import Items
-from streams.alerts.columns import Columns
-from streams.alerts.conditions import ConditionState
-from streams.alerts.rule import SEVERITIES, Rule
-from streams.alerts.sources import SOURCES
-from streams.alerts.subjects import Codes, Subjects
-from streams.alerts.verdicts import Verdict, join_verdict, subject_verdict
+from alerts.engine.alert_state import Items
+from alerts.engine.columns import Columns
+from alerts.engine.conditions import ConditionState
+from alerts.engine.subjects import Codes, Subjects
+from alerts.engine.verdicts import Verdict, join_verdict, subject_verdict
+from alerts.rules.rule import SEVERITIES, Rule
+from alerts.rules.sources import SOURCES
 
 __all__ = ["RuleState", "Transitions"]
 

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from alerts.engine.book import Book, Known, alert_id
+from alerts.rules.rule import SEVERITIES, Grouping, RuleSet
 from civicstream.city import Point
 from civicstream.events import Alert
-from streams.alerts.book import Book, Known, alert_id
-from streams.alerts.rule import SEVERITIES, Grouping, RuleSet
 
 __all__ = ["ANY_RULE", "Storms", "is_parent"]
 

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.alerts.alert_state import Held
-from streams.alerts.columns import Columns
-from streams.alerts.sources import Batch, Source
+from alerts.engine.alert_state import Held
+from alerts.engine.columns import Columns
+from alerts.rules.sources import Batch, Source
 
 __all__ = ["Codes", "Subjects"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from alerts.engine.conditions import ConditionState
+from alerts.rules.rule import Rule
+from alerts.rules.sources import SOURCES
 from civicstream.clock import Clock
-from streams.alerts.conditions import ConditionState
-from streams.alerts.rule import Rule
-from streams.alerts.sources import SOURCES
 
 __all__ = ["Verdict", "join_verdict", "subject_verdict"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.alerts.rule import Condition
-from streams.alerts.rule_values import WrongValue, closest, duration_ms, number, values, whole
-from streams.alerts.sources import SOURCES, Source
+from alerts.rules.rule import Condition
+from alerts.rules.rule_values import WrongValue, closest, duration_ms, number, values, whole
+from alerts.rules.sources import SOURCES, Source
 
 __all__ = ["CONDITION_FIELDS", "read_condition"]
 

@@ -6,12 +6,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from alerts.rules.condition_reading import read_condition
+from alerts.rules.rule import Grouping, Rule, RuleSet
+from alerts.rules.rule_lines import RuleLines
+from alerts.rules.rule_reading import read_grouping, read_rule
+from alerts.rules.rule_values import WrongValue, closest, text
 from civicstream.errors import ConfigurationError
-from streams.alerts.condition_reading import read_condition
-from streams.alerts.rule import Grouping, Rule, RuleSet
-from streams.alerts.rule_lines import RuleLines
-from streams.alerts.rule_reading import read_grouping, read_rule
-from streams.alerts.rule_values import WrongValue, closest, text
 
 __all__ = ["DEFAULT_RULES", "load_rules", "parse_rules"]
 

@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
-from civicstream.events import AlertSeverity
-from streams.alerts import templates
-from streams.alerts.condition_reading import CONDITION_FIELDS
-from streams.alerts.rule import SEVERITIES, Condition, Grouping, Join, Rule
-from streams.alerts.rule_values import (
+from alerts.rules import templates
+from alerts.rules.condition_reading import CONDITION_FIELDS
+from alerts.rules.rule import SEVERITIES, Condition, Grouping, Join, Rule
+from alerts.rules.rule_values import (
     WrongValue,
     closest,
     duration_ms,
@@ -21,7 +20,8 @@ from streams.alerts.rule_values import (
     texts,
     whole,
 )
-from streams.alerts.sources import SOURCES
+from alerts.rules.sources import SOURCES
+from civicstream.events import AlertSeverity
 
 __all__ = ["MESSAGE_FIELDS", "read_grouping", "read_rule"]
 

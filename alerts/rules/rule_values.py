@@ -8,7 +8,7 @@ import zoneinfo
 from collections.abc import Iterable
 from typing import Any
 
-from streams.alerts.rule import WEEKDAYS, Schedule, Value
+from alerts.rules.rule import WEEKDAYS, Schedule, Value
 
 __all__ = [
     "WrongValue",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from alerts.rules.rule_file import load_rules
 from civicstream.errors import ConfigurationError
-from streams.alerts.rule_file import load_rules
 
 __all__ = ["RulesWatch"]
 

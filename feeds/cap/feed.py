@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring  # writing only
 
-from civicstream.cap import CapMessage, cap_time, writable
+from feeds.cap.message import CapMessage, cap_time, writable
 
 __all__ = ["CAP_TYPE", "atom_feed"]
 

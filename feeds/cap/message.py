@@ -15,8 +15,8 @@ from typing import Literal
 from urllib.parse import quote, unquote
 from xml.etree.ElementTree import Element, SubElement, tostring  # writing only
 
-from civicstream.cap_places import CapPlace, CapPlaces
 from civicstream.events import Alert
+from feeds.cap.places import CapPlace, CapPlaces
 
 __all__ = [
     "NAMESPACE",

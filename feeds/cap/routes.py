@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from civicstream.cap import CapMessage, CapWriter, cap_messages, read_identifier
-from civicstream.cap_feed import CAP_TYPE, atom_feed
-from civicstream.cap_places import CapPlaces
 from civicstream.city import City
 from civicstream.events import Alert
 from civicstream.settings import Settings
 from feeds.api import with_slashes
+from feeds.cap.feed import CAP_TYPE, atom_feed
+from feeds.cap.message import CapMessage, CapWriter, cap_messages, read_identifier
+from feeds.cap.places import CapPlaces
 from feeds.history.answers import answer
 from feeds.history.history_store import HistoryStore
 from feeds.problems import Problem

@@ -1,7 +1,8 @@
 """What can be decided about alerts, allocations and cases, and when it can no longer be; pure.
 
-The same rules as the worker's, which has the last word (streams/cases/life.py and
-streams/allocation/decisions.py); here they are for an answer at once instead of a dead letter.
+The same rules as the worker's, which has the last word (streams/dispatch/cases/life.py and
+streams/dispatch/allocation/decisions.py); here they are for an answer at once instead of a dead
+letter.
 """
 
 from __future__ import annotations

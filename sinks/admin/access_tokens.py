@@ -14,9 +14,9 @@ from rich.table import Table
 
 from civicstream.access_tokens import SCOPES, NewToken, make_token
 from civicstream.errors import ConfigurationError
+from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
-from sinks.database import Connection, connect, translated
-from sinks.roles import OWNER
+from sinks.database.roles import OWNER
 
 __all__ = ["StoredToken", "create_token", "list_tokens", "parse_span", "revoke_token", "show"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from civicstream.errors import ConfigurationError
+from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
-from sinks.database import Connection, connect, translated
 
 __all__ = [
     "GENESIS",

@@ -15,7 +15,15 @@ import msgspec
 from civicstream.events import Counts, LedgerReport, ReadSequence, WrittenSequence
 from civicstream.kafka.sequences import Stream, stream_of
 from civicstream.kinds import KINDS
-from sinks.readers import Held, LogState, Range, Reader, count_of, held_by_readers, held_by_sink
+from sinks.admin.readers import (
+    Held,
+    LogState,
+    Range,
+    Reader,
+    count_of,
+    held_by_readers,
+    held_by_sink,
+)
 
 __all__ = [
     "Balance",

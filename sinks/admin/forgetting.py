@@ -10,9 +10,9 @@ from pydantic import SecretStr
 
 from civicstream.clock import now_ms, rfc3339
 from civicstream.errors import ConfigurationError
+from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.database import Connection, connect, translated
 from sinks.outbox import tell_kafka
 from sinks.personal_records import Erased, Forget, apply_forget
 

@@ -18,15 +18,15 @@ from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.rights import grant_rights
 from civicstream.kafka.topic_admin import create_topics
+from civicstream.postgres import connect, wait_for_database
 from civicstream.settings import Settings
-from sinks.database import connect, wait_for_database
-from sinks.locks import with_brief_locks
-from sinks.migrate import fill_new_rollups, migrate
-from sinks.moving import move_to_hypertable, plain_and_filled
-from sinks.reference import load_city
-from sinks.roles import OWNER, ensure_roles, grant_privileges, grant_schema
-from sinks.schema import time_tables
-from sinks.timescale import Timescale
+from sinks.database.locks import with_brief_locks
+from sinks.database.migrate import fill_new_rollups, migrate
+from sinks.database.moving import move_to_hypertable, plain_and_filled
+from sinks.database.reference import load_city
+from sinks.database.roles import OWNER, ensure_roles, grant_privileges, grant_schema
+from sinks.database.schema import time_tables
+from sinks.database.timescale import Timescale
 
 __all__ = ["Initialised", "init_database", "run"]
 

@@ -18,9 +18,10 @@ from civicstream.kafka.clients import consumer, wait_for_kafka
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.replay import read_on
 from civicstream.kinds import KINDS
+from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, topic_name
-from sinks.balance import (
+from sinks.admin.balance import (
     Balance,
     KindBalance,
     RecordBalance,
@@ -29,13 +30,12 @@ from sinks.balance import (
     StoredGap,
     balance,
 )
+from sinks.admin.log_state import log_states, waiting_for
+from sinks.admin.readers import Reader, newest_readers
 from sinks.batching import Routes
-from sinks.database import Connection, connect, translated
-from sinks.log_state import log_states, waiting_for
-from sinks.readers import Reader, newest_readers
+from sinks.database.schema import time_columns
 from sinks.records import Place
 from sinks.records_seen import load_given_up, load_sequences
-from sinks.schema import time_columns
 
 __all__ = ["LedgerReader", "read_balance", "settled_reports", "show", "stored_offsets"]
 

@@ -13,8 +13,8 @@ from civicstream.kafka.clients import consumer
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
+from sinks.admin.readers import LogState, Reader
 from sinks.batching import Routes
-from sinks.readers import LogState, Reader
 from sinks.records import Place
 
 __all__ = ["log_states", "waiting_for"]

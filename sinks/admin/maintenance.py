@@ -9,9 +9,9 @@ import psycopg
 from pydantic import SecretStr
 
 from civicstream.errors import CivicStreamError
+from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
-from sinks.database import Connection, connect, translated
-from sinks.settling import settle_reports
+from sinks.admin.settling import settle_reports
 
 __all__ = ["Maintenance", "remove_old_rows"]
 

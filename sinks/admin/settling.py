@@ -18,12 +18,12 @@ from civicstream.errors import ServerUnavailable
 from civicstream.events import Counts, LedgerReport, ReadSequence
 from civicstream.kafka.clients import producer
 from civicstream.kafka.sequences import Stream, stream_of, without
+from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.database import Connection, connect, translated
-from sinks.ledger import LedgerReader, settled_reports, stored_offsets
-from sinks.log_state import log_states
-from sinks.readers import LogState
+from sinks.admin.ledger import LedgerReader, settled_reports, stored_offsets
+from sinks.admin.log_state import log_states
+from sinks.admin.readers import LogState
 from sinks.records_seen import load_sequences, store_given_up, store_sequences
 
 __all__ = ["ended", "settle_reports", "settled_sequences"]

@@ -14,7 +14,7 @@ from typing import TypeVar
 from psycopg import errors
 
 from civicstream.errors import ServerUnavailable
-from sinks.database import Connection
+from civicstream.postgres import Connection
 
 __all__ = ["with_brief_locks"]
 

@@ -17,9 +17,9 @@ import psycopg
 from civicstream.errors import ConfigurationError
 from civicstream.kinds import KINDS
 from civicstream.settings import DatabaseSettings
-from sinks.rollups import Rollup, rollups
-from sinks.schema import TimeTable, kind_statements, time_tables
-from sinks.timescale import (
+from sinks.database.rollups import Rollup, rollups
+from sinks.database.schema import TimeTable, kind_statements, time_tables
+from sinks.database.timescale import (
     Timescale,
     check_retention,
     continuous_aggregate,
@@ -29,7 +29,7 @@ from sinks.timescale import (
     policies,
     refresh_policy,
 )
-from sinks.views import view_statements
+from sinks.database.views import view_statements
 
 __all__ = ["Migration", "fill_new_rollups", "latest_version", "migrate", "migrations"]
 
@@ -62,7 +62,11 @@ class Migration:
 def migrations() -> list[Migration]:
     """Return the numbered migrations in order."""
     files = sorted(
-        (f for f in resources.files("sinks.migrations").iterdir() if f.name.endswith(".sql")),
+        (
+            f
+            for f in resources.files("sinks.database.migrations").iterdir()
+            if f.name.endswith(".sql")
+        ),
         key=lambda f: f.name,
     )
     return [

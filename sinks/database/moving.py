@@ -13,10 +13,10 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from sinks.database import Connection
-from sinks.locks import with_brief_locks
-from sinks.schema import TimeTable
-from sinks.timescale import create_hypertable
+from civicstream.postgres import Connection
+from sinks.database.locks import with_brief_locks
+from sinks.database.schema import TimeTable
+from sinks.database.timescale import create_hypertable
 
 __all__ = ["move_to_hypertable", "plain_and_filled"]
 

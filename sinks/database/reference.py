@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from civicstream.city import City, Sensors
-from sinks.copy_binary import ColumnType, copy_buffer
+from sinks.database.copy_binary import ColumnType, copy_buffer
 
 __all__ = ["load_city"]
 

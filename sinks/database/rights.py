@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from civicstream.errors import ConfigurationError
 from civicstream.kinds import KINDS
-from sinks.database import Connection, translated
-from sinks.migrate import latest_version
-from sinks.schema import reading_columns, writer_privileges
+from civicstream.postgres import Connection, translated
+from sinks.database.migrate import latest_version
+from sinks.database.schema import reading_columns, writer_privileges
 
 __all__ = ["check_rights"]
 

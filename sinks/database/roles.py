@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from civicstream.errors import ConfigurationError
 from civicstream.settings import DatabaseSettings
-from sinks.schema import writer_privileges
-from sinks.timescale import Timescale
+from sinks.database.schema import writer_privileges
+from sinks.database.timescale import Timescale
 
 __all__ = [
     "OWNER",

@@ -10,8 +10,8 @@ from typing import Literal
 
 from civicstream.errors import ConfigurationError
 from civicstream.settings import DatabaseSettings
-from sinks.rollups import Rollup
-from sinks.schema import TimeTable
+from sinks.database.rollups import Rollup
+from sinks.database.schema import TimeTable
 
 __all__ = [
     "SHORTEST_RETENTION_DAYS",

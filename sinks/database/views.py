@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sinks.service_views import SERVICE_VIEWS
+from sinks.database.service_views import SERVICE_VIEWS
 
 __all__ = ["view_statements"]
 

@@ -13,19 +13,19 @@ from rich.table import Table
 
 from civicstream.clock import rfc3339
 from civicstream.errors import CivicStreamError, ConfigurationError
+from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
-from sinks.database import Connection, connect, translated
-from sinks.roles import OWNER
-from sinks.truth_files import Span, Truth, read_truth
-from sinks.truth_matching import (
+from sinks.database.roles import OWNER
+from sinks.truth.files import Span, Truth, read_truth
+from sinks.truth.matching import (
     FaultOutcome,
     IncidentOutcome,
     Rules,
     match_faults,
     match_incidents,
 )
-from sinks.truth_summary import FaultFigures, IncidentFigures, fault_figures, incident_figures
-from sinks.truth_tables import (
+from sinks.truth.summary import FaultFigures, IncidentFigures, fault_figures, incident_figures
+from sinks.truth.tables import (
     detections,
     flows_before,
     newest_window,

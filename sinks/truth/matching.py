@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sinks.truth_files import Span, TrueFault, TrueIncident
+from sinks.truth.files import Span, TrueFault, TrueIncident
 
 __all__ = [
     "Detection",

@@ -7,8 +7,8 @@ from statistics import fmean, median
 
 import msgspec
 
-from sinks.truth_files import Span
-from sinks.truth_matching import FaultOutcome, IncidentOutcome
+from sinks.truth.files import Span
+from sinks.truth.matching import FaultOutcome, IncidentOutcome
 
 __all__ = ["FaultFigures", "IncidentFigures", "fault_figures", "incident_figures"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from civicstream.errors import ConfigurationError
-from sinks.database import Connection
-from sinks.truth_matching import (
+from civicstream.postgres import Connection
+from sinks.truth.matching import (
     Detection,
     FaultOutcome,
     IncidentOutcome,

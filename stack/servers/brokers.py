@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from civicstream.embedded.processes import Child, check_port_free, port_answers
+from stack.servers.processes import Child, check_port_free, port_answers
 
 __all__ = ["find_mosquitto", "launch_mqtt", "start_mqtt"]
 

@@ -22,9 +22,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from civicstream.embedded.data_folder import sync_folder, write_private
-from civicstream.embedded.processes import Child, check_port_free, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from stack.data_folder import sync_folder, write_private
+from stack.servers.processes import Child, check_port_free, wait_until
 
 __all__ = ["EmbeddedDatabase", "postgres_program"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, java_program, pinned_jars
-from civicstream.embedded.processes import Child, check_port_free, free_port, port_answers
 from civicstream.errors import ServerUnavailable
 from civicstream.kafka.clients import admin_client
 from civicstream.settings import KafkaSettings
+from stack.servers.kafka_jars import fetch_jars, jar_cache, java_program, pinned_jars
+from stack.servers.processes import Child, check_port_free, free_port, port_answers
 
 __all__ = ["BrokerOptions", "broker_answers", "launch_broker", "start_broker"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from civicstream.clock import REAL, Clock
-from civicstream.embedded.data_folder import DataFolder, write_private
-from civicstream.embedded.stack_options import StackOptions
 from civicstream.errors import ConfigurationError
 from civicstream.settings import Settings
+from stack.data_folder import DataFolder, write_private
+from stack.up.stack_options import StackOptions
 
 __all__ = ["CityTime", "choose_city_time", "last_working_day_at"]
 

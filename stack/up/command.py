@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from civicstream.embedded.data_folder import DATA_FOLDER
 from civicstream.logs import set_up_logging
+from stack.data_folder import DATA_FOLDER
 
 __all__ = ["up"]
 
@@ -73,8 +73,8 @@ def up(
     ] = None,
 ) -> None:
     """Run the whole system on this machine, with a simulated city; Ctrl-C stops all of it."""
-    from civicstream.embedded.run import run
-    from civicstream.embedded.stack_options import StackOptions
+    from stack.up.run import run
+    from stack.up.stack_options import StackOptions
 
     set_up_logging("up")
     run(

@@ -13,11 +13,11 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from civicstream.embedded.figures import LedgerHistory
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
+from stack.up.figures import LedgerHistory
 
 __all__ = ["LedgerWatch"]
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from civicstream.embedded.data_folder import DataFolder
 from civicstream.errors import ServerUnavailable
+from stack.data_folder import DataFolder
 
 __all__ = ["replay_outcome"]
 
@@ -36,7 +36,7 @@ def _counts(file: Path) -> list[str]:
 def _balance(settings: Path) -> list[str]:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "civicstream.cli", "ledger", "--rows"),
+            *(sys.executable, "-m", "stack.cli", "ledger", "--rows"),
             *("--wait", str(_SETTLED_WITHIN_S), "--config", str(settings)),
         ],
         capture_output=True,

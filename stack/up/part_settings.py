@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr
 
 from civicstream.clock import Clock
-from civicstream.embedded.stack_options import Addresses, StackOptions
 from civicstream.settings import KafkaSettings, Settings
+from stack.up.stack_options import Addresses, StackOptions
 
 __all__ = [
     "EMBEDDED_PARTITIONS",

@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 
 from civicstream.clock import REAL, wall_ms
-from civicstream.embedded.brokers import launch_mqtt
-from civicstream.embedded.city_time import choose_city_time
-from civicstream.embedded.data_folder import DataFolder
-from civicstream.embedded.database import EmbeddedDatabase
-from civicstream.embedded.figures import LedgerHistory
-from civicstream.embedded.kafka_broker import BrokerOptions, broker_answers, launch_broker
-from civicstream.embedded.ledger_watch import LedgerWatch
-from civicstream.embedded.part_settings import (
+from civicstream.personal import public_key_of
+from civicstream.settings import Settings
+from stack.data_folder import DataFolder
+from stack.servers.brokers import launch_mqtt
+from stack.servers.database import EmbeddedDatabase
+from stack.servers.kafka_broker import BrokerOptions, broker_answers, launch_broker
+from stack.servers.processes import Child, port_answers
+from stack.up.city_time import choose_city_time
+from stack.up.figures import LedgerHistory
+from stack.up.ledger_watch import LedgerWatch
+from stack.up.part_settings import (
     Sections,
     clock_section,
     kafka_settings,
@@ -22,11 +25,8 @@ from civicstream.embedded.part_settings import (
     replay_sections,
     stack_sections,
 )
-from civicstream.embedded.processes import Child, port_answers
-from civicstream.embedded.stack_options import LOOPBACK, Addresses, StackOptions
-from civicstream.embedded.supervisor import Part
-from civicstream.personal import public_key_of
-from civicstream.settings import Settings
+from stack.up.stack_options import LOOPBACK, Addresses, StackOptions
+from stack.up.supervisor import Part
 
 __all__ = ["Stack"]
 
@@ -303,7 +303,7 @@ class Stack:
         name = name or arguments[0]
         return Child(
             name,
-            [sys.executable, "-m", "civicstream.cli", *arguments],
+            [sys.executable, "-m", "stack.cli", *arguments],
             self._folder.logs / f"{name}.log",
             environment,
             orphan_signal=signal.SIGKILL,

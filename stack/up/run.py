@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from civicstream.clock import wall_ms
-from civicstream.embedded.data_folder import DataFolder
-from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
-from civicstream.embedded.outcome import replay_outcome
-from civicstream.embedded.part_settings import connection_sections
-from civicstream.embedded.stack import Stack
-from civicstream.embedded.stack_options import StackOptions, choose_addresses
-from civicstream.embedded.status import View, make_view, status_line
-from civicstream.embedded.supervisor import Supervisor
-from civicstream.embedded.welcome import welcome
 from civicstream.errors import ConfigurationError
 from civicstream.settings import Settings, load_settings
 from civicstream.stopping import stop_on_signals
+from stack.data_folder import DataFolder
+from stack.servers.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
+from stack.up.outcome import replay_outcome
+from stack.up.part_settings import connection_sections
+from stack.up.parts import Stack
+from stack.up.stack_options import StackOptions, choose_addresses
+from stack.up.status import View, make_view, status_line
+from stack.up.supervisor import Supervisor
+from stack.up.welcome import welcome
 
 __all__ = ["run"]
 

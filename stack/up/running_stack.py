@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from civicstream.embedded.data_folder import (
+from civicstream.settings import ENV_PREFIX, Settings, load_settings
+from stack.data_folder import (
     CONNECTION_FILE,
     DATA_FOLDER,
     has_been_used,
     running_process,
 )
-from civicstream.settings import ENV_PREFIX, Settings, load_settings
 
 __all__ = ["find_settings_file", "load_command_settings", "stopped_stack"]
 

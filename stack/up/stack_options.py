@@ -7,8 +7,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from civicstream.embedded.processes import free_port, port_answers
 from civicstream.errors import ConfigurationError
+from stack.servers.processes import free_port, port_answers
 
 __all__ = ["LOOPBACK", "Addresses", "StackOptions", "choose_addresses"]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from civicstream.embedded.figures import LedgerHistory
-from civicstream.embedded.supervisor import PartState, Supervised
+from stack.up.figures import LedgerHistory
+from stack.up.supervisor import PartState, Supervised
 
 __all__ = ["LINE_WIDTH", "LiveView", "PlainView", "View", "make_view", "status_line"]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from civicstream.clock import wall_ms
-from civicstream.embedded.processes import Child, wait_until
-from civicstream.embedded.restart_policy import Backoff, RestartRecord
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from stack.servers.processes import Child, wait_until
+from stack.up.restart_policy import Backoff, RestartRecord
 
 __all__ = ["Part", "PartState", "Supervised", "Supervisor"]
 

@@ -9,11 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from civicstream.clock import REAL, Clock
-from civicstream.embedded.data_folder import DATA_FOLDER, DataFolder, write_private
-from civicstream.embedded.database import postgres_program
-from civicstream.embedded.stack import Stack
-from civicstream.embedded.stack_options import LOOPBACK
 from civicstream.settings import Settings
+from stack.data_folder import DATA_FOLDER, DataFolder, write_private
+from stack.servers.database import postgres_program
+from stack.up.parts import Stack
+from stack.up.stack_options import LOOPBACK
 
 __all__ = ["example_command", "welcome"]
 

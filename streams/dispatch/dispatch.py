@@ -29,7 +29,7 @@ from civicstream.service_events import (
     Unit,
 )
 from civicstream.services import ServiceType
-from streams.allocation import (
+from streams.dispatch.allocation import (
     Dispatcher,
     DispatchSettings,
     Refusal,
@@ -37,11 +37,11 @@ from streams.allocation import (
     task_of_case,
     task_of_incident,
 )
-from streams.cases import CaseDesk
-from streams.demand import DemandDesk, ResourceDesk
-from streams.levels import Levels, decode_levels
-from streams.network_judgement import RoadOutlook
-from streams.results import Record, make_record
+from streams.dispatch.cases import CaseDesk
+from streams.dispatch.demand import DemandDesk, ResourceDesk
+from streams.network.network_judgement import RoadOutlook
+from streams.runtime.records import Record, make_record
+from streams.windows.levels import Levels, decode_levels
 
 __all__ = ["INPUTS", "Dispatch", "Input", "decode_input"]
 

@@ -23,13 +23,13 @@ from civicstream.errors import CorruptFrame
 from civicstream.kafka.sequences import received
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from streams.committed_consumer import PlacedMessage
-from streams.dispatch import INPUTS, Dispatch, Input, decode_input
-from streams.network_judgement import RoadOutlook
-from streams.results import Record
-from streams.sequence import RecordSequence, Turn
-from streams.task_state import Input as ReadInput
-from streams.task_state import TaskState
+from streams.dispatch.dispatch import INPUTS, Dispatch, Input, decode_input
+from streams.network.network_judgement import RoadOutlook
+from streams.runtime.committed_consumer import PlacedMessage
+from streams.runtime.records import Record
+from streams.runtime.sequence import RecordSequence, Turn
+from streams.runtime.task_state import Input as ReadInput
+from streams.runtime.task_state import TaskState
 
 __all__ = ["DispatchGauges", "DispatchTask"]
 

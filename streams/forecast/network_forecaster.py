@@ -25,7 +25,7 @@ from streams.forecast.state import (
     unpack,
 )
 from streams.forecast.steps import StepMeans
-from streams.network import NetworkWindow, RoadNetwork
+from streams.windows.network import NetworkWindow, RoadNetwork
 
 __all__ = ["HORIZONS_MIN", "NetworkForecaster"]
 

@@ -23,18 +23,19 @@ from civicstream.local_time import local_offset
 from civicstream.settings import Settings
 from civicstream.topics import frames_topic, topic_name
 from streams.anomaly import AnomalyDetector
-from streams.app import make_frames_topic
 from streams.city_agents import CityAgents
-from streams.committed_consumer import PlacedMessage
+from streams.frames.partitions import Gauges, PartitionStream, recorded_progress
+from streams.frames.results import Calculation
+from streams.frames.sensor_state import SensorState
 from streams.health import SensorPlaces, SensorWatch
-from streams.levels import LEVEL_KINDS
-from streams.partitions import Gauges, PartitionStream, recorded_progress
-from streams.results import Calculation, Record
-from streams.sensor_state import SensorState
-from streams.sequence import RecordSequence, Turn
-from streams.task_state import TaskState
-from streams.traffic import SegmentTable
-from streams.windows import PartitionWindows, WindowConfig
+from streams.runtime.app import make_frames_topic
+from streams.runtime.committed_consumer import PlacedMessage
+from streams.runtime.records import Record
+from streams.runtime.sequence import RecordSequence, Turn
+from streams.runtime.task_state import TaskState
+from streams.windows.levels import LEVEL_KINDS
+from streams.windows.traffic import SegmentTable
+from streams.windows.windows import PartitionWindows, WindowConfig
 
 __all__ = ["FrameStreams"]
 

@@ -20,11 +20,12 @@ from civicstream.clock import now_ms
 from civicstream.frames import Frame, FrameHeaders
 from civicstream.kafka.sequences import Received, Stream
 from civicstream.kinds import Kind
-from streams.results import Calculation, Record, WindowResult, network_records
-from streams.sensor_state import SensorState
-from streams.sequence import HeldOffsets, RecordSequence
-from streams.task_state import Input, TaskState
-from streams.windows import Closing, LateReadings, PartitionWindows, Progress, Window
+from streams.frames.results import Calculation, WindowResult, network_records
+from streams.frames.sensor_state import SensorState
+from streams.runtime.records import Record
+from streams.runtime.sequence import HeldOffsets, RecordSequence
+from streams.runtime.task_state import Input, TaskState
+from streams.windows.windows import Closing, LateReadings, PartitionWindows, Progress, Window
 
 __all__ = ["Gauges", "PartitionStream", "recorded_progress"]
 

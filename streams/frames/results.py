@@ -4,101 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import msgspec
 import numpy as np
 
 from civicstream.cloudevents import cloud_headers
-from civicstream.events import EnvironmentResult, Status, TrafficForecast, TrafficResult
+from civicstream.events import EnvironmentResult, Status, TrafficResult
 from civicstream.kinds import Kind
-from streams.environment import area_statistics
 from streams.health import Observed, SensorWatch
-from streams.levels import Levels, encode_levels, newest_levels
-from streams.network import MEASURES
-from streams.network_frames import NetworkFrame, encode
-from streams.traffic import SegmentMeasures, SegmentTable, segment_measures
-from streams.windows import Columns, LateReadings, Window
+from streams.runtime.records import SOURCE, Record, make_record, sliced_records
+from streams.windows.environment import area_statistics
+from streams.windows.levels import Levels, encode_levels, newest_levels
+from streams.windows.network import MEASURES
+from streams.windows.network_frames import NetworkFrame, encode
+from streams.windows.traffic import SegmentMeasures, SegmentTable, segment_measures
+from streams.windows.windows import Columns, LateReadings, Window
 
-__all__ = [
-    "Calculation",
-    "Record",
-    "WindowResult",
-    "make_record",
-    "network_records",
-    "sliced_records",
-]
-
-_encode = msgspec.json.Encoder().encode
-
-_SOURCE = "/civicstream/streams"
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record to publish; ``topic`` without prefix, ``area`` its key."""
-
-    topic: str
-    area: str
-    value: bytes
-    headers: list[tuple[str, bytes]]
-    partition: int | None = None
-    """None: the area's."""
-
-
-def make_record(topic: str, area: str, event: msgspec.Struct, event_id: str, now_ms: int) -> Record:
-    """Return the record of an event: JSON with CloudEvents headers.
-
-    Whenever the event is published again it has the same ``event_id``.
-    """
-    headers = cloud_headers(
-        _EVENT_TYPES[topic], source=_SOURCE, event_id=event_id, time_ms=now_ms, subject=area
-    )
-    return Record(topic, area, _encode(event), headers)
-
-
-_SLICE_BYTES = 512 * 1024
-"""An event of many rows is published in records of about so much, half of what Kafka takes."""
-
-
-def sliced_records(
-    topic: str, area: str, event: TrafficResult | TrafficForecast, event_id: str, now_ms: int
-) -> list[Record]:
-    """Return the records of an event with a row per segment: one, or several with some rows each.
-
-    The first has ``event_id``, the others that and their number.
-    """
-    whole = make_record(topic, area, event, event_id, now_ms)
-    slices = -(-len(whole.value) // _SLICE_BYTES)
-    if slices == 1:
-        return [whole]
-    rows = -(-len(event.segments) // slices)
-    return [
-        make_record(
-            topic,
-            area,
-            msgspec.structs.replace(event, segments=event.segments[first : first + rows]),
-            event_id if not number else f"{event_id}/{number}",
-            now_ms,
-        )
-        for number, first in enumerate(range(0, len(event.segments), rows))
-    ]
-
-
-_EVENT_TYPES = {
-    "results.traffic": "result.traffic",
-    "results.environment": "result.environment",
-    "incidents": "incident",
-    "forecasts": "forecast",
-    "health": "health",
-    "anomalies": "anomaly",
-    "cases": "case",
-    "allocations": "allocation",
-    "demand": "demand",
-    "bins": "bin_forecast",
-    "parking": "parking_forecast",
-    "tours": "tour",
-    "deadletter": "deadletter",
-    "gaps": "gap",
-}
+__all__ = ["Calculation", "WindowResult", "network_records"]
 
 
 @dataclass(frozen=True)
@@ -231,7 +151,7 @@ def _levels_record(levels: Levels, number: int, now_ms: int) -> Record:
     event_id = f"levels/{levels.kind}/{levels.area}/{levels.window_start}"
     headers = cloud_headers(
         "levels",
-        source=_SOURCE,
+        source=SOURCE,
         event_id=event_id if not number else f"{event_id}/{number}",
         time_ms=now_ms,
         subject=levels.area,
@@ -263,7 +183,7 @@ def network_records(
             encode(frame),
             cloud_headers(
                 "network",
-                source=_SOURCE,
+                source=SOURCE,
                 event_id=f"{partition}/{closed_until}/{number}",
                 time_ms=now_ms,
                 subject=f"partition {partition}",

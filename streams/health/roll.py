@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streams.health.places import NEIGHBOURS, SensorPlaces
 from streams.health.sensor_table import SensorTable
-from streams.windows import Columns
+from streams.windows.windows import Columns
 
 __all__ = ["SensorRoll"]
 

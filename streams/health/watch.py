@@ -37,7 +37,7 @@ from streams.health.series import AnomalySeries
 from streams.health.snapshot import pack, unpack
 from streams.health.unusual import AnomalyChange, Detector
 from streams.health.verdict import HEALTH, OK, Change
-from streams.windows import Columns, LateReadings
+from streams.windows.windows import Columns, LateReadings
 
 __all__ = ["Observed", "SensorWatch"]
 

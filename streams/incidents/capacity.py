@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.network import RoadNetwork
+from streams.windows.network import RoadNetwork
 
 __all__ = ["nominal_capacity_veh_h"]
 

@@ -26,7 +26,7 @@ from streams.incidents.snapshot import (
 from streams.incidents.tracking import Tracker
 from streams.incidents.usual import UsualTraffic
 from streams.incidents.view import Latest, Verdict, View
-from streams.network import NetworkWindow, RoadNetwork
+from streams.windows.network import NetworkWindow, RoadNetwork
 
 __all__ = [
     "DEFAULT_INCIDENT_ALGORITHM",

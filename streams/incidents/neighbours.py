@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.network import RoadNetwork
+from streams.windows.network import RoadNetwork
 
 __all__ = ["DetectorPairs", "neighbouring_detectors"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from civicstream.events import Incident, IncidentState
-from streams.network import RoadNetwork
+from streams.windows.network import RoadNetwork
 
 __all__ = ["OpenIncident"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from civicstream.errors import ConfigurationError
 from streams.incidents.open_incident import OpenIncident
-from streams.network import RoadNetwork
+from streams.windows.network import RoadNetwork
 
 __all__ = ["FORMAT", "Snapshot", "array", "from_bytes", "network_digest", "to_bytes"]
 

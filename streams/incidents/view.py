@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.incidents.neighbours import DetectorPairs
-from streams.network import NetworkWindow, RoadNetwork
+from streams.windows.network import NetworkWindow, RoadNetwork
 
 __all__ = ["REPORTING_MS", "Latest", "Verdict", "View"]
 

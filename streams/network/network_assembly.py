@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.network import MEASURES, NetworkWindow, RoadNetwork
-from streams.network_frames import NetworkFrame
+from streams.windows.network import MEASURES, NetworkWindow, RoadNetwork
+from streams.windows.network_frames import NetworkFrame
 
 __all__ = ["AssemblyProgress", "NetworkAssembly", "Source"]
 

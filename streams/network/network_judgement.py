@@ -12,8 +12,8 @@ from civicstream.local_time import LocalOffset
 from civicstream.settings import IntelligenceSettings
 from streams.forecast.network_forecaster import NetworkForecaster
 from streams.incidents import IncidentDetector
-from streams.network import NetworkWindow, RoadNetwork
-from streams.results import Record, make_record, sliced_records
+from streams.runtime.records import Record, make_record, sliced_records
+from streams.windows.network import NetworkWindow, RoadNetwork
 
 __all__ = ["NetworkJudgement", "RoadOutlook"]
 

@@ -25,14 +25,14 @@ from civicstream.local_time import local_offset
 from civicstream.partitioning import partition_of
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from streams.committed_consumer import PlacedMessage
-from streams.network import NetworkWindow, RoadNetwork
-from streams.network_assembly import AssemblyProgress, NetworkAssembly
-from streams.network_frames import decode
-from streams.network_judgement import NetworkJudgement, RoadOutlook
-from streams.results import Record
-from streams.sequence import RecordSequence, Turn
-from streams.task_state import Input, TaskState
+from streams.network.network_assembly import AssemblyProgress, NetworkAssembly
+from streams.network.network_judgement import NetworkJudgement, RoadOutlook
+from streams.runtime.committed_consumer import PlacedMessage
+from streams.runtime.records import Record
+from streams.runtime.sequence import RecordSequence, Turn
+from streams.runtime.task_state import Input, TaskState
+from streams.windows.network import NetworkWindow, RoadNetwork
+from streams.windows.network_frames import decode
 
 __all__ = ["NetworkGauges", "NetworkTask"]
 

@@ -1,4 +1,4 @@
-"""The Faust application: its settings and topics. Faust only reads; see ``streams/tasks.py``."""
+"""The Faust application: its settings and topics. Faust only reads; see ``tasks.py``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from yarl import URL
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import frames_topic, topic_name
-from streams.committed_consumer import CommittedTransport
-from streams.kafka_connection import tls_context
+from streams.runtime.committed_consumer import CommittedTransport
+from streams.runtime.kafka_connection import tls_context
 
 __all__ = ["make_app", "make_city_topic", "make_frames_topic"]
 

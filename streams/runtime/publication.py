@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from streams.kafka_connection import plain_producer
+from streams.runtime.kafka_connection import plain_producer
 
 __all__ = ["Publication"]
 

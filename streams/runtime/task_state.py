@@ -34,8 +34,8 @@ from civicstream.kafka.sequences import ReadAccount, Received, missing_record
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
-from streams.kafka_connection import record_limit, state_reader, transactional_producer
-from streams.results import Record, make_record
+from streams.runtime.kafka_connection import record_limit, state_reader, transactional_producer
+from streams.runtime.records import Record, make_record
 
 __all__ = ["PIECE_BYTES", "Input", "TaskState", "join_pieces", "pieces_of"]
 

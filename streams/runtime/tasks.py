@@ -17,9 +17,9 @@ from civicstream.kafka.log_gaps import Log, LogGap, go_on
 from civicstream.kafka.sequences import ReadAccount
 from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
-from streams.committed_consumer import CommittedConsumer
-from streams.results import Record, make_record
-from streams.task_state import Input, TaskState
+from streams.runtime.committed_consumer import CommittedConsumer
+from streams.runtime.records import Record, make_record
+from streams.runtime.task_state import Input, TaskState
 
 __all__ = ["Task", "Tasks", "resume"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from civicstream.events import EnvironmentRow
 from civicstream.kinds import Kind
-from streams.grouping import GroupStatistics, group_statistics, present_groups
-from streams.windows import Columns
+from streams.windows.grouping import GroupStatistics, group_statistics, present_groups
+from streams.windows.windows import Columns
 
 __all__ = ["AreaStatistics", "area_statistics"]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from civicstream.errors import CorruptFrame
 from civicstream.kinds import KINDS, Kind
-from streams.windows import Columns
+from streams.windows.windows import Columns
 
 __all__ = ["LEVEL_KINDS", "Levels", "decode_levels", "encode_levels", "newest_levels"]
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from civicstream.errors import CorruptFrame
-from streams.network import MEASURES
+from streams.windows.network import MEASURES
 
 __all__ = ["NetworkFrame", "decode", "encode"]
 

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from civicstream.city import City, Sensors
 from civicstream.events import TrafficRow
-from streams.grouping import present_groups, weighted_percentile
-from streams.level_of_service import freeway_level_of_service, street_level_of_service
-from streams.windows import Columns
+from streams.windows.grouping import present_groups, weighted_percentile
+from streams.windows.level_of_service import freeway_level_of_service, street_level_of_service
+from streams.windows.windows import Columns
 
 __all__ = ["SegmentMeasures", "SegmentTable", "segment_measures"]
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from civicstream.events import Counts
 from civicstream.frames import Dictionary, Frame
 from civicstream.settings import WindowSettings
-from streams.deduplicate import kept_readings
+from streams.windows.deduplicate import kept_readings
 
 __all__ = [
     "Added",

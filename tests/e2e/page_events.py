@@ -14,7 +14,7 @@ from civicstream.events import (
     TrafficRow,
 )
 from civicstream.service_events import Allocation, Alternative, Case, Unit
-from tests import citizen_events, sink_events
+from tests.kit import citizen_events, sink_events
 
 __all__ = ["allocation", "case", "environment", "incident", "sick_sensor", "traffic", "unit"]
 

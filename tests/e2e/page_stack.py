@@ -21,18 +21,18 @@ from kafka import KafkaProducer
 from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.events import LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import producer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, CitySettings, KafkaSettings
 from civicstream.topics import topic_name
-from sinks.init import init_database
-from tests.privacy_keys import SEALING
-from tests.servers import start_kafka
-from tests.sink_process import ask
-from tests.sink_rows import as_role, settings_for
+from sinks.admin.init import init_database
+from stack.servers.processes import Child, free_port, wait_until
+from tests.kit.privacy_keys import SEALING
+from tests.kit.servers import start_kafka
+from tests.kit.sink_process import ask
+from tests.kit.sink_rows import as_role, settings_for
 
 __all__ = ["PageStack", "page_stack"]
 
@@ -198,7 +198,7 @@ def page_stack(
                 child.kill()
 
 
-_OURS = (sys.executable, "-m", "civicstream.cli")
+_OURS = (sys.executable, "-m", "stack.cli")
 
 
 def _environment(

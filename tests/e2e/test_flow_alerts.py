@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from civicstream.clock import wall_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.events import Alert
 from civicstream.settings import load_settings
+from stack.servers.processes import wait_until
 from tests.e2e.up_process import UpProcess, running_up
-from tests.worker_runs import pause, read_topic
+from tests.kit.worker_runs import pause, read_topic
 
 pytestmark = pytest.mark.slow
 

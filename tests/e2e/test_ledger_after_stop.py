@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from civicstream.embedded.processes import wait_until
 from civicstream.kinds import KINDS
 from civicstream.settings import ENV_PREFIX
+from stack.servers.processes import wait_until
 from tests.e2e.test_up import Up, up
 
 __all__ = ["up"]
@@ -26,7 +26,7 @@ def _ledger(stack: Up, wait_s: float = 0) -> tuple[int, dict[str, Any], str]:
     """Return exit code, balance and standard error of `civicstream ledger` beside the data."""
     known = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     done = subprocess.run(
-        [sys.executable, "-m", "civicstream.cli", "ledger", "--json", "--wait", str(wait_s)],
+        [sys.executable, "-m", "stack.cli", "ledger", "--json", "--wait", str(wait_s)],
         cwd=stack.data.parent,
         env=known,
         capture_output=True,

@@ -15,11 +15,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from civicstream.clock import now_ms
-from tests.browser import chromium
 from tests.conftest import _belongs_to_session
 from tests.e2e import page_events as events
 from tests.e2e.page_stack import PageStack, page_stack, scratch_folder
-from tests.servers import Cluster
+from tests.kit.browser import chromium
+from tests.kit.servers import Cluster
 
 pytestmark = pytest.mark.slow
 

@@ -14,14 +14,14 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child
 from civicstream.service_events import Report
-from tests.browser import chromium
+from stack.servers.processes import Child
 from tests.conftest import _belongs_to_session
 from tests.e2e import page_events as events
 from tests.e2e.page_stack import PageStack, page_stack, scratch_folder
 from tests.e2e.test_operations_page import SOON_MS, Visit, say
-from tests.servers import Cluster
+from tests.kit.browser import chromium
+from tests.kit.servers import Cluster
 
 pytestmark = pytest.mark.slow
 

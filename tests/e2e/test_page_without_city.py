@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import expect
 
 from civicstream.settings import KafkaSettings
-from tests.browser import chromium
-from tests.citizen_events import case
 from tests.e2e.test_operations_page import SOON_MS, Visit
-from tests.feeds_runs import feeds, store
-from tests.sink_rows import loader
+from tests.kit.browser import chromium
+from tests.kit.citizen_events import case
+from tests.kit.feeds_runs import feeds, store
+from tests.kit.sink_rows import loader
 
 pytestmark = pytest.mark.slow
 

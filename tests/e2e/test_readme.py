@@ -17,8 +17,8 @@ import httpx
 import psycopg
 import pytest
 
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import KafkaSettings, MqttSettings
+from stack.servers.processes import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -125,7 +125,7 @@ def test_options_reach_up_through_make(checkout: Path) -> None:
     printed = _shell(block.replace("make up", " ".join(_make("--dry-run", "up"))), checkout)
     assert printed.strip() == f".venv/bin/civicstream up {arguments}"
     options = subprocess.run(
-        [sys.executable, "-m", "civicstream.cli", "up", "--help"],
+        [sys.executable, "-m", "stack.cli", "up", "--help"],
         check=True,
         capture_output=True,
         text=True,

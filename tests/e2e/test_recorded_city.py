@@ -16,9 +16,9 @@ import pyarrow.dataset as ds
 import pytest
 from playwright.sync_api import Browser, Page
 
-from civicstream.embedded.processes import wait_until
-from tests.browser import chromium
+from stack.servers.processes import wait_until
 from tests.e2e.up_process import UpProcess, running_up
+from tests.kit.browser import chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from civicstream.embedded.processes import wait_until
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.system_runs import PARTS, System
+from stack.servers.processes import wait_until
+from tests.kit.system_runs import PARTS, System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -25,15 +25,15 @@ import psycopg
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import find_mosquitto
-from civicstream.embedded.database import EmbeddedDatabase
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import ENV_PREFIX, KafkaSettings, MqttSettings
-from tests.kafka_brokers import KafkaCluster
+from stack.servers.brokers import find_mosquitto
+from stack.servers.database import EmbeddedDatabase
+from stack.servers.processes import free_port, wait_until
+from tests.kit.kafka_brokers import KafkaCluster
 
 pytestmark = pytest.mark.slow
 
-_UP = (sys.executable, "-m", "civicstream.cli", "up")
+_UP = (sys.executable, "-m", "stack.cli", "up")
 _PARTS = {  # what of its command line tells a part from the others
     "gateway": "gateway",
     "worker": "worker",
@@ -338,7 +338,7 @@ def test_the_line_it_prints_sends_a_reading_and_commands_in_the_folder_find_the_
         ("ledger",),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "civicstream.cli", *command],
+            [sys.executable, "-m", "stack.cli", *command],
             cwd=stack.data.parent,
             env=known,
             capture_output=True,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from civicstream.embedded.processes import free_port, wait_until
+from stack.servers.processes import free_port, wait_until
 
 __all__ = ["UpProcess", "running_up"]
 
@@ -42,7 +42,7 @@ class UpProcess:
 def running_up(folder: Path, *options: str | Path) -> Iterator[UpProcess]:
     """Start it with an embedded stack of its own; end it with SIGTERM, and wait for that."""
     port, log = free_port(), folder / "up.log"
-    command = [sys.executable, "-m", "civicstream.cli", "up", "--data", str(folder / "data")]
+    command = [sys.executable, "-m", "stack.cli", "up", "--data", str(folder / "data")]
     command += ["--http-port", str(port), *(str(option) for option in options)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)

@@ -15,15 +15,15 @@ import pytest
 from kafka.admin import NewTopic
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.events import Alert, FrameGap
 from civicstream.kafka.clients import admin_client
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from tests.alert_runs import Results, published, start_alerts, wait_at_work
-from tests.servers import TcpProxy, start_kafka
-from tests.worker_runs import read_topic
+from stack.servers.processes import Child, free_port, wait_until
+from tests.kit.alert_runs import Results, published, start_alerts, wait_at_work
+from tests.kit.servers import TcpProxy, start_kafka
+from tests.kit.worker_runs import read_topic
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from alerts.engine.engine import AlertEngine
+from alerts.engine.places import Places
+from alerts.rules.rule_file import parse_rules
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.events import Alert, TrafficResult, TrafficRow
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from streams.alerts.engine import AlertEngine
-from streams.alerts.places import Places
-from streams.alerts.rule_file import parse_rules
-from tests.alert_runs import Results, published, start_alerts, wait_at_work
+from stack.servers.processes import wait_until
+from tests.kit.alert_runs import Results, published, start_alerts, wait_at_work
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 from kafka.admin import NewTopic
 
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.events import Alert
 from civicstream.kafka.clients import admin_client
 from civicstream.kafka.replay import read_to_end
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from tests.deliver_runs import (
+from stack.servers.processes import Child, free_port, wait_until
+from tests.kit.deliver_runs import (
     Request,
     delivering,
     life_of,
@@ -28,7 +28,7 @@ from tests.deliver_runs import (
     web_server,
     webhook,
 )
-from tests.servers import start_kafka
+from tests.kit.servers import start_kafka
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

@@ -13,14 +13,14 @@ import pytest
 from civicstream.city import City
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.kafka import clients as kafka_clients
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Action, Allocation, Case, Report, Unit
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 from sensors_sim.city_plan import plan_city
-from tests.worker_runs import read_topic, start_worker, wait_for_report, worker_environment
+from stack.servers.processes import Child, wait_until
+from tests.kit.worker_runs import read_topic, start_worker, wait_for_report, worker_environment
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

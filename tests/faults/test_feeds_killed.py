@@ -12,12 +12,12 @@ import pytest
 from civicstream.clock import now_ms
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from tests.citizen_events import case
-from tests.feeds_runs import feeds
-from tests.live_clients import Publisher, SseClient, following, publishing
-from tests.live_mirror import Mirror
-from tests.sink_process import sink_running
-from tests.sink_rows import loader, settings_for
+from tests.kit.citizen_events import case
+from tests.kit.feeds_runs import feeds
+from tests.kit.live_clients import Publisher, SseClient, following, publishing
+from tests.kit.live_mirror import Mirror
+from tests.kit.sink_process import sink_running
+from tests.kit.sink_rows import loader, settings_for
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

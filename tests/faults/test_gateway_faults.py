@@ -19,14 +19,14 @@ from kafka.errors import KafkaError
 from paho.mqtt import publish as paho_publish
 
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import find_mosquitto, start_mqtt
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import topic_name
-from tests.gateway_runs import (
+from stack.servers.brokers import find_mosquitto, start_mqtt
+from stack.servers.processes import free_port, wait_until
+from tests.kit.gateway_runs import (
     Arrivals,
     Message,
     flood,
@@ -36,8 +36,8 @@ from tests.gateway_runs import (
     start_gateway,
     traffic,
 )
-from tests.kafka_brokers import KafkaCluster
-from tests.servers import TcpProxy, start_kafka
+from tests.kit.kafka_brokers import KafkaCluster
+from tests.kit.servers import TcpProxy, start_kafka
 
 pytestmark = pytest.mark.fault
 

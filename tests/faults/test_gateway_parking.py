@@ -17,7 +17,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from civicstream.embedded.processes import wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.geojson import read_city
@@ -26,10 +25,11 @@ from civicstream.kafka.topic_admin import create_topics, topic_settings
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import TOPICS, topic_name
-from tests.gateway_runs import Arrivals, Message, flood, gateway, keys_of, traffic
-from tests.kafka_brokers import KafkaCluster
-from tests.system_runs import System, Truth, assert_rows_equal_truth, running
-from tests.worker_runs import pause, read_topic
+from stack.servers.processes import wait_until
+from tests.kit.gateway_runs import Arrivals, Message, flood, gateway, keys_of, traffic
+from tests.kit.kafka_brokers import KafkaCluster
+from tests.kit.system_runs import System, Truth, assert_rows_equal_truth, running
+from tests.kit.worker_runs import pause, read_topic
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(400)]
 

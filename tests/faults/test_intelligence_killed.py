@@ -11,13 +11,13 @@ import pytest
 
 from civicstream.city import City, Sensors
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.events import Incident, SensorHealth, TrafficForecast, TrafficResult
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from sensors_sim.city_plan import plan_city
-from tests.intelligence_runs import START_MS, WINDOW_MS, Expected, Recording, expected, publish
-from tests.worker_runs import read_topic, start_worker, wait_for_report, worker_environment
+from stack.servers.processes import wait_until
+from tests.kit.intelligence_runs import START_MS, WINDOW_MS, Expected, Recording, expected, publish
+from tests.kit.worker_runs import read_topic, start_worker, wait_for_report, worker_environment
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

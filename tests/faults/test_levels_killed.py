@@ -18,7 +18,6 @@ from civicstream import frames
 from civicstream.city import City, Sensors
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
-from civicstream.embedded.processes import wait_until
 from civicstream.frames import FrameHeaders
 from civicstream.kafka import clients as kafka_clients
 from civicstream.kafka.topic_admin import create_topics
@@ -27,10 +26,11 @@ from civicstream.service_events import BinForecast, ParkingForecast, Tour, Unit
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
 from sensors_sim.city_plan import plan_city
-from streams.demand import ResourceDesk
-from streams.levels import LEVEL_KINDS, decode_levels
-from tests.unit.frame_making import make_frame
-from tests.worker_runs import read_topic, start_worker, wait_for_report, worker_environment
+from stack.servers.processes import wait_until
+from streams.dispatch.demand import ResourceDesk
+from streams.windows.levels import LEVEL_KINDS, decode_levels
+from tests.kit.frame_making import make_frame
+from tests.kit.worker_runs import read_topic, start_worker, wait_for_report, worker_environment
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(400)]
 

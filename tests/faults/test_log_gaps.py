@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.kafka.topic_admin import create_topics
-from tests.deliver_runs import web_server
-from tests.log_broker import LogBroker
-from tests.log_readers import AlertsRead, DeliverReads, LogReader, SinkReads, WorkerReads
+from stack.servers.processes import Child, wait_until
+from tests.kit.deliver_runs import web_server
+from tests.kit.log_broker import LogBroker
+from tests.kit.log_readers import AlertsRead, DeliverReads, LogReader, SinkReads, WorkerReads
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -20,17 +20,17 @@ from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
-from civicstream.embedded.database import EmbeddedDatabase
-from civicstream.embedded.kafka_broker import BrokerOptions, broker_answers, launch_broker
-from civicstream.embedded.processes import Child, free_port
 from civicstream.errors import CivicStreamError
 from civicstream.kafka.clients import admin_client, consumer, producer
 from civicstream.kafka.replay import read_to_end
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 from civicstream.settings import KafkaSettings
-from tests.power_cut import Disk, disk, disk_missing
-from tests.worker_runs import pause
+from stack.servers.database import EmbeddedDatabase
+from stack.servers.kafka_broker import BrokerOptions, broker_answers, launch_broker
+from stack.servers.processes import Child, free_port
+from tests.kit.power_cut import Disk, disk, disk_missing
+from tests.kit.worker_runs import pause
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from sinks.init import init_database
-from tests.servers import TimescaleServer, start_kafka
-from tests.sink_process import (
+from sinks.admin.init import init_database
+from stack.servers.processes import free_port, wait_until
+from tests.kit.servers import TimescaleServer, start_kafka
+from tests.kit.sink_process import (
     Feed,
     ask,
     assert_rows_equal_truth,
@@ -23,7 +23,7 @@ from tests.sink_process import (
     wait_for_all,
     wait_received,
 )
-from tests.sink_rows import settings_for
+from tests.kit.sink_rows import settings_for
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -14,17 +14,17 @@ import pytest
 from kafka import TopicPartition
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
-from sinks.init import init_database
-from tests.log_broker import LogBroker
-from tests.sink_input import Gateway
-from tests.sink_process import ask, received, sink_running, wait_received
-from tests.sink_rows import noise, settings_for
-from tests.worker_runs import read_reports
+from sinks.admin.init import init_database
+from stack.servers.processes import wait_until
+from tests.kit.log_broker import LogBroker
+from tests.kit.sink_input import Gateway
+from tests.kit.sink_process import ask, received, sink_running, wait_received
+from tests.kit.sink_rows import noise, settings_for
+from tests.kit.worker_runs import read_reports
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
 

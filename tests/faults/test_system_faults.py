@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import start_mqtt
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.servers import TcpProxy, TimescaleServer, start_kafka
-from tests.system_runs import PARTS, System, assert_everything_arrived, running_system
-from tests.worker_runs import pause
+from stack.servers.brokers import start_mqtt
+from stack.servers.processes import free_port, wait_until
+from tests.kit.servers import TcpProxy, TimescaleServer, start_kafka
+from tests.kit.system_runs import PARTS, System, assert_everything_arrived, running_system
+from tests.kit.worker_runs import pause
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -132,7 +132,7 @@ def test_two_workers_share_the_load_and_one_takes_over_when_the_other_is_killed(
 
 
 def _reports(system: System, worker: str, since_ms: int) -> bool:
-    from tests.worker_runs import worker_reports
+    from tests.kit.worker_runs import worker_reports
 
     report = worker_reports(system.kafka).get(worker)
     return report is not None and report.at >= since_ms

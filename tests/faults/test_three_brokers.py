@@ -14,16 +14,16 @@ import psycopg
 import pytest
 from kafka import TopicPartition
 
-from civicstream.embedded.processes import wait_until
 from civicstream.events import Alert, LedgerReport
 from civicstream.kafka.clients import consumer
 from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import topic_name
+from stack.servers.processes import wait_until
 from tests.faults.test_system_faults import load
-from tests.kafka_brokers import KafkaCluster
-from tests.system_runs import ALL_PARTS, assert_everything_arrived, running
-from tests.whole_city import WholeCity
-from tests.worker_runs import pause, read_topic
+from tests.kit.kafka_brokers import KafkaCluster
+from tests.kit.system_runs import ALL_PARTS, assert_everything_arrived, running
+from tests.kit.whole_city import WholeCity
+from tests.kit.worker_runs import pause, read_topic
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 

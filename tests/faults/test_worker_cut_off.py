@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Allocation, Case
 from civicstream.settings import KafkaSettings
+from stack.servers.kafka_broker import BrokerOptions, start_broker
+from stack.servers.processes import Child, free_port, wait_until
 from tests.faults.test_dispatch_killed import Citizens, check_versions, events
-from tests.servers import TcpProxy
-from tests.worker_runs import (
+from tests.kit.servers import TcpProxy
+from tests.kit.worker_runs import (
     FrameSource,
     assert_results_equal_oracle,
     final_results,

@@ -11,7 +11,7 @@ from civicstream import frames
 from civicstream.clock import now_ms
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from tests.worker_runs import (
+from tests.kit.worker_runs import (
     FrameSource,
     assert_results_equal_oracle,
     pause,

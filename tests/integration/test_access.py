@@ -20,14 +20,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect as websocket
 
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from tests.access_runs import HIDDEN, Visitor, make_token, run
-from tests.feeds_runs import feeds
-from tests.servers import TcpProxy
-from tests.sink_process import ask
-from tests.sink_rows import Loader, as_role, loader
+from stack.servers.processes import Child, free_port, wait_until
+from tests.kit.access_runs import HIDDEN, Visitor, make_token, run
+from tests.kit.feeds_runs import feeds
+from tests.kit.servers import TcpProxy
+from tests.kit.sink_process import ask
+from tests.kit.sink_rows import Loader, as_role, loader
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_feeds_that_others_reach_do_not_start_without_tokens(tmp_path: Path) -> 
         "CIVICSTREAM_FEEDS__HOST": "0.0.0.0",  # noqa: S104 that is what is refused
         "CIVICSTREAM_FEEDS__PORT": str(free_port()),
     }
-    command = [sys.executable, "-m", "civicstream.cli", "feeds"]
+    command = [sys.executable, "-m", "stack.cli", "feeds"]
     child = Child("feeds", command, tmp_path / "feeds.log", os.environ | variables)
     wait_until(lambda: not child.alive(), "the refusal", timeout_s=30)
     assert child.returncode == 2

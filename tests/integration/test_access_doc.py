@@ -15,9 +15,9 @@ from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, AccessSettings, FeedsSettings, KafkaSettings
 from feeds.access.callers import needed_scope
 from feeds.operations.decisions import DECISIONS
-from tests.feeds_runs import feeds
-from tests.sink_events import alert
-from tests.sink_rows import loader
+from tests.kit.feeds_runs import feeds
+from tests.kit.sink_events import alert
+from tests.kit.sink_rows import loader
 
 TEXT = (Path(__file__).parents[2] / "docs" / "feeds.md").read_text(encoding="utf-8")
 SECTIONS = ("Access", "Operations", "Audit")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from kafka import TopicPartition
 
+from alerts.alert_input import AlertInput
+from alerts.rules.sources import SOURCES
 from civicstream.clock import now_ms
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
-from streams.alerts.alert_input import AlertInput
-from streams.alerts.sources import SOURCES
-from tests.alert_runs import Results
+from tests.kit.alert_runs import Results
 
 
 def test_a_log_whose_records_are_all_newer_than_what_was_read_is_read_from_its_beginning(

@@ -9,8 +9,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from civicstream.embedded.brokers import find_mosquitto
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
+from stack.servers.brokers import find_mosquitto
+from stack.servers.processes import Child, free_port, port_answers, wait_until
 
 ACL = Path(__file__).parents[2] / "deploy" / "mosquitto" / "acl"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import Alert
-from civicstream.health import wait_for_report
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Action
 from civicstream.settings import KafkaSettings
-from tests.alert_runs import RULES, Results, published, start_alerts, wait_at_work
+from stack.health import wait_for_report
+from stack.servers.processes import Child, wait_until
+from tests.kit.alert_runs import RULES, Results, published, start_alerts, wait_at_work
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from civicstream.postgres import connect
 from civicstream.service_events import Action
 from civicstream.settings import Settings
-from sinks import audit
-from sinks.access_tokens import create_token, revoke_token
-from sinks.database import connect
-from tests.citizen_events import SOMEONE, action
-from tests.sink_process import ask
-from tests.sink_rows import Loader, as_role, loader, settings_for
+from sinks.admin import audit
+from sinks.admin.access_tokens import create_token, revoke_token
+from tests.kit.citizen_events import SOMEONE, action
+from tests.kit.sink_process import ask
+from tests.kit.sink_rows import Loader, as_role, loader, settings_for
 
 ROWS = "SELECT seq, actor, action, subject, area, detail->>'note' FROM audit_log ORDER BY seq"
 

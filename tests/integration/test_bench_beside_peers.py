@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import gateway, sink
-from civicstream.embedded.brokers import find_mosquitto
-from tests.servers import timescaledb_missing
+from stack.servers.brokers import find_mosquitto
+from tests.kit.servers import timescaledb_missing
 
 
 @pytest.mark.slow

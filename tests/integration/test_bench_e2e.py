@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from civicstream.cli import app
-from civicstream.embedded.brokers import find_mosquitto
+from stack.cli import app
+from stack.servers.brokers import find_mosquitto
 
 pytestmark = pytest.mark.slow
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from civicstream.embedded.processes import Child, wait_until
+from stack.servers.processes import Child, wait_until
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_bench_that_gets(number: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "civicstream.cli", "bench", "memory", "--readings", "50000"]
+    command = [sys.executable, "-m", "stack.cli", "bench", "memory", "--readings", "50000"]
     # What a killed bench cannot delete is then pytest's to delete.
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     bench = Child("bench", [*command, "--seconds", "20"], tmp_path / "bench.log", environment)

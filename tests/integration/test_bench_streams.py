@@ -14,8 +14,8 @@ from benchmarks.kafka_input import produce_frames
 from benchmarks.stage import embedded_kafka
 from benchmarks.worker_run import run_worker
 from benchmarks.workload import Load, traffic_city
-from civicstream.cli import app
 from civicstream.geojson import write_city
+from stack.cli import app
 
 pytestmark = pytest.mark.slow
 

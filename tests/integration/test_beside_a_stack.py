@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from civicstream.clock import Clock, wall_ms
-from civicstream.embedded.data_folder import DataFolder
-from civicstream.embedded.database import EmbeddedDatabase
-from civicstream.embedded.part_settings import connection_sections
-from civicstream.embedded.stack import Stack
-from civicstream.embedded.stack_options import StackOptions, choose_addresses
-from civicstream.embedded.welcome import example_command
 from civicstream.settings import ENV_PREFIX, DatabaseSettings, MqttSettings, Settings, load_settings
-from sinks.init import init_database
-from tests.mqtt_reader import MqttReader
+from sinks.admin.init import init_database
+from stack.data_folder import DataFolder
+from stack.servers.database import EmbeddedDatabase
+from stack.up.part_settings import connection_sections
+from stack.up.parts import Stack
+from stack.up.stack_options import StackOptions, choose_addresses
+from stack.up.welcome import example_command
+from tests.kit.mqtt_reader import MqttReader
 
 KNOWN = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
 
@@ -56,7 +56,7 @@ def test_tokens_are_made_in_the_embedded_database_without_a_word_of_where_it_is(
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "civicstream.cli", *command],
+        [sys.executable, "-m", "stack.cli", *command],
         env=KNOWN,
         capture_output=True,
         text=True,

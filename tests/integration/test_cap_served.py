@@ -12,11 +12,11 @@ import xmlschema
 
 from civicstream.clock import now_ms
 from civicstream.settings import KafkaSettings
-from tests.deliver_runs import life_of
-from tests.feeds_runs import feeds
 from tests.integration.test_sink_citizens import send
-from tests.sink_events import alert
-from tests.sink_rows import loader
+from tests.kit.deliver_runs import life_of
+from tests.kit.feeds_runs import feeds
+from tests.kit.sink_events import alert
+from tests.kit.sink_rows import loader
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 CAP = "{urn:oasis:names:tc:emergency:cap:1.2}"

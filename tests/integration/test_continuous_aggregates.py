@@ -14,11 +14,11 @@ from civicstream.clock import now_ms
 from civicstream.errors import ConfigurationError
 from civicstream.events import Counts
 from civicstream.settings import DatabaseSettings
-from sinks.init import init_database
-from sinks.maintenance import remove_old_rows
-from sinks.rollups import rollups
-from sinks.timescale import SHORTEST_RETENTION_DAYS, Timescale, check_retention
-from tests.sink_rows import Loader, as_role, loader, noise, settings_for
+from sinks.admin.init import init_database
+from sinks.admin.maintenance import remove_old_rows
+from sinks.database.rollups import rollups
+from sinks.database.timescale import SHORTEST_RETENTION_DAYS, Timescale, check_retention
+from tests.kit.sink_rows import Loader, as_role, loader, noise, settings_for
 
 SENSORS = 5
 MINUTE, DAY = 60_000, 86_400_000

@@ -7,11 +7,11 @@ import pytest
 from psycopg import errors
 
 from civicstream.errors import ConfigurationError
-from sinks.database import connect
-from sinks.init import init_database
-from sinks.maintenance import remove_old_rows
-from sinks.rights import check_rights
-from tests.sink_rows import as_role, settings_for
+from civicstream.postgres import connect
+from sinks.admin.init import init_database
+from sinks.admin.maintenance import remove_old_rows
+from sinks.database.rights import check_rights
+from tests.kit.sink_rows import as_role, settings_for
 
 WRITER_MAY_NOT = (
     "DELETE FROM readings_air",

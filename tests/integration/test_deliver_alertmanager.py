@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.settings import KafkaSettings
-from tests.deliver_runs import delivering, life_of, send_alerts, web_server
+from stack.servers.processes import Child, free_port, port_answers, wait_until
+from tests.kit.deliver_runs import delivering, life_of, send_alerts, web_server
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 pytestmark = pytest.mark.skipif(

@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.personal import Privacy
 from civicstream.service_events import Case
 from civicstream.settings import KafkaSettings
-from sinks.forgetting import forget
-from tests.citizen_events import OTHER, SOMEONE, case, personal
-from tests.deliver_runs import (
+from sinks.admin.forgetting import forget
+from stack.servers.processes import Child, wait_until
+from tests.integration.test_deliver_mail import Mailbox, mail_server, smtp
+from tests.integration.test_sink_citizens import send
+from tests.kit.citizen_events import OTHER, SOMEONE, case, personal
+from tests.kit.deliver_runs import (
     WEBHOOK_SECRET,
     WebServer,
     alert_sender,
@@ -27,10 +29,8 @@ from tests.deliver_runs import (
     ledger_reports,
     web_server,
 )
-from tests.integration.test_deliver_mail import Mailbox, mail_server, smtp
-from tests.integration.test_sink_citizens import send
-from tests.privacy_keys import OPENING, PSEUDONYM_KEY, PUBLIC_KEY
-from tests.sink_rows import Loader, as_role, loader, settings_for
+from tests.kit.privacy_keys import OPENING, PSEUDONYM_KEY, PUBLIC_KEY
+from tests.kit.sink_rows import Loader, as_role, loader, settings_for
 
 PRIVACY = Privacy(PUBLIC_KEY, PSEUDONYM_KEY.encode())
 

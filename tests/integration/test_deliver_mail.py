@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.settings import KafkaSettings
-from tests.deliver_runs import dead_letters, delivering, life_of, send_alerts
-from tests.sink_events import alert
+from stack.servers.processes import free_port, wait_until
+from tests.kit.deliver_runs import dead_letters, delivering, life_of, send_alerts
+from tests.kit.sink_events import alert
 
 
 class Mailbox:

@@ -9,14 +9,14 @@ import msgspec
 from kafka import TopicPartition
 from kafka.admin import NewTopic
 
-from civicstream.embedded.processes import wait_until
 from civicstream.events import Alert
 from civicstream.kafka.clients import admin_client, consumer
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.deliver_runs import delivering, ledger_reports, life_of, send_alerts
-from tests.mqtt_reader import MqttReader
-from tests.servers import TcpProxy
-from tests.sink_events import alert
+from stack.servers.processes import wait_until
+from tests.kit.deliver_runs import delivering, ledger_reports, life_of, send_alerts
+from tests.kit.mqtt_reader import MqttReader
+from tests.kit.servers import TcpProxy
+from tests.kit.sink_events import alert
 
 
 def test_alerts_lie_retained_on_mqtt_while_they_are_active(

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.settings import KafkaSettings
-from tests.deliver_runs import (
+from stack.servers.processes import wait_until
+from tests.kit.deliver_runs import (
     WEBHOOK_SECRET,
     Request,
     alert_sender,
@@ -29,7 +29,7 @@ from tests.deliver_runs import (
     web_server,
     webhook,
 )
-from tests.sink_events import alert
+from tests.kit.sink_events import alert
 
 log = logging.getLogger(__name__)
 

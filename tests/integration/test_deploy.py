@@ -17,12 +17,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from civicstream.embedded.brokers import find_mosquitto
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.personal import Privacy, PrivateKeys
 from civicstream.settings import load_settings
-from tests.secured_kafka import make_secrets, secured_kafka
+from stack.servers.brokers import find_mosquitto
+from stack.servers.processes import Child, free_port, port_answers, wait_until
+from tests.kit.secured_kafka import make_secrets, secured_kafka
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

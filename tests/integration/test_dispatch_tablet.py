@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
 from sensors_sim.dispatch_tablet import DispatchTablet, News
-from tests.citizen_events import allocation, case
+from stack.servers.processes import free_port, wait_until
+from tests.kit.citizen_events import allocation, case
 
 
 @pytest.fixture

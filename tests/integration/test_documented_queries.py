@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sinks.database import connect
-from sinks.init import init_database
-from tests.sink_rows import as_role, settings_for
+from civicstream.postgres import connect
+from sinks.admin.init import init_database
+from tests.kit.sink_rows import as_role, settings_for
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/operations.md", "sinks/README.md")

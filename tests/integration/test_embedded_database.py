@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from civicstream.embedded.database import EmbeddedDatabase
-from civicstream.embedded.processes import free_port
 from civicstream.errors import ConfigurationError
+from stack.servers.database import EmbeddedDatabase
+from stack.servers.processes import free_port
 
 
 @pytest.fixture

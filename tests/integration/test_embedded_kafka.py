@@ -9,12 +9,12 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
-from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
-from civicstream.embedded.processes import free_port
 from civicstream.errors import ConfigurationError
 from civicstream.kafka.clients import admin_client, consumer, producer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
+from stack.servers.kafka_broker import BrokerOptions, start_broker
+from stack.servers.processes import free_port
 
 
 def _records(kafka: KafkaSettings, topic: str) -> list[bytes]:

@@ -10,9 +10,9 @@ import pytest
 
 from civicstream.events import TrafficForecast, TrafficResult
 from civicstream.settings import WindowSettings
-from sinks.init import init_database
-from tests.sink_events import AT, MINUTE, forecast, forecast_row, result
-from tests.sink_rows import Loader, loader, settings_for
+from sinks.admin.init import init_database
+from tests.kit.sink_events import AT, MINUTE, forecast, forecast_row, result
+from tests.kit.sink_rows import Loader, loader, settings_for
 
 DAY = 86_400_000
 

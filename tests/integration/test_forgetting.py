@@ -11,21 +11,21 @@ import pytest
 from psycopg import errors
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.events import DeadLetter
 from civicstream.kafka.topic_admin import create_topics
+from civicstream.postgres import connect
 from civicstream.service_events import PersonalRecord
 from civicstream.settings import KafkaSettings, Settings
-from sinks.database import connect
-from sinks.forgetting import forget
-from sinks.init import init_database
+from sinks.admin.forgetting import forget
+from sinks.admin.init import init_database
 from sinks.records import KafkaRecord
-from tests.citizen_events import OTHER, SOMEONE, case, personal, report
-from tests.sink_events import AT, MINUTE
-from tests.sink_input import Gateway
-from tests.sink_process import ask, sink_running
-from tests.sink_rows import Loader, as_role, loader, settings_for
+from stack.servers.processes import Child, wait_until
+from tests.kit.citizen_events import OTHER, SOMEONE, case, personal, report
+from tests.kit.sink_events import AT, MINUTE
+from tests.kit.sink_input import Gateway
+from tests.kit.sink_process import ask, sink_running
+from tests.kit.sink_rows import Loader, as_role, loader, settings_for
 
 SEALED = "SELECT report, pseudonym, sealed FROM private.sealed_records ORDER BY report"
 REPORTERS = "SELECT id, reporter FROM citizen_reports ORDER BY id"
@@ -213,7 +213,7 @@ def command(settings: Settings, folder: Path) -> Child:
         "CIVICSTREAM_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
         "CIVICSTREAM_DATABASE__PRIVATE_URL": private.get_secret_value(),
     }
-    arguments = [sys.executable, "-m", "civicstream.cli", "forget", SOMEONE, "--by", "clerk 4"]
+    arguments = [sys.executable, "-m", "stack.cli", "forget", SOMEONE, "--by", "clerk 4"]
     return Child("forget", arguments, folder / "forget.log", os.environ | variables)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import sensor_key
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.gateway_runs import Arrivals, gateway, publish
-from tests.privacy_keys import SEALING
+from stack.servers.processes import wait_until
+from tests.kit.gateway_runs import Arrivals, gateway, publish
+from tests.kit.privacy_keys import SEALING
 
 HUGE = 10**400
 NOISE = "city/v1/noise/north/A7"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
 from ingest.kafka_output import KafkaOutput
+from stack.servers.processes import free_port, wait_until
 
 
 @pytest.fixture

@@ -12,13 +12,21 @@ import pytest
 
 from civicstream.city import Area, City, Sensors
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.geojson import write_city
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import sensor_key
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.gateway_runs import Arrivals, flood, gateway, keys_of, publish, start_gateway, traffic
-from tests.servers import start_kafka
+from stack.servers.processes import free_port, wait_until
+from tests.kit.gateway_runs import (
+    Arrivals,
+    flood,
+    gateway,
+    keys_of,
+    publish,
+    start_gateway,
+    traffic,
+)
+from tests.kit.servers import start_kafka
 
 
 @pytest.fixture

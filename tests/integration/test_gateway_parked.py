@@ -11,7 +11,6 @@ import pytest
 from kafka import TopicPartition
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.events import LedgerReport
 from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
 from civicstream.kafka.clients import consumer, producer
@@ -21,7 +20,8 @@ from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import topic_name
 from ingest.parked_reader import group_of
 from ingest.parking import PARKED, ParkedNumber, Place, Record, parked_copy
-from tests.gateway_runs import Arrivals, flood, gateway, keys_of, traffic
+from stack.servers.processes import wait_until
+from tests.kit.gateway_runs import Arrivals, flood, gateway, keys_of, traffic
 
 EPOCH = 1_795_000_000_000
 PARTITION = 3

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
-from tests.feeds_runs import Published
-from tests.gateway_runs import Arrivals, Message, flood, gateway, publish, start_gateway
-from tests.privacy_keys import SEALING, unseal
+from stack.servers.processes import wait_until
+from tests.kit.feeds_runs import Published
+from tests.kit.gateway_runs import Arrivals, Message, flood, gateway, publish, start_gateway
+from tests.kit.privacy_keys import SEALING, unseal
 
 SECRETS = ("phone-", "Ada", "example.org", "7654321")
 

@@ -21,14 +21,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from civicstream.clock import now_ms
-from civicstream.embedded.brokers import find_mosquitto, start_mqtt
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import GatewaySettings, KafkaSettings, MqttSettings, Settings
 from ingest.buffered_socket import BufferedSocket
 from ingest.mqtt import MqttInput
-from tests.gateway_runs import Arrivals, flood, gateway, keys_of, publish, start_gateway
+from stack.servers.brokers import find_mosquitto, start_mqtt
+from stack.servers.processes import Child, free_port, port_answers, wait_until
+from tests.kit.gateway_runs import Arrivals, flood, gateway, keys_of, publish, start_gateway
 
 TOPIC = "city/v1/traffic/north/A7"
 

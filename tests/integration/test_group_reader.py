@@ -10,15 +10,15 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import NewTopic
 
-from civicstream.embedded.processes import free_port, wait_until
 from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.reader import GroupReader
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from sinks.init import init_database
-from tests.servers import start_kafka
-from tests.sink_process import Feed, sink_running, wait_received
-from tests.sink_rows import settings_for
+from sinks.admin.init import init_database
+from stack.servers.processes import free_port, wait_until
+from tests.kit.servers import start_kafka
+from tests.kit.sink_process import Feed, sink_running, wait_received
+from tests.kit.sink_rows import settings_for
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import pytest
 
 from civicstream.events import Alert, DeadLetter
 from civicstream.topics import topic_name
-from tests.citizen_events import action, allocation, case, demand, report, unit
-from tests.history_runs import (
+from tests.kit.citizen_events import action, allocation, case, demand, report, unit
+from tests.kit.history_runs import (
     CITY,
     Api,
     history,
@@ -28,8 +28,8 @@ from tests.history_runs import (
     row,
     traffic,
 )
-from tests.sink_events import AT, MINUTE, anomaly, forecast, forecast_row, health, incident
-from tests.sink_rows import Loader, loader, noise
+from tests.kit.sink_events import AT, MINUTE, anomaly, forecast, forecast_row, health, incident
+from tests.kit.sink_rows import Loader, loader, noise
 
 HOUR = 60 * MINUTE
 NOW = AT + 5 * MINUTE

@@ -9,10 +9,10 @@ import tomllib
 from pathlib import Path
 
 from civicstream.settings import FeedsSettings, KafkaSettings
-from tests.citizen_events import case
-from tests.feeds_runs import feeds
-from tests.history_runs import history, put, put_city
-from tests.sink_rows import loader
+from tests.kit.citizen_events import case
+from tests.kit.feeds_runs import feeds
+from tests.kit.history_runs import history, put, put_city
+from tests.kit.sink_rows import loader
 
 TEXT = (Path(__file__).parents[2] / "docs" / "feeds.md").read_text(encoding="utf-8")
 SECTIONS = ("History API", "Open data")

@@ -16,9 +16,9 @@ import pytest
 from civicstream.city import City
 from civicstream.events import TrafficResult, TrafficRow
 from feeds.live.places import Places
-from tests.history_runs import CITY, Api, history, noise_result, put, put_city, row, traffic
-from tests.sink_events import MINUTE
-from tests.sink_rows import Loader, loader
+from tests.kit.history_runs import CITY, Api, history, noise_result, put, put_city, row, traffic
+from tests.kit.sink_events import MINUTE
+from tests.kit.sink_rows import Loader, loader
 
 START = 1_780_009_140_000  # 22:59 UTC: the load crosses steps of every width
 MINUTES = 130

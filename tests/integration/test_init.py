@@ -15,7 +15,6 @@ import pytest
 from pydantic import SecretStr
 
 from civicstream.city import Area, City, Segment, Sensors
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import (
     Anomaly,
@@ -27,15 +26,16 @@ from civicstream.events import (
 )
 from civicstream.geojson import write_city
 from civicstream.kinds import KINDS, Measure, sensor_key
+from civicstream.postgres import connect
 from civicstream.settings import CitySettings, DatabaseSettings, KafkaSettings, Settings
 from civicstream.topics import TOPICS
-from sinks.database import connect
-from sinks.init import init_database
-from sinks.init import run as init_all
-from sinks.migrate import migrations
-from sinks.rights import check_rights
-from sinks.rollups import SPANS, rollups
-from tests.sink_rows import as_role, settings_for
+from sinks.admin.init import init_database
+from sinks.admin.init import run as init_all
+from sinks.database.migrate import migrations
+from sinks.database.rights import check_rights
+from sinks.database.rollups import SPANS, rollups
+from stack.servers.processes import Child, wait_until
+from tests.kit.sink_rows import as_role, settings_for
 
 
 def ask(url: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -92,7 +92,7 @@ def command(settings: Settings, folder: Path, number: int, **more: str) -> Child
     }
     return Child(
         f"init-{number}",
-        [sys.executable, "-m", "civicstream.cli", "init", "--wait", "20"],
+        [sys.executable, "-m", "stack.cli", "init", "--wait", "20"],
         folder / f"init-{number}.log",
         os.environ | variables | more,
     )

@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from civicstream.embedded.processes import wait_until
 from civicstream.errors import ServerUnavailable
-from sinks.database import connect
-from sinks.init import init_database
-from sinks.rights import check_rights
-from tests.sink_rows import as_role, loader, noise, settings_for
+from civicstream.postgres import connect
+from sinks.admin.init import init_database
+from sinks.database.rights import check_rights
+from stack.servers.processes import wait_until
+from tests.kit.sink_rows import as_role, loader, noise, settings_for
 
 ROWS = 200_000
 DAYS = 20
@@ -32,7 +32,7 @@ def ask(url: str, query: str) -> list[tuple[Any, ...]]:
 def plain(timescaledb: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database initialised before TimescaleDB was there, with rows of some weeks."""
     with monkeypatch.context() as without:
-        without.setattr("sinks.init._timescale", lambda _connection: None)
+        without.setattr("sinks.admin.init._timescale", lambda _connection: None)
         init_database(settings_for(timescaledb, keep={}))
     with psycopg.connect(timescaledb, autocommit=True) as admin:
         admin.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")

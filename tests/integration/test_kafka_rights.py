@@ -28,7 +28,6 @@ from kafka.errors import (
 )
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.kafka.clients import admin_client, consumer, producer
 from civicstream.kafka.rights import (
@@ -42,10 +41,11 @@ from civicstream.kafka.rights import (
 from civicstream.kafka.topic_admin import create_topics, wait_for_topics
 from civicstream.settings import MqttSettings, Settings
 from civicstream.topics import TOPICS, topic_name
-from tests.secured_kafka import SecuredKafka, secured_kafka
-from tests.system_runs import ALL_PARTS
-from tests.whole_city import WholeCity
-from tests.worker_runs import read_reports, read_topic
+from stack.servers.processes import wait_until
+from tests.kit.secured_kafka import SecuredKafka, secured_kafka
+from tests.kit.system_runs import ALL_PARTS
+from tests.kit.whole_city import WholeCity
+from tests.kit.worker_runs import read_reports, read_topic
 
 pytestmark = [
     pytest.mark.timeout(400),

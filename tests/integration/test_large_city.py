@@ -12,17 +12,18 @@ from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Report
 from civicstream.services import load_services
 from civicstream.settings import KafkaSettings
-from streams.dispatch import Dispatch
-from streams.kafka_connection import record_limit
-from streams.network import RoadNetwork
-from streams.network_assembly import NetworkAssembly
-from streams.network_frames import decode
-from streams.results import Record, WindowResult, network_records
-from streams.traffic import SegmentMeasures, SegmentTable
-from streams.windows import Columns
-from tests.task_runs import opened
-from tests.unit.test_record_slices import RING, WINDOW, big_city
-from tests.worker_runs import read_topic
+from streams.dispatch.dispatch import Dispatch
+from streams.frames.results import WindowResult, network_records
+from streams.network.network_assembly import NetworkAssembly
+from streams.runtime.kafka_connection import record_limit
+from streams.runtime.records import Record
+from streams.windows.network import RoadNetwork
+from streams.windows.network_frames import decode
+from streams.windows.traffic import SegmentMeasures, SegmentTable
+from streams.windows.windows import Columns
+from tests.kit.task_runs import opened
+from tests.kit.worker_runs import read_topic
+from tests.unit.streams.runtime.test_record_slices import RING, WINDOW, big_city
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -15,24 +15,24 @@ import msgspec
 import pytest
 from kafka import TopicPartition
 
+from alerts.rules.sources import SOURCES
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.errors import ServerUnavailable
 from civicstream.events import FrameGap, ReadSequence
 from civicstream.kafka.clients import admin_client
 from civicstream.kafka.numbering import number_of
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, Settings
-from sinks.balance import Balance
-from sinks.init import init_database
-from sinks.ledger import read_balance
-from streams.alerts.sources import SOURCES
-from streams.dispatch import INPUTS
-from tests.alert_runs import start_alerts, wait_at_work
-from tests.deliver_runs import start_deliver, wait_ready_receivers, web_server, webhook
-from tests.ledger_runs import BETWEEN_TASKS, FRAMES, TOPICS, WRITER, Writer
-from tests.sink_rows import settings_for
-from tests.worker_runs import (
+from sinks.admin.balance import Balance
+from sinks.admin.init import init_database
+from sinks.admin.ledger import read_balance
+from stack.servers.processes import Child, wait_until
+from streams.dispatch.dispatch import INPUTS
+from tests.kit.alert_runs import start_alerts, wait_at_work
+from tests.kit.deliver_runs import start_deliver, wait_ready_receivers, web_server, webhook
+from tests.kit.ledger_runs import BETWEEN_TASKS, FRAMES, TOPICS, WRITER, Writer
+from tests.kit.sink_rows import settings_for
+from tests.kit.worker_runs import (
     read_topic,
     small_city,
     start_worker,

@@ -23,14 +23,14 @@ from civicstream.kafka.ledger_report import report_record
 from civicstream.kafka.numbering import NumberedProducer
 from civicstream.kafka.sequences import Stream
 from civicstream.kafka.topic_admin import create_topics
+from civicstream.postgres import connect
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
-from sinks.database import connect
-from sinks.init import init_database
-from sinks.ledger import LedgerReader, read_balance
+from sinks.admin.init import init_database
+from sinks.admin.ledger import LedgerReader, read_balance
+from sinks.admin.settling import settle_reports
 from sinks.records_seen import load_sequences, store_sequences
-from sinks.settling import settle_reports
-from tests.sink_rows import settings_for
+from tests.kit.sink_rows import settings_for
 
 HOUR = 3_600_000
 PROCESSES = ("gateway", "worker", "sink", "feeds", "alerts", "deliver")

@@ -9,16 +9,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, Settings
-from sinks.balance import Balance, Difference
-from sinks.init import init_database
-from sinks.ledger import read_balance
+from sinks.admin.balance import Balance, Difference
+from sinks.admin.init import init_database
+from sinks.admin.ledger import read_balance
+from stack.servers.processes import Child, wait_until
 from tests.integration.test_sink_service import ledger
-from tests.ledger_runs import TOPICS, Writer, make_topics_anew, remove_records
-from tests.sink_process import sink_running
-from tests.sink_rows import settings_for
+from tests.kit.ledger_runs import TOPICS, Writer, make_topics_anew, remove_records
+from tests.kit.sink_process import sink_running
+from tests.kit.sink_rows import settings_for
 
 Named = dict[str, list[tuple[int, int]]]
 """Topic -> ranges of numbers."""

@@ -21,18 +21,18 @@ from websockets.sync.client import connect
 
 from civicstream.city import Area, City, Segment
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import free_port
 from civicstream.events import Alert, TrafficResult, TrafficRow
 from civicstream.geojson import write_city
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Unit
 from civicstream.settings import KafkaSettings
-from tests.citizen_events import case
-from tests.feeds_runs import Front, feeds
-from tests.live_clients import Publisher, following, publishing, raw_request, reading
-from tests.live_mirror import Mirror
-from tests.servers import Cluster, start_kafka
-from tests.sink_rows import Loader, loader
+from stack.servers.processes import free_port
+from tests.kit.citizen_events import case
+from tests.kit.feeds_runs import Front, feeds
+from tests.kit.live_clients import Publisher, following, publishing, raw_request, reading
+from tests.kit.live_mirror import Mirror
+from tests.kit.servers import Cluster, start_kafka
+from tests.kit.sink_rows import Loader, loader
 
 DOC = Path(__file__).parents[2] / "docs" / "feeds.md"
 STREET = ((13.40, 52.50), (13.42, 52.50))

@@ -18,15 +18,15 @@ import pytest
 from georeport import GeoReport
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import free_port
-from civicstream.health import wait_for_report
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Report
 from civicstream.settings import KafkaSettings
-from tests.citizen_events import case
-from tests.feeds_runs import API_KEY, Front, Published, feeds, store
-from tests.privacy_keys import unseal
-from tests.sink_rows import Loader, loader
+from stack.health import wait_for_report
+from stack.servers.processes import free_port
+from tests.kit.citizen_events import case
+from tests.kit.feeds_runs import API_KEY, Front, Published, feeds, store
+from tests.kit.privacy_keys import unseal
+from tests.kit.sink_rows import Loader, loader
 
 # The specification's own example, with a service and an attribute of ours.
 EXAMPLE = {

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from civicstream.embedded.processes import wait_until
 from civicstream.kafka.clients import producer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from sinks.init import init_database
-from tests.citizen_events import case
-from tests.feeds_runs import API_KEY, feeds
-from tests.sink_process import sink_running
-from tests.sink_rows import settings_for
+from sinks.admin.init import init_database
+from stack.servers.processes import wait_until
+from tests.kit.citizen_events import case
+from tests.kit.feeds_runs import API_KEY, feeds
+from tests.kit.sink_process import sink_running
+from tests.kit.sink_rows import settings_for
 
 FORM = {
     "api_key": API_KEY,

@@ -10,8 +10,8 @@ import pytest
 
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from tests.feeds_runs import API_KEY, Front, feeds
-from tests.sink_rows import Loader, loader
+from tests.kit.feeds_runs import API_KEY, Front, feeds
+from tests.kit.sink_rows import Loader, loader
 
 GOOD = {"api_key": API_KEY, "service_code": "pothole", "lat": "52.5", "long": "13.4"}
 ODD = (

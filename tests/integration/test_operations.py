@@ -12,16 +12,16 @@ import msgspec
 import psycopg
 import pytest
 
-from civicstream.embedded.processes import wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Action
 from civicstream.settings import KafkaSettings
-from tests.access_runs import Visitor, make_token, run
-from tests.citizen_events import SOMEONE, allocation, case, personal, report, unit
-from tests.feeds_runs import Published, feeds
-from tests.sink_events import alert
-from tests.sink_process import ask, sink_running
-from tests.sink_rows import Loader, as_role, loader, settings_for
+from stack.servers.processes import wait_until
+from tests.kit.access_runs import Visitor, make_token, run
+from tests.kit.citizen_events import SOMEONE, allocation, case, personal, report, unit
+from tests.kit.feeds_runs import Published, feeds
+from tests.kit.sink_events import alert
+from tests.kit.sink_process import ask, sink_running
+from tests.kit.sink_rows import Loader, as_role, loader, settings_for
 
 WORKERS_ID = "case/c-51/crew-5/1795948524322"
 """An allocation's id as the worker makes it: task, crew, time."""

@@ -12,11 +12,11 @@ import pytest
 from civicstream.city import City, Segment
 from civicstream.clock import now_ms
 from civicstream.settings import KafkaSettings
-from tests.citizen_events import case
-from tests.feeds_runs import feeds
-from tests.history_runs import CITY, put, put_city
-from tests.sink_events import alert, incident
-from tests.sink_rows import loader
+from tests.kit.citizen_events import case
+from tests.kit.feeds_runs import feeds
+from tests.kit.history_runs import CITY, put, put_city
+from tests.kit.sink_events import alert, incident
+from tests.kit.sink_rows import loader
 
 INCIDENT = "fw001e-006/1795948380000"
 """As the worker makes it: segment, start."""

@@ -10,7 +10,7 @@ from kafka.errors import KafkaTimeoutError
 
 from civicstream.kafka.clients import producer
 from civicstream.kafka.topic_admin import create_topics
-from tests.kafka_brokers import kafka_brokers
+from tests.kit.kafka_brokers import kafka_brokers
 
 
 def test_a_producer_closes_within_seconds_while_kafka_is_away(tmp_path: Path) -> None:

@@ -10,18 +10,18 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.geojson import read_city
 from civicstream.kinds import sensor_key
 from civicstream.settings import MqttSettings
-from tests.mqtt_reader import MqttReader
+from stack.servers.processes import Child, wait_until
+from tests.kit.mqtt_reader import MqttReader
 
 FIRST_MS = 1_330_588_800_000  # 2012-03-01T00:00:00-08:00
 
 
 def replay(mqtt: MqttSettings, folder: Path, *arguments: str) -> None:
     environment = dict(os.environ, CIVICSTREAM_MQTT__PORT=str(mqtt.port))
-    command = [sys.executable, "-m", "civicstream.cli", "replay", *arguments]
+    command = [sys.executable, "-m", "stack.cli", "replay", *arguments]
     child = Child("replay", command, folder / "replay.log", environment)
     wait_until(lambda: not child.alive(), "the replay's end", timeout_s=60)
     assert child.returncode == 0, child.last_words()

@@ -6,13 +6,13 @@ import psycopg
 import pytest
 
 from civicstream.clock import wall_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ClockSettings, KafkaSettings
-from sinks.init import init_database
-from sinks.maintenance import _LOCK, Maintenance, remove_old_rows
-from tests.sink_process import ask
-from tests.sink_rows import as_role, hold_jobs, settings_for
+from sinks.admin.init import init_database
+from sinks.admin.maintenance import _LOCK, Maintenance, remove_old_rows
+from stack.servers.processes import wait_until
+from tests.kit.sink_process import ask
+from tests.kit.sink_rows import as_role, hold_jobs, settings_for
 
 INSERT = """
 INSERT INTO readings_noise (sensor_key, ts, l_aeq, ingested_at)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from civicstream.events import EnvironmentResult, EnvironmentRow, TrafficResult, TrafficRow
-from sinks.rollups import SPANS, rollups
-from sinks.timescale import continuous_aggregate, refresh_policy
-from tests.sink_input import frame_of, sensors
-from tests.sink_rows import Loader, loader
+from sinks.database.rollups import SPANS, rollups
+from sinks.database.timescale import continuous_aggregate, refresh_policy
+from tests.kit.sink_input import frame_of, sensors
+from tests.kit.sink_rows import Loader, loader
 
 START = 1_780_009_140_000  # 22:59 UTC: the load crosses buckets of every span
 WIDTH_MS = {"5min": 300_000, "1h": 3_600_000, "1d": 86_400_000}

@@ -10,7 +10,7 @@ import pytest
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import TOPICS
-from tests.servers import TcpProxy
+from tests.kit.servers import TcpProxy
 
 
 def test_topics_are_created_once_and_found_again(kafka: KafkaSettings) -> None:

@@ -15,16 +15,16 @@ import pyarrow as pa
 import pytest
 
 from civicstream.city import City
-from civicstream.embedded.brokers import find_mosquitto, start_mqtt
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.errors import ConfigurationError
 from civicstream.settings import MqttSettings, Settings
 from sensors_sim.city_plan import plan_city
 from sensors_sim.faults import FaultRates
 from sensors_sim.service import Run, simulate
 from sensors_sim.simulation import SimulationPlan
-from tests.mqtt_reader import MqttReader
-from tests.servers import TcpProxy
+from stack.servers.brokers import find_mosquitto, start_mqtt
+from stack.servers.processes import Child, free_port, port_answers, wait_until
+from tests.kit.mqtt_reader import MqttReader
+from tests.kit.servers import TcpProxy
 
 START = 1_795_248_000_000
 
@@ -210,7 +210,7 @@ def test_a_terminated_run_leaves_a_complete_truth(mosquitto: MqttSettings, tmp_p
     environment = dict(os.environ, CIVICSTREAM_MQTT__PORT=str(mosquitto.port))
     arguments = ["--sensors", "400", "--rate", "1000", "--truth", str(truth)]
     with MqttReader(mosquitto) as reader:
-        command = [sys.executable, "-m", "civicstream.cli", "simulate", *arguments]
+        command = [sys.executable, "-m", "stack.cli", "simulate", *arguments]
         child = Child("simulate", command, tmp_path / "simulate.log", environment)
         reader.wait_for(1_500)
         assert child.stop() == 0, child.last_words()

@@ -6,8 +6,8 @@ import msgspec
 
 from sinks.event_tables import ALERTS, FRAME_GAPS
 from tests.integration.test_sink_citizens import fields, read_back, send
-from tests.sink_events import AT, MINUTE, alert, gap
-from tests.sink_rows import loader
+from tests.kit.sink_events import AT, MINUTE, alert, gap
+from tests.kit.sink_rows import loader
 
 CLEARED = alert(
     version=2,

@@ -22,7 +22,7 @@ from sinks.event_tables import (
     TOURS,
     UNITS,
 )
-from tests.citizen_events import (
+from tests.kit.citizen_events import (
     action,
     allocation,
     bin_forecast,
@@ -33,8 +33,8 @@ from tests.citizen_events import (
     tour,
     unit,
 )
-from tests.sink_events import AT, MINUTE
-from tests.sink_rows import Loader, as_role, loader
+from tests.kit.sink_events import AT, MINUTE
+from tests.kit.sink_rows import Loader, as_role, loader
 
 SAMPLES: dict[str, tuple[Any, list[msgspec.Struct]]] = {
     "reports": (

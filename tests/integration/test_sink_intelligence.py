@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from sinks.intelligence import ANOMALIES, FORECASTS, INCIDENTS, SENSOR_HEALTH
-from tests.sink_events import AT, MINUTE, anomaly, forecast, forecast_row, health, incident
-from tests.sink_rows import Loader, loader, noise
+from tests.kit.sink_events import AT, MINUTE, anomaly, forecast, forecast_row, health, incident
+from tests.kit.sink_rows import Loader, loader, noise
 
 
 def send(loaded: Loader, topic: str, *events: msgspec.Struct) -> dict[str, int]:

@@ -10,16 +10,16 @@ import psycopg
 import pytest
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from sinks.init import init_database
-from sinks.maintenance import remove_old_rows
-from tests.citizen_events import unit
-from tests.servers import TimescaleServer
-from tests.sink_input import Gateway
-from tests.sink_process import ask, received, sink_running, wait_received
-from tests.sink_rows import as_role, loader, noise, settings_for
+from sinks.admin.init import init_database
+from sinks.admin.maintenance import remove_old_rows
+from stack.servers.processes import Child, wait_until
+from tests.kit.citizen_events import unit
+from tests.kit.servers import TimescaleServer
+from tests.kit.sink_input import Gateway
+from tests.kit.sink_process import ask, received, sink_running, wait_received
+from tests.kit.sink_rows import as_role, loader, noise, settings_for
 
 DAY_MS = 86_400_000
 COUNTS = "SELECT sum(received)::int, sum(accepted)::int, sum(rejected)::int FROM sink_counts"

@@ -20,9 +20,9 @@ from civicstream.events import (
 from civicstream.frames import FrameHeaders, encode
 from civicstream.kafka.log_gaps import Position
 from civicstream.kinds import KINDS
-from sinks.schema import reading_columns
-from tests.sink_input import START, frame_of, sensors
-from tests.sink_rows import Loader, loader, noise
+from sinks.database.schema import reading_columns
+from tests.kit.sink_input import START, frame_of, sensors
+from tests.kit.sink_rows import Loader, loader, noise
 
 ROWS = "SELECT sensor_key, (extract(epoch FROM ts) * 1000)::bigint, l_aeq FROM {} ORDER BY 1, 2"
 

@@ -15,17 +15,17 @@ import pytest
 
 from civicstream.clock import now_ms
 from civicstream.cloudevents import cloud_headers
-from civicstream.embedded.processes import wait_until
 from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.clients import consumer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings, Settings
-from sinks.init import init_database
-from tests.sink_events import anomaly, forecast, forecast_row, health, incident
-from tests.sink_input import Gateway, frame_of, sensors
-from tests.sink_process import AREAS, Feed, ask, sink_running, start_sink, wait_received
-from tests.sink_rows import noise, settings_for
+from sinks.admin.init import init_database
+from stack.servers.processes import wait_until
+from tests.kit.sink_events import anomaly, forecast, forecast_row, health, incident
+from tests.kit.sink_input import Gateway, frame_of, sensors
+from tests.kit.sink_process import AREAS, Feed, ask, sink_running, start_sink, wait_received
+from tests.kit.sink_rows import noise, settings_for
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def ledger(settings: Settings, *options: str) -> tuple[int, str]:
         "CIVICSTREAM_DATABASE__URL": settings.database.url.get_secret_value(),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "civicstream.cli", "ledger", *options],
+        [sys.executable, "-m", "stack.cli", "ledger", *options],
         capture_output=True,
         text=True,
         timeout=60,

@@ -12,15 +12,15 @@ import msgspec
 import pytest
 
 from civicstream.clock import now_ms, rfc3339
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import DeadLetter
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.service_events import Allocation, Case, CrewAction, PersonalRecord, Report, Unit
 from civicstream.settings import KafkaSettings, MqttSettings
 from sensors_sim.city_plan import plan_city
-from tests.gateway_runs import start_gateway
-from tests.privacy_keys import SEALING, unseal
-from tests.worker_runs import read_reports, read_topic, start_worker, worker_environment
+from stack.servers.processes import Child, wait_until
+from tests.kit.gateway_runs import start_gateway
+from tests.kit.privacy_keys import SEALING, unseal
+from tests.kit.worker_runs import read_reports, read_topic, start_worker, worker_environment
 
 E = TypeVar("E", bound=msgspec.Struct)
 
@@ -44,7 +44,7 @@ def start_simulator(environment: dict[str, str], mqtt: MqttSettings, folder: Pat
         "--crews": "12",
     }
     arguments = [part for option in options.items() for part in option]
-    command = [sys.executable, "-m", "civicstream.cli", "simulate", *arguments]
+    command = [sys.executable, "-m", "stack.cli", "simulate", *arguments]
     own = environment | {"CIVICSTREAM_MQTT__PORT": str(mqtt.port)}
     return Child("simulator", command, folder / "simulator.log", own)
 

@@ -15,16 +15,16 @@ from civicstream.clock import now_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.events import Counts, LedgerReport
 from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
-from civicstream.health import wait_for_report
 from civicstream.kafka.clients import producer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
-from civicstream.tail import tail
 from civicstream.topics import topic_name
-from tests.citizen_events import action, allocation, case, demand, report, unit
-from tests.sink_events import anomaly, forecast, forecast_row, incident
-from tests.sink_events import health as sensor_health
+from stack.health import wait_for_report
+from stack.tail import tail
+from tests.kit.citizen_events import action, allocation, case, demand, report, unit
+from tests.kit.sink_events import anomaly, forecast, forecast_row, incident
+from tests.kit.sink_events import health as sensor_health
 
 Send = Callable[..., None]
 

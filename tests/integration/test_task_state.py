@@ -9,18 +9,18 @@ import msgspec
 import pytest
 
 from civicstream.cloudevents import cloud_headers
-from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
-from civicstream.embedded.processes import free_port
 from civicstream.errors import OwnershipLost
 from civicstream.events import DeadLetter, FrameGap
 from civicstream.kafka import clients as kafka_clients
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from streams.kafka_connection import plain_producer, record_limit
-from streams.results import Record
-from streams.task_state import Input
-from tests.task_runs import HeldUp, opened
-from tests.worker_runs import read_topic
+from stack.servers.kafka_broker import BrokerOptions, start_broker
+from stack.servers.processes import free_port
+from streams.runtime.kafka_connection import plain_producer, record_limit
+from streams.runtime.records import Record
+from streams.runtime.task_state import Input
+from tests.kit.task_runs import HeldUp, opened
+from tests.kit.worker_runs import read_topic
 
 
 def result(number: int, size: int = 10) -> Record:
@@ -172,7 +172,7 @@ def test_no_client_of_the_worker_makes_the_broker_create_a_topic(tmp_path) -> No
 def test_gap_events_fit_their_topic() -> None:
     """The sink and the alerts read what a task says of a log that is not as it was."""
     from civicstream.kafka.log_gaps import LogGap
-    from streams.tasks import _gap_record
+    from streams.runtime.tasks import _gap_record
 
     record = _gap_record(LogGap("city.frames.air", 2, "an id", "log_truncated", 70, 90, 70))
     event = msgspec.json.decode(record.value, type=FrameGap)

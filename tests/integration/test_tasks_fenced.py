@@ -18,15 +18,15 @@ from civicstream.service_events import Allocation, Case, Report, Unit
 from civicstream.services import load_services
 from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
-from streams.allocation import DispatchSettings
-from streams.dispatch import INPUTS, Dispatch
-from streams.dispatch_stream import DispatchTask
-from streams.network import MEASURES, RoadNetwork
-from streams.network_frames import NetworkFrame, encode
-from streams.network_stream import NetworkTask
-from streams.task_state import Input, TaskState
-from tests.task_runs import HeldUp, opened
-from tests.worker_runs import read_topic, small_city
+from streams.dispatch.allocation import DispatchSettings
+from streams.dispatch.dispatch import INPUTS, Dispatch
+from streams.dispatch.dispatch_stream import DispatchTask
+from streams.network.network_stream import NetworkTask
+from streams.runtime.task_state import Input, TaskState
+from streams.windows.network import MEASURES, RoadNetwork
+from streams.windows.network_frames import NetworkFrame, encode
+from tests.kit.task_runs import HeldUp, opened
+from tests.kit.worker_runs import read_topic, small_city
 
 CITY = small_city()
 MINUTE = 60_000

@@ -9,13 +9,13 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaTimeoutError
 
-from civicstream.embedded.processes import wait_until
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.kafka.clients import admin_client, consumer, producer
 from civicstream.kafka.topic_admin import create_topics, topic_settings, wait_for_topics
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
-from tests.kafka_brokers import KafkaCluster, kafka_brokers
+from stack.servers.processes import wait_until
+from tests.kit.kafka_brokers import KafkaCluster, kafka_brokers
 
 pytestmark = pytest.mark.timeout(180)
 

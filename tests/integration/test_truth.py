@@ -19,10 +19,10 @@ from civicstream.geojson import write_city
 from civicstream.settings import CitySettings, Settings
 from sensors_sim.incidents import Incident
 from sensors_sim.truth import Truth
-from sinks.init import init_database
-from sinks.truth import compare
-from tests.sink_events import AT, MINUTE, health, incident, result
-from tests.sink_rows import loader, settings_for
+from sinks.admin.init import init_database
+from sinks.truth.comparison import compare
+from tests.kit.sink_events import AT, MINUTE, health, incident, result
+from tests.kit.sink_rows import loader, settings_for
 
 LANE_CAPACITY = 2_200
 
@@ -111,7 +111,7 @@ def command(settings: Settings, folder: Path, *options: str) -> tuple[int, str, 
         **({"CIVICSTREAM_DATABASE__OWNER_URL": owner.get_secret_value()} if owner else {}),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "civicstream.cli", "truth", str(folder), *options],
+        [sys.executable, "-m", "stack.cli", "truth", str(folder), *options],
         capture_output=True,
         text=True,
         timeout=60,

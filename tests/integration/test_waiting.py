@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.settings import ENV_PREFIX, KafkaSettings
+from stack.servers.processes import Child, free_port, wait_until
 
 LISTEN_S = 6.0
 """So long the lines are counted; attempts come many times meanwhile."""
@@ -47,7 +47,7 @@ def waiting(
     request: pytest.FixtureRequest, nowhere: dict[str, str], tmp_path: Path
 ) -> Iterator[Child]:
     """The command of the parameter, once it says what it waits for."""
-    command = [sys.executable, "-m", "civicstream.cli", *request.param]
+    command = [sys.executable, "-m", "stack.cli", *request.param]
     number = signal.SIGINT if request.param[0] == "tail" else signal.SIGTERM
     child = Child("waiting", command, tmp_path / "log", nowhere, stop_signal=number)
     try:
@@ -78,7 +78,7 @@ def test_a_worker_without_topics_waits_for_them_and_ends_at_once(
         f"{ENV_PREFIX}KAFKA__BOOTSTRAP": kafka.bootstrap,
         f"{ENV_PREFIX}KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
     }
-    command = [sys.executable, "-m", "civicstream.cli", "worker"]
+    command = [sys.executable, "-m", "stack.cli", "worker"]
     child = Child("worker", command, tmp_path / "log", environment)
     try:
         wait_until(lambda: "waiting for the topics" in child.last_words(), "it waits", timeout_s=60)
@@ -96,7 +96,7 @@ def test_a_command_that_waits_for_an_answer_ends_at_once(
     nowhere: dict[str, str], command: tuple[str, ...], number: signal.Signals
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "civicstream.cli", *command],
+        [sys.executable, "-m", "stack.cli", *command],
         env=nowhere,
         stderr=subprocess.PIPE,
         text=True,

@@ -9,16 +9,16 @@ import pytest
 
 from civicstream import frames
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.frames import FrameHeaders
 from civicstream.kafka import clients as kafka_clients
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from tests.unit.frame_making import make_frame
-from tests.unit.window_oracle import Reading
-from tests.worker_runs import (
+from stack.servers.processes import Child, wait_until
+from tests.kit.frame_making import make_frame
+from tests.kit.window_oracle import Reading
+from tests.kit.worker_runs import (
     WINDOW_MS,
     FrameSource,
     assert_results_equal_oracle,
@@ -134,8 +134,8 @@ def test_a_corrupt_record_is_passed_over_and_a_late_reading_goes_to_late(
 def test_a_worker_waits_for_kafka_with_a_clear_message(
     tmp_path: Path, kafka: KafkaSettings
 ) -> None:
-    from civicstream.embedded.processes import free_port
-    from tests.servers import start_kafka
+    from stack.servers.processes import free_port
+    from tests.kit.servers import start_kafka
 
     port = free_port()
     absent = kafka.model_copy(update={"bootstrap": f"127.0.0.1:{port}"})

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.events import ReadSequence
 from civicstream.frames import FrameHeaders
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
+from stack.servers.processes import wait_until
 from tests.integration.test_worker import CITY, framed, reading, send
-from tests.worker_runs import start_worker, wait_for_report, worker_environment, worker_reports
+from tests.kit.worker_runs import start_worker, wait_for_report, worker_environment, worker_reports
 
 
 def test_frames_that_never_came_are_named_and_what_is_read_again_after_a_crash_is_no_repeat(

@@ -12,7 +12,6 @@ from kafka.admin import NewTopic
 
 from civicstream import frames
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import wait_until
 from civicstream.events import FrameGap
 from civicstream.frames import FrameHeaders
 from civicstream.kafka import clients as kafka_clients
@@ -20,10 +19,11 @@ from civicstream.kafka.topic_admin import create_topics
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
-from streams.task_state import Input
-from tests.task_runs import opened
-from tests.unit.frame_making import make_frame
-from tests.worker_runs import (
+from stack.servers.processes import wait_until
+from streams.runtime.task_state import Input
+from tests.kit.frame_making import make_frame
+from tests.kit.task_runs import opened
+from tests.kit.worker_runs import (
     read_topic,
     small_city,
     start_worker,

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from civicstream.settings import ENV_PREFIX
-from tests.feeds_runs import Front
+from tests.kit.feeds_runs import Front
 
 HIDDEN = "/api/v1/openapi.json"
 
@@ -19,7 +19,7 @@ def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of ours as who initialised the database."""
     known = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     return subprocess.run(
-        [sys.executable, "-m", "civicstream.cli", *arguments],
+        [sys.executable, "-m", "stack.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=60,

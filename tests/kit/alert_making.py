@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from alerts.engine.engine import AlertEngine
+from alerts.engine.places import Places
+from alerts.rules.rule_file import parse_rules
 from civicstream.events import (
     Alert,
     EnvironmentResult,
@@ -12,9 +15,6 @@ from civicstream.events import (
     TrafficRow,
 )
 from civicstream.service_events import Action, Case
-from streams.alerts.engine import AlertEngine
-from streams.alerts.places import Places
-from streams.alerts.rule_file import parse_rules
 
 T0 = 1_800_000_000_000
 """A whole minute; a Friday, 08:00 UTC."""

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import Alert, TrafficResult, TrafficRow
 from civicstream.kafka import clients as kafka_clients
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
-from tests.worker_runs import read_reports, read_topic
+from stack.servers.processes import Child, wait_until
+from tests.kit.worker_runs import read_reports, read_topic
 
 RULES = """
 [[rule]]
@@ -44,7 +44,7 @@ def start_alerts(kafka: KafkaSettings, folder: Path, name: str = "alerts-0") -> 
     }
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     environment |= {ENV_PREFIX + key: value for key, value in chosen.items()}
-    command = [sys.executable, "-m", "civicstream.cli", "alerts"]
+    command = [sys.executable, "-m", "stack.cli", "alerts"]
     return Child(name, command, folder / f"{name}.log", environment)
 
 

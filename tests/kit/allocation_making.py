@@ -7,7 +7,7 @@ from typing import Any
 from civicstream.city import Area, City, Segment
 from civicstream.geo import METRES_PER_DEGREE
 from civicstream.service_events import Action, Allocation, Task, Unit
-from streams.allocation import Dispatcher, DispatchSettings, Refusal
+from streams.dispatch.allocation import Dispatcher, DispatchSettings, Refusal
 
 NOW = 1_773_130_000_000
 MINUTE = 60_000

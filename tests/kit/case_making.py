@@ -8,7 +8,7 @@ from typing import Any
 from civicstream.city import City
 from civicstream.service_events import Action, Case, Report
 from civicstream.services import ServiceType
-from streams.cases import CaseDesk, CaseRules, Evidence
+from streams.dispatch.cases import CaseDesk, CaseRules, Evidence
 
 START = 1_760_000_000_000
 HOUR = 3_600_000

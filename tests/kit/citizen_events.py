@@ -20,7 +20,7 @@ from civicstream.service_events import (
     TourStop,
     Unit,
 )
-from tests.sink_events import AT, MINUTE
+from tests.kit.sink_events import AT, MINUTE
 
 SOMEONE, OTHER = "5" * 32, "0" * 31 + "7"
 """Pseudonyms."""

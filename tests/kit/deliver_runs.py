@@ -17,13 +17,13 @@ import msgspec
 from kafka import TopicPartition
 
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import Alert, DeadLetter, LedgerReport
 from civicstream.kafka.clients import consumer, producer
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
-from tests.sink_events import alert
+from stack.servers.processes import Child, wait_until
+from tests.kit.sink_events import alert
 
 WEBHOOK_SECRET = "a webhook's secret of many bytes"
 
@@ -149,7 +149,7 @@ def start_deliver(
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     environment |= {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in chosen.items()}
     environment["WEBHOOK_SECRET"] = WEBHOOK_SECRET
-    command = [sys.executable, "-m", "civicstream.cli", "deliver"]
+    command = [sys.executable, "-m", "stack.cli", "deliver"]
     return Child("deliver", command, folder / "deliver.log", environment)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from civicstream.city import Area, City, Sensors
 from civicstream.kinds import KINDS
 from civicstream.service_events import BinForecast, Case, Unit
-from streams.windows import Columns
-from tests.unit.case_making import HOUR, SERVICES, make_service
+from streams.windows.windows import Columns
+from tests.kit.case_making import HOUR, SERVICES, make_service
 
 MIDNIGHT = 1_760_313_600_000
 """Monday 13 October 2025, 00:00 UTC."""

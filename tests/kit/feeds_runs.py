@@ -13,14 +13,14 @@ import httpx
 import msgspec
 from kafka import TopicPartition
 
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.kafka.clients import consumer
 from civicstream.service_events import Case, PersonalRecord, Report
 from civicstream.settings import ENV_PREFIX, KafkaSettings
 from civicstream.topics import topic_name
 from feeds.api_keys import key_digest
-from tests.privacy_keys import SEALING
-from tests.sink_rows import Loader, as_role
+from stack.servers.processes import Child, free_port, wait_until
+from tests.kit.privacy_keys import SEALING
+from tests.kit.sink_rows import Loader, as_role
 
 API_KEY = "an-api-key-for-tests"
 
@@ -67,7 +67,7 @@ def feeds(
     } | settings
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     environment |= {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in chosen.items() if v is not None}
-    command = [sys.executable, "-m", "civicstream.cli", "feeds"]
+    command = [sys.executable, "-m", "stack.cli", "feeds"]
     child = Child("feeds", command, folder / "feeds.log", environment)
     front = Front(child, port)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from civicstream.city import Area, City, Segment
 from streams.forecast.series import SeriesForecast, SeriesForecaster
 from streams.forecast.settings import ForecastSettings
-from streams.network import NetworkWindow, RoadNetwork
+from streams.windows.network import NetworkWindow, RoadNetwork
 
 Floats = NDArray[np.float64]
 

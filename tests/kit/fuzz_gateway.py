@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz_gateway --inputs 1000000 --seed N``: hostile messages to an intake.
+"""``python -m tests.kit.fuzz_gateway --inputs 1000000 --seed N``: hostile messages to an intake.
 
 Prints the seed first. Ends with code 1, and the message that did it, at the first one that
 raises, is miscounted, or needs the guard (``internal_error``).
@@ -13,7 +13,7 @@ import time
 
 import typer
 
-from tests.hostile_messages import HostileIntake, hostile_message
+from tests.kit.hostile_messages import HostileIntake, hostile_message
 
 
 def main() -> int:

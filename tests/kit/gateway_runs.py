@@ -17,13 +17,13 @@ from paho.mqtt import publish as paho_publish
 
 from benchmarks.mqtt_flood import flood, payloads
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import DeadLetter, LedgerReport
 from civicstream.frames import FrameHeaders, decode
 from civicstream.kafka.clients import consumer
 from civicstream.kinds import KINDS, sensor_key
 from civicstream.settings import ENV_PREFIX, KafkaSettings, MqttSettings
 from civicstream.topics import frames_topic, topic_name
+from stack.servers.processes import Child, wait_until
 
 __all__ = [
     "Arrivals",
@@ -52,7 +52,7 @@ def start_gateway(mqtt: MqttSettings, kafka: KafkaSettings, folder: Path, **sett
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
     environment |= {f"{ENV_PREFIX}{k.upper()}": str(v) for k, v in chosen.items()}
     name = str(chosen["gateway__id"])
-    command = [sys.executable, "-m", "civicstream.cli", "gateway"]
+    command = [sys.executable, "-m", "stack.cli", "gateway"]
     return Child(name, command, folder / f"{name}.log", environment)
 
 

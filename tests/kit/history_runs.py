@@ -18,8 +18,8 @@ from civicstream.events import EnvironmentResult, EnvironmentRow, TrafficResult,
 from civicstream.settings import CitySettings, FeedsSettings, Settings
 from feeds.api import API_PATH, make_api
 from feeds.history.routes import History
-from sinks.reference import load_city
-from tests.sink_rows import Loader, as_role
+from sinks.database.reference import load_city
+from tests.kit.sink_rows import Loader, as_role
 
 CITY = City(
     (

@@ -10,7 +10,7 @@ from civicstream.kinds import KINDS
 from civicstream.settings import GatewaySettings, KafkaSettings, PrivacySettings, Settings
 from ingest.intake import Intake
 from ingest.lanes import SealedFrame
-from tests.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY
+from tests.kit.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY
 
 __all__ = ["NOW", "HostileIntake", "hostile_message", "odd_text"]
 

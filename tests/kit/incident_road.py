@@ -9,7 +9,7 @@ import numpy as np
 from civicstream.city import Area, City, Segment
 from civicstream.events import Incident
 from streams.incidents import IncidentDetector
-from streams.network import NetworkWindow, RoadNetwork
+from streams.windows.network import NetworkWindow, RoadNetwork
 
 MINUTE = 60_000
 NOON = 1_795_176_000_000  # Friday, 20 November 2026, 12:00 UTC

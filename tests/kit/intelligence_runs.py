@@ -22,9 +22,9 @@ from sensors_sim.messages import Messages
 from sensors_sim.simulation import Simulation, SimulationPlan
 from streams.health import SensorWatch
 from streams.incidents import IncidentDetector
-from streams.network import MEASURES, NetworkWindow, RoadNetwork
-from streams.traffic import SegmentTable, segment_measures
-from streams.windows import Columns, LateReadings
+from streams.windows.network import MEASURES, NetworkWindow, RoadNetwork
+from streams.windows.traffic import SegmentTable, segment_measures
+from streams.windows.windows import Columns, LateReadings
 
 WINDOW_MS = 60_000
 START_MS = 1_767_596_400_000  # Monday, 5 January 2026, 07:00 UTC: the morning peak begins

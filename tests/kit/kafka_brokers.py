@@ -8,10 +8,10 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
-from civicstream.embedded.kafka_broker import BrokerOptions, launch_broker
-from civicstream.embedded.processes import Child, free_port, port_answers, wait_until
 from civicstream.kafka.clients import admin_client
 from civicstream.settings import KafkaSettings
+from stack.servers.kafka_broker import BrokerOptions, launch_broker
+from stack.servers.processes import Child, free_port, port_answers, wait_until
 
 HEAP_MB = 256
 

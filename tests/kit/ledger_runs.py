@@ -25,13 +25,13 @@ from civicstream.kinds import KINDS
 from civicstream.service_events import CrewAction
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
-from streams.levels import Levels, encode_levels
-from streams.network import MEASURES
-from streams.network_frames import NetworkFrame
-from streams.network_frames import encode as encode_network
-from streams.windows import Columns
-from tests import citizen_events, sink_events
-from tests.sink_input import START, frame_of, sensors
+from streams.windows.levels import Levels, encode_levels
+from streams.windows.network import MEASURES
+from streams.windows.network_frames import NetworkFrame
+from streams.windows.network_frames import encode as encode_network
+from streams.windows.windows import Columns
+from tests.kit import citizen_events, sink_events
+from tests.kit.sink_input import START, frame_of, sensors
 
 EPOCH = START
 WRITER = "tester"
@@ -202,7 +202,7 @@ def make_topics_anew(kafka: KafkaSettings) -> None:
     try:
         names = {topic_name(kafka.topic_prefix, topic) for topic in TOPICS}
         admin.delete_topics(sorted(names))
-        from civicstream.embedded.processes import wait_until
+        from stack.servers.processes import wait_until
 
         wait_until(lambda: not names & set(admin.list_topics()), "the topics to go", timeout_s=60)
     finally:

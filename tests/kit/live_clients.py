@@ -18,7 +18,7 @@ from kafka import KafkaProducer
 from civicstream.kafka.clients import producer
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from tests.live_mirror import Mirror
+from tests.kit.live_mirror import Mirror
 
 __all__ = ["Publisher", "SseClient", "following", "publishing", "raw_request", "reading"]
 

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
 
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.kafka.clients import admin_client
 from civicstream.kafka.topic_admin import create_topics
 from civicstream.settings import KafkaSettings
-from tests.servers import start_kafka
+from stack.servers.processes import Child, free_port, wait_until
+from tests.kit.servers import start_kafka
 
 T = TypeVar("T")
 

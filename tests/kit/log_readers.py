@@ -12,20 +12,20 @@ from kafka import TopicPartition
 
 from civicstream import frames
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child
 from civicstream.events import EnvironmentResult, FrameGap
 from civicstream.frames import FrameHeaders
 from civicstream.kafka.clients import producer
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
-from sinks.init import init_database
-from tests.alert_runs import Results, published, start_alerts, wait_at_work
-from tests.deliver_runs import WebServer, delivering, life_of, send_alerts, webhook
-from tests.sink_process import ask, received, sink_running
-from tests.sink_rows import settings_for
-from tests.unit.frame_making import make_frame
-from tests.worker_runs import (
+from sinks.admin.init import init_database
+from stack.servers.processes import Child
+from tests.kit.alert_runs import Results, published, start_alerts, wait_at_work
+from tests.kit.deliver_runs import WebServer, delivering, life_of, send_alerts, webhook
+from tests.kit.frame_making import make_frame
+from tests.kit.sink_process import ask, received, sink_running
+from tests.kit.sink_rows import settings_for
+from tests.kit.worker_runs import (
     WINDOW_MS,
     read_topic,
     small_city,

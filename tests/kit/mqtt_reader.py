@@ -8,8 +8,8 @@ from types import TracebackType
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from civicstream.embedded.processes import wait_until
 from civicstream.settings import MqttSettings
+from stack.servers.processes import wait_until
 
 
 class MqttReader:

@@ -18,7 +18,7 @@ from civicstream.settings import (
     Settings,
 )
 from ingest.intake import Intake, PendingEvent
-from tests.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY
+from tests.kit.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY
 
 NOW = 1_795_282_800_000
 TOPIC = "city/v1/report/north/phone-17"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from civicstream.embedded.kafka_jars import fetch_jars, jar_cache, java_program, pinned_jars
-from civicstream.embedded.processes import Child, free_port, port_answers
 from civicstream.kafka.rights import MECHANISM, password_file
 from civicstream.settings import KafkaSettings
+from stack.servers.kafka_jars import fetch_jars, jar_cache, java_program, pinned_jars
+from stack.servers.processes import Child, free_port, port_answers
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 _PROGRAMS = {
     "kafka-storage.sh": "-Xmx128m kafka.tools.StorageTool",
     "kafka-server-start.sh": "-Xmx256m -XX:+UseSerialGC kafka.Kafka",

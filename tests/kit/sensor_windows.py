@@ -12,7 +12,7 @@ from civicstream.events import Anomaly, SensorHealth
 from civicstream.kinds import KINDS, sensor_key
 from streams.health import SensorWatch
 from streams.health.unusual import Detector
-from streams.windows import Columns, LateReadings
+from streams.windows.windows import Columns, LateReadings
 
 START = 1_795_132_800_000
 MINUTE = 60_000

@@ -15,10 +15,10 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from civicstream.embedded.kafka_broker import BrokerOptions, start_broker
-from civicstream.embedded.processes import Child, free_port, wait_until
 from civicstream.kafka.clients import admin_client
 from civicstream.settings import KafkaSettings
+from stack.servers.kafka_broker import BrokerOptions, start_broker
+from stack.servers.processes import Child, free_port, wait_until
 
 CACHE = Path(
     os.environ.get("TEST_SERVERS_CACHE")

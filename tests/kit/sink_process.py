@@ -17,14 +17,14 @@ import msgspec
 import numpy as np
 import psycopg
 
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.kinds import KINDS
 from civicstream.service_events import Alternative
 from civicstream.settings import Settings
-from sinks.schema import reading_columns
-from tests.citizen_events import action, allocation, case, demand, personal, report, unit
-from tests.sink_events import alert, anomaly, forecast, forecast_row, gap, health, incident
-from tests.sink_input import START, Gateway, frame_of, sensors
+from sinks.database.schema import reading_columns
+from stack.servers.processes import Child, wait_until
+from tests.kit.citizen_events import action, allocation, case, demand, personal, report, unit
+from tests.kit.sink_events import alert, anomaly, forecast, forecast_row, gap, health, incident
+from tests.kit.sink_input import START, Gateway, frame_of, sensors
 
 AREAS = ("north", "south", "east", "west", "centre")
 FED_KINDS = ("traffic", "noise")
@@ -58,7 +58,7 @@ def start_sink(settings: Settings, folder: Path, name: str = "sink-1", **more: s
         "CIVICSTREAM_DATABASE__URL": settings.database.url.get_secret_value(),
         "CIVICSTREAM_SINK__ID": name,
     }
-    arguments = [sys.executable, "-m", "civicstream.cli", "sink"]
+    arguments = [sys.executable, "-m", "stack.cli", "sink"]
     return Child(name, arguments, folder / f"{name}.log", os.environ | variables | more)
 
 

@@ -18,6 +18,7 @@ from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
 from civicstream.kafka.log_gaps import Position
 from civicstream.kafka.sequences import Gap
 from civicstream.kinds import KINDS
+from civicstream.postgres import Connection, connect
 from civicstream.settings import (
     CitySettings,
     DatabaseSettings,
@@ -26,13 +27,13 @@ from civicstream.settings import (
     SinkSettings,
 )
 from sinks import offsets
+from sinks.admin.init import init_database
 from sinks.batching import Batch, Routes
-from sinks.database import Connection, connect
-from sinks.init import init_database
 from sinks.records import KafkaRecord, Place
-from sinks.transaction import BatchWriter, Written
+from sinks.transaction import BatchWriter
 from sinks.writer import NOT_STORABLE
-from tests.sink_input import sensors
+from sinks.written import Written
+from tests.kit.sink_input import sensors
 
 TOPIC_ID = UUID(int=7)
 ROUTES = Routes("city")

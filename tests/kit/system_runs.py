@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from civicstream.city import City
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.geojson import read_city
 from civicstream.kinds import KINDS
 from civicstream.settings import ENV_PREFIX, KafkaSettings, MqttSettings
-from tests.unit.window_oracle import Kept, Reading, traffic_of, windows_of
-from tests.worker_runs import read_reports
+from stack.servers.processes import Child, wait_until
+from tests.kit.window_oracle import Kept, Reading, traffic_of, windows_of
+from tests.kit.worker_runs import read_reports
 
 PARTS = ("gateway", "worker", "sink")
 ALL_PARTS = (*PARTS, "feeds", "alerts", "deliver")
@@ -91,7 +91,7 @@ class System:
     def launch(self, name: str, *arguments: object) -> Child:
         """Start a command in the background."""
         number = len(list(self.folder.glob(f"{name}-*.log")))
-        command = [sys.executable, "-m", "civicstream.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "stack.cli", *map(str, arguments)]
         environment = self.environment | self._own.get(str(arguments[0]), {})
         return Child(name, command, self.folder / f"{name}-{number}.log", environment)
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from civicstream.settings import KafkaSettings
-from streams.task_state import TaskState
+from streams.runtime.task_state import TaskState
 
 
 @contextlib.asynccontextmanager

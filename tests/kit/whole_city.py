@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 
-from civicstream.embedded.processes import free_port
 from civicstream.geojson import read_city
 from civicstream.settings import KafkaSettings, MqttSettings
 from feeds.api_keys import key_digest
-from tests.gateway_runs import publish
-from tests.privacy_keys import OPENING, SEALING
-from tests.system_runs import System
+from stack.servers.processes import free_port
+from tests.kit.gateway_runs import publish
+from tests.kit.privacy_keys import OPENING, SEALING
+from tests.kit.system_runs import System
 
 API_KEY = "an-api-key-for-tests"
 

@@ -16,7 +16,6 @@ import msgspec
 from civicstream import frames
 from civicstream.city import Area, City, Segment, Sensors
 from civicstream.clock import now_ms
-from civicstream.embedded.processes import Child, wait_until
 from civicstream.events import LedgerReport, TrafficResult
 from civicstream.frames import FrameHeaders
 from civicstream.geojson import write_city
@@ -25,8 +24,9 @@ from civicstream.kafka.replay import read_to_end
 from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
-from tests.unit.frame_making import make_frame
-from tests.unit.window_oracle import Reading, traffic_of, windows_of
+from stack.servers.processes import Child, wait_until
+from tests.kit.frame_making import make_frame
+from tests.kit.window_oracle import Reading, traffic_of, windows_of
 
 AREAS = ("north", "south", "east", "west")
 WINDOW_MS = 2000
@@ -76,7 +76,7 @@ def start_worker(environment: dict[str, str], folder: Path, name: str) -> Child:
         "CIVICSTREAM_WORKER__ID": name,
         "CIVICSTREAM_WORKER__DATA_DIR": str(folder / name),
     }
-    command = [sys.executable, "-m", "civicstream.cli", "worker"]
+    command = [sys.executable, "-m", "stack.cli", "worker"]
     return Child(name, command, folder / f"{name}.log", own)
 
 

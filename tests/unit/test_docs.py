@@ -8,23 +8,25 @@ from pathlib import Path
 
 import click
 import pytest
-import typer
 from pydantic import BaseModel
 
-from civicstream.cli import app
 from civicstream.kafka.rights import RIGHTS
 from civicstream.settings import Settings, environment_names
 from civicstream.topics import TOPICS
+from stack.cli import command_tree
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("civicstream", "ingest", "streams", "sinks", "feeds", "sensors_sim", "benchmarks")
+PARTS = (
+    *("civicstream", "stack", "ingest", "streams", "alerts", "sinks", "feeds", "sensors_sim"),
+    "benchmarks",
+)
 DOCUMENTS = sorted(
     path
     for pattern in ("*.md", "*/*.md", "docs/decisions/*.md", "*/*/README.md")
     for path in ROOT.glob(pattern)
     if ".venv" not in path.parts and path.name != "CHANGELOG.md"  # which tells of what was
 )
-COMMANDS = typer.main.get_command(app)
+COMMANDS = command_tree()
 SCHEMA = "\n".join(
     path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "sinks").rglob("*"))

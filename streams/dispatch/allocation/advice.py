@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from civicstream.service_events import Alternative, Task
-from streams.allocation.assignment import extra_costs
-from streams.allocation.problem import Plan
+from streams.dispatch.allocation.assignment import extra_costs
+from streams.dispatch.allocation.problem import Plan
 
 __all__ = ["alternatives", "extras", "sentence"]
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from civicstream.roads import RoadSpeeds
 from civicstream.service_events import BinForecast, Tour, TourState, Unit
-from streams.allocation.collection_plan import (
+from streams.dispatch.allocation.collection_plan import (
     Survey,
     better_way,
     full_in_s,
     plan_ways,
     worth_a_look,
 )
-from streams.allocation.collection_state import (
+from streams.dispatch.allocation.collection_state import (
     SKILL,
     BinRecord,
     CollectionBook,
@@ -27,9 +27,9 @@ from streams.allocation.collection_state import (
     TourRecord,
     TruckRecord,
 )
-from streams.allocation.following import Following, overflow_of
-from streams.allocation.tours import Tour as Way
-from streams.allocation.tours import Truck
+from streams.dispatch.allocation.following import Following, overflow_of
+from streams.dispatch.allocation.tours import Tour as Way
+from streams.dispatch.allocation.tours import Truck
 
 __all__ = ["TourDesk"]
 

@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from civicstream.roads import RoadSpeeds, Trips, find_trips
 from civicstream.service_events import TourStop
-from streams.allocation.collection_state import BinRecord, CollectionSettings
-from streams.allocation.tours import Bins, Truck, drive, length, overflow_h, plan_collection
-from streams.allocation.tours import Tour as Way
+from streams.dispatch.allocation.collection_state import BinRecord, CollectionSettings
+from streams.dispatch.allocation.tours import (
+    Bins,
+    Truck,
+    drive,
+    length,
+    overflow_h,
+    plan_collection,
+)
+from streams.dispatch.allocation.tours import Tour as Way
 
 __all__ = ["Survey", "better_way", "full_in_s", "plan_ways", "worth_a_look"]
 

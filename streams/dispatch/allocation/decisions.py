@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from civicstream.service_events import Action, Allocation, Unit
-from streams.allocation.ledger import AdviceLedger, fixed
-from streams.allocation.settings import DispatchSettings
-from streams.allocation.state import AdviceRecord, Book, Refusal, TaskRecord
+from streams.dispatch.allocation.ledger import AdviceLedger, fixed
+from streams.dispatch.allocation.settings import DispatchSettings
+from streams.dispatch.allocation.state import AdviceRecord, Book, Refusal, TaskRecord
 
 __all__ = ["Decisions"]
 

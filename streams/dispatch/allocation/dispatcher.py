@@ -15,13 +15,13 @@ from civicstream.city import City
 from civicstream.errors import ConfigurationError
 from civicstream.roads import Places, RoadGraph, RoadSpeeds
 from civicstream.service_events import Action, Allocation, Task, Unit
-from streams.allocation.decisions import Decisions
-from streams.allocation.ledger import AdviceLedger, Ended
-from streams.allocation.policies import POLICIES, REVISING
-from streams.allocation.proposing import propose
-from streams.allocation.rounds import place_tasks, prepare
-from streams.allocation.settings import DispatchSettings
-from streams.allocation.state import Book, Refusal, TaskRecord, UnitRecord
+from streams.dispatch.allocation.decisions import Decisions
+from streams.dispatch.allocation.ledger import AdviceLedger, Ended
+from streams.dispatch.allocation.policies import POLICIES, REVISING
+from streams.dispatch.allocation.proposing import propose
+from streams.dispatch.allocation.rounds import place_tasks, prepare
+from streams.dispatch.allocation.settings import DispatchSettings
+from streams.dispatch.allocation.state import Book, Refusal, TaskRecord, UnitRecord
 
 __all__ = ["Dispatcher"]
 

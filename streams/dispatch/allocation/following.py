@@ -9,7 +9,7 @@ import msgspec
 
 from civicstream.geo import distance_m
 from civicstream.service_events import BinForecast, Tour, TourStop, Unit
-from streams.allocation.collection_state import (
+from streams.dispatch.allocation.collection_state import (
     BinRecord,
     CollectionBook,
     CollectionSettings,

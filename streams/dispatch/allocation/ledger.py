@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from civicstream.service_events import Allocation, AllocationState, Task, Unit
-from streams.allocation.settings import DispatchSettings
-from streams.allocation.state import AdviceRecord, Book, Refusal, UnitRecord
+from streams.dispatch.allocation.settings import DispatchSettings
+from streams.dispatch.allocation.state import AdviceRecord, Book, Refusal, UnitRecord
 
 __all__ = ["AdviceLedger", "Ended", "fixed"]
 

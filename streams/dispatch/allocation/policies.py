@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.allocation.assignment import assign
-from streams.allocation.problem import NEVER, Plan, Problem, costs
-from streams.allocation.settings import DispatchSettings
+from streams.dispatch.allocation.assignment import assign
+from streams.dispatch.allocation.problem import NEVER, Plan, Problem, costs
+from streams.dispatch.allocation.settings import DispatchSettings
 
 __all__ = ["POLICIES", "REVISING", "Policy", "optimal"]
 

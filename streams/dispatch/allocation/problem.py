@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.allocation.settings import DispatchSettings
+from streams.dispatch.allocation.settings import DispatchSettings
 
 __all__ = ["Plan", "Problem", "costs", "time_prices"]
 

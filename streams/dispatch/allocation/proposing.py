@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from civicstream.roads import RoadGraph
 from civicstream.service_events import Allocation, Alternative
-from streams.allocation.advice import alternatives, extras, sentence
-from streams.allocation.ledger import AdviceLedger
-from streams.allocation.problem import Plan
-from streams.allocation.rounds import Round, target_at
-from streams.allocation.settings import DispatchSettings
-from streams.allocation.state import Book, Refusal
+from streams.dispatch.allocation.advice import alternatives, extras, sentence
+from streams.dispatch.allocation.ledger import AdviceLedger
+from streams.dispatch.allocation.problem import Plan
+from streams.dispatch.allocation.rounds import Round, target_at
+from streams.dispatch.allocation.settings import DispatchSettings
+from streams.dispatch.allocation.state import Book, Refusal
 
 __all__ = ["propose"]
 

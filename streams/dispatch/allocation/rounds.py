@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from civicstream.roads import Places, RoadGraph, RoadSpeeds, Trips, find_trips
 from civicstream.service_events import Task
-from streams.allocation.problem import Problem
-from streams.allocation.settings import DispatchSettings
-from streams.allocation.state import Book, TaskRecord, UnitRecord
+from streams.dispatch.allocation.problem import Problem
+from streams.dispatch.allocation.settings import DispatchSettings
+from streams.dispatch.allocation.state import Book, TaskRecord, UnitRecord
 
 __all__ = ["Round", "place_tasks", "prepare", "target_at"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from civicstream.geo import distance_m
 from civicstream.service_events import Case
-from streams.cases.evidence import Evidence
-from streams.cases.memory import Memory
-from streams.cases.records import CaseRecord, EvidenceRecord
-from streams.cases.rules import HOUR_MS
-from streams.cases.standing import settle
+from streams.dispatch.cases.evidence import Evidence
+from streams.dispatch.cases.memory import Memory
+from streams.dispatch.cases.records import CaseRecord, EvidenceRecord
+from streams.dispatch.cases.rules import HOUR_MS
+from streams.dispatch.cases.standing import settle
 
 __all__ = ["confirm_by_known", "take_evidence"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Allocation, Case, CaseState, Unit
-from streams.cases.letters import refused_action
-from streams.cases.life import MOVES, Move
-from streams.cases.matching import follow_duplicates
-from streams.cases.memory import Memory
-from streams.cases.records import CaseRecord
-from streams.cases.standing import settle
+from streams.dispatch.cases.letters import refused_action
+from streams.dispatch.cases.life import MOVES, Move
+from streams.dispatch.cases.matching import follow_duplicates
+from streams.dispatch.cases.memory import Memory
+from streams.dispatch.cases.records import CaseRecord
+from streams.dispatch.cases.standing import settle
 
 __all__ = ["Decisions"]
 

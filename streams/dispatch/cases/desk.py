@@ -12,14 +12,14 @@ from civicstream.city import City
 from civicstream.events import Anomaly, DeadLetter, Incident
 from civicstream.service_events import Action, Allocation, BinForecast, Case, Report, Unit
 from civicstream.services import ServiceType
-from streams.cases.corroboration import take_evidence
-from streams.cases.decisions import Decisions
-from streams.cases.evidence import Evidence, EvidenceReader
-from streams.cases.intake import Intake
-from streams.cases.memory import Memory
-from streams.cases.records import CaseRecord
-from streams.cases.rules import CaseRules
-from streams.cases.standing import next_deadline
+from streams.dispatch.cases.corroboration import take_evidence
+from streams.dispatch.cases.decisions import Decisions
+from streams.dispatch.cases.evidence import Evidence, EvidenceReader
+from streams.dispatch.cases.intake import Intake
+from streams.dispatch.cases.memory import Memory
+from streams.dispatch.cases.records import CaseRecord
+from streams.dispatch.cases.rules import CaseRules
+from streams.dispatch.cases.standing import next_deadline
 
 __all__ = ["CaseDesk", "DeskEvent"]
 

@@ -7,16 +7,16 @@ import hashlib
 from civicstream.events import DeadLetter
 from civicstream.service_events import Case, Report
 from civicstream.services import ServiceType
-from streams.cases.corroboration import confirm_by_known
-from streams.cases.letters import refused_report
-from streams.cases.matching import find_case
-from streams.cases.memory import Memory
-from streams.cases.places import is_place
-from streams.cases.records import CaseRecord, Credit, ReporterRecord
-from streams.cases.rules import HOUR_MS
-from streams.cases.standing import credit_of, faded, settle
-from streams.cases.suggestion import Suggester
-from streams.cases.text import clean_text
+from streams.dispatch.cases.corroboration import confirm_by_known
+from streams.dispatch.cases.letters import refused_report
+from streams.dispatch.cases.matching import find_case
+from streams.dispatch.cases.memory import Memory
+from streams.dispatch.cases.places import is_place
+from streams.dispatch.cases.records import CaseRecord, Credit, ReporterRecord
+from streams.dispatch.cases.rules import HOUR_MS
+from streams.dispatch.cases.standing import credit_of, faded, settle
+from streams.dispatch.cases.suggestion import Suggester
+from streams.dispatch.cases.text import clean_text
 
 __all__ = ["Intake"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from civicstream.service_events import CaseState
-from streams.cases.records import OPEN
+from streams.dispatch.cases.records import OPEN
 
 __all__ = ["MOVES", "Move"]
 

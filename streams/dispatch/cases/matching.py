@@ -5,9 +5,9 @@ from __future__ import annotations
 from civicstream.geo import distance_m
 from civicstream.service_events import Report
 from civicstream.services import ServiceType
-from streams.cases.memory import Memory
-from streams.cases.records import CaseRecord
-from streams.cases.rules import HOUR_MS
+from streams.dispatch.cases.memory import Memory
+from streams.dispatch.cases.records import CaseRecord
+from streams.dispatch.cases.rules import HOUR_MS
 
 __all__ = ["find_case", "follow_duplicates"]
 

@@ -9,12 +9,12 @@ import msgspec
 
 from civicstream.service_events import Case
 from civicstream.services import ServiceType
-from streams.cases.agenda import Agenda
-from streams.cases.places import PlaceIndex
-from streams.cases.records import CaseRecord, EvidenceRecord, ReporterRecord, SeenReport
-from streams.cases.rules import HOUR_MS, CaseRules
-from streams.cases.shelf import Shelf
-from streams.cases.standing import forgotten_at, next_deadline
+from streams.dispatch.cases.agenda import Agenda
+from streams.dispatch.cases.places import PlaceIndex
+from streams.dispatch.cases.records import CaseRecord, EvidenceRecord, ReporterRecord, SeenReport
+from streams.dispatch.cases.rules import HOUR_MS, CaseRules
+from streams.dispatch.cases.shelf import Shelf
+from streams.dispatch.cases.standing import forgotten_at, next_deadline
 
 __all__ = ["Memory"]
 

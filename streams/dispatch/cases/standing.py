@@ -7,8 +7,8 @@ from typing import cast
 
 from civicstream.service_events import Priority
 from civicstream.services import ServiceType
-from streams.cases.records import CaseRecord, ReporterRecord
-from streams.cases.rules import HOUR_MS, CaseRules
+from streams.dispatch.cases.records import CaseRecord, ReporterRecord
+from streams.dispatch.cases.rules import HOUR_MS, CaseRules
 
 __all__ = ["credit_of", "faded", "forgotten_at", "next_deadline", "settle", "target_ms"]
 

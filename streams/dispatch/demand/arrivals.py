@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.demand.predictive import CountInterval, negative_binomial_interval
-from streams.demand.weekly_shape import HOUR_MS, WeeklyShape, shape_cells
+from streams.dispatch.demand.predictive import CountInterval, negative_binomial_interval
+from streams.dispatch.demand.weekly_shape import HOUR_MS, WeeklyShape, shape_cells
 
 __all__ = ["HOURS_AHEAD", "ArrivalModel", "Expected"]
 

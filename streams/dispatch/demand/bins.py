@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from civicstream.city import City
 from civicstream.service_events import BinForecast
-from streams.demand import filling
-from streams.demand.crossing import Crossing, Filling, first_passage
-from streams.demand.fill_clock import FillClock
-from streams.demand.sensor_rows import Newest, SensorRows
-from streams.demand.weekly_shape import HOUR_MS
+from streams.dispatch.demand import filling
+from streams.dispatch.demand.crossing import Crossing, Filling, first_passage
+from streams.dispatch.demand.fill_clock import FillClock
+from streams.dispatch.demand.sensor_rows import Newest, SensorRows
+from streams.dispatch.demand.weekly_shape import HOUR_MS
 from streams.health.sensor_table import Column
-from streams.windows import Columns
+from streams.windows.windows import Columns
 
 __all__ = ["BinForecaster"]
 

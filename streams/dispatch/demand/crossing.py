@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.demand.filling import process_noise
+from streams.dispatch.demand.filling import process_noise
 from streams.health.sensor_table import SensorTable
 
 __all__ = ["Crossing", "Filling", "first_passage"]

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from civicstream.city import City
 from civicstream.service_events import Demand, Unit
 from civicstream.services import ServiceType
-from streams.demand.arrivals import ArrivalModel, Expected
-from streams.demand.capacity import capacity_per_h
-from streams.demand.fleet import Fleet, distances_km, skill_matrix
-from streams.demand.ledger import DemandLedger
-from streams.demand.needs import all_needs
-from streams.demand.sources import SourceEvent, read_task, task_key
-from streams.demand.tasks import OpenTasks, Totals
+from streams.dispatch.demand.arrivals import ArrivalModel, Expected
+from streams.dispatch.demand.capacity import capacity_per_h
+from streams.dispatch.demand.fleet import Fleet, distances_km, skill_matrix
+from streams.dispatch.demand.ledger import DemandLedger
+from streams.dispatch.demand.needs import all_needs
+from streams.dispatch.demand.sources import SourceEvent, read_task, task_key
+from streams.dispatch.demand.tasks import OpenTasks, Totals
 
 __all__ = ["DemandDesk", "DemandEvent"]
 

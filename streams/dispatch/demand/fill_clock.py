@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.demand.weekly_shape import DAY_KINDS, HOUR_MS, HOURS, WeeklyShape, shape_cells
+from streams.dispatch.demand.weekly_shape import DAY_KINDS, HOUR_MS, HOURS, WeeklyShape, shape_cells
 
 __all__ = ["FillClock"]
 

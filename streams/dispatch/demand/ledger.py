@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.demand.arrivals import ArrivalModel
-from streams.demand.fleet import Fleet, UnitRecord
-from streams.demand.model_state import dump_learned, put_learned
-from streams.demand.tasks import OpenTask
+from streams.dispatch.demand.arrivals import ArrivalModel
+from streams.dispatch.demand.fleet import Fleet, UnitRecord
+from streams.dispatch.demand.model_state import dump_learned, put_learned
+from streams.dispatch.demand.tasks import OpenTask
 
 __all__ = ["Clock", "DemandLedger", "Present", "Restored"]
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.demand.arrivals import HOURS_AHEAD, ArrivalModel
+from streams.dispatch.demand.arrivals import HOURS_AHEAD, ArrivalModel
 
 __all__ = ["dump_learned", "put_learned"]
 

@@ -16,7 +16,7 @@ from civicstream.service_events import ParkingForecast
 from streams.forecast import state as forecast_state
 from streams.forecast.series import SeriesForecaster
 from streams.forecast.settings import ForecastSettings
-from streams.windows import Columns
+from streams.windows.windows import Columns
 
 __all__ = ["ParkingForecaster"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from civicstream.city import City
 from civicstream.service_events import BinForecast, ParkingForecast
-from streams.demand.bins import BinForecaster
-from streams.demand.parking import ParkingForecaster
-from streams.levels import Levels
+from streams.dispatch.demand.bins import BinForecaster
+from streams.dispatch.demand.parking import ParkingForecaster
+from streams.windows.levels import Levels
 
 __all__ = ["ResourceDesk"]
 

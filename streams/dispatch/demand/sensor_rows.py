@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from civicstream.city import City
 from streams.health.sensor_table import Column, SensorTable
 from streams.health.snapshot import pack, unpack
-from streams.windows import Columns
+from streams.windows.windows import Columns
 
 __all__ = ["Newest", "Place", "SensorRows"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from civicstream.events import Anomaly, Incident
 from civicstream.service_events import BinForecast, Case, ParkingForecast
-from streams.demand.tasks import OpenTask
+from streams.dispatch.demand.tasks import OpenTask
 
 __all__ = ["SourceEvent", "Told", "read_task", "task_key"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from alerts.rules.rule_file import parse_rules
 from civicstream.errors import ConfigurationError
-from streams.alerts.rule_file import parse_rules
 
-TEXT = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
 FENCED: list[str] = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 BLOCKS = [block for block in FENCED if "[[rule]]" in block]
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from benchmarks import command, registry
 from benchmarks.registry import Bench
-from civicstream.cli import app
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from stack.cli import app
 
 EXAMPLE = Bench("example", "nothing much", 7)
 BROKEN = Bench("broken", "a failure", 7)

@@ -14,7 +14,7 @@ from benchmarks.incident_truth import DailyIncidents, ValuedIncident
 from civicstream.kinds import KINDS
 from sensors_sim.city_plan import plan_city
 from sensors_sim.incidents import Incident
-from tests.unit.incident_road import MINUTE, NOON, straight_road
+from tests.kit.incident_road import MINUTE, NOON, straight_road
 
 CITY = straight_road(12).city
 EVERYWHERE = np.ones(12, np.bool_)

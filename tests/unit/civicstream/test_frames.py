@@ -14,7 +14,7 @@ from civicstream import frames
 from civicstream.errors import CorruptFrame
 from civicstream.frames import FrameHeaders
 from civicstream.kinds import KINDS
-from tests.unit.frame_making import make_frame
+from tests.kit.frame_making import make_frame
 
 names = st.text(min_size=1, max_size=8)
 rows = st.lists(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from civicstream.cli import app
 from civicstream.errors import ConfigurationError, DataError
 from civicstream.personal import (
     Privacy,
@@ -20,6 +19,7 @@ from civicstream.personal import (
     public_key_of,
 )
 from civicstream.settings import PrivacySettings, load_settings
+from stack.cli import app
 
 OLD, NEW = make_private_key(), make_private_key()
 SECRET = b"the key of pseudonyms, long enough"

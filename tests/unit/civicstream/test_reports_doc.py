@@ -6,12 +6,12 @@ import json
 import re
 from pathlib import Path
 
-from civicstream.cli import app
 from civicstream.services import load_services
 from civicstream.settings import Settings, environment_names
-from tests.unit.report_bench import NOW, ReportBench
+from stack.cli import command_tree
+from tests.kit.report_bench import NOW, ReportBench
 
-TEXT = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "reports.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)]
 
 
@@ -37,7 +37,7 @@ def test_every_setting_it_names_exists() -> None:
 
 def test_it_counts_the_packaged_services_and_names_commands_that_exist() -> None:
     assert f"has {len(load_services())} types" in TEXT
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    commands = set(command_tree().commands)
     named = set(re.findall(r"(?:`|^)civicstream ([a-z-]+)", TEXT, re.MULTILINE))
     assert named >= {"feeds", "health"}
     assert named <= commands

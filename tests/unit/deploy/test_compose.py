@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
-from civicstream.cli import app
 from civicstream.kafka.rights import MECHANISM, RIGHTS
 from civicstream.settings import environment_names
+from stack.cli import command_tree
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(n for n, s in SERVICES.items() if str(s.get("image", "")).startswith("civicstream"))
 ONCE = {"init", "forget"}
 """Services that do one thing and end."""
-COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = set(command_tree().commands)
+
+
+def installed_packages() -> set[str]:
+    """Return the top-level packages that the wheel holds, as pyproject.toml says."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    include = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {p.parent.name for p in ROOT.glob("*/__init__.py")}
+    return {p for p in packages if any(fnmatch(p, pattern) for pattern in include)}
+
+
+def test_the_wheel_holds_every_part_and_neither_tests_nor_benches() -> None:
+    packages = {p.parent.name for p in ROOT.glob("*/__init__.py")}
+    assert installed_packages() == packages - {"tests", "benchmarks"}
 
 
 def _targets(service: dict[str, Any]) -> dict[str, str]:
@@ -166,7 +180,8 @@ def test_the_image_runs_as_an_ordinary_user_with_the_pins() -> None:
     assert int(user) >= 1000
     assert any("--constraints /src/constraints.txt" in x for x in lines)
     copied = {x.split()[1] for x in lines if x.startswith("COPY ") for _ in [0]}
-    packages = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"}
+    packages = installed_packages()
     assert packages <= copied
+    assert not copied & {"tests", "benchmarks"}, "only in a checkout"
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert all(f"!{package}" in allowed for package in packages)

@@ -1,6 +1,6 @@
 """Whatever is sent, an intake neither raises nor loses count, and a defect costs one message.
 
-The same generator a million times: ``python -m tests.fuzz_gateway --inputs 1000000``.
+The same generator a million times: ``python -m tests.kit.fuzz_gateway --inputs 1000000``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from ingest.city_messages import CityMessages
 from ingest.readings import ReadingDecoder
-from tests.hostile_messages import NOW, HostileIntake, hostile_message
-from tests.privacy_keys import unseal
-from tests.unit.report_bench import REPORT, ReportBench
+from tests.kit.hostile_messages import NOW, HostileIntake, hostile_message
+from tests.kit.privacy_keys import unseal
+from tests.kit.report_bench import REPORT, ReportBench
 
 READING = {"ts": NOW, "intensity": 12, "period": 20}
 NOISE = "city/v1/noise/north/A7"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.privacy_keys import PSEUDONYM_KEY, unseal
-from tests.unit.report_bench import NOW, REPORT, SECRETS, TOPIC, ReportBench, privacy
+from tests.kit.privacy_keys import PSEUDONYM_KEY, unseal
+from tests.kit.report_bench import NOW, REPORT, SECRETS, TOPIC, ReportBench, privacy
 
 
 def test_a_report_goes_on_without_its_person_and_the_person_sealed_beside_it() -> None:

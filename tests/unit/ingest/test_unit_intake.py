@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from civicstream.service_events import CrewAction, Unit
-from tests.unit.report_bench import NOW, ReportBench
+from tests.kit.report_bench import NOW, ReportBench
 
 TOPIC = "city/v1/unit/north/tow-3"
 UNIT: dict[str, Any] = {

@@ -14,7 +14,7 @@ from sensors_sim.citizen_messages import person_of, report_message
 from sensors_sim.citizen_reports import ABUSER, Citizens
 from sensors_sim.city_plan import plan_city
 from sensors_sim.incidents import Incident
-from tests.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY, unseal
+from tests.kit.privacy_keys import PSEUDONYM_KEY, PUBLIC_KEY, unseal
 
 HOUR = 3_600_000
 NOON = 20_500 * 24 * HOUR + 12 * HOUR

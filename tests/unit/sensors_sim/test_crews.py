@@ -8,7 +8,7 @@ import pytest
 from civicstream.roads import RoadGraph, RoadSpeeds
 from civicstream.service_events import Action, Allocation, Unit
 from sensors_sim.crews import Crew, CrewPlan, Site
-from tests.unit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
+from tests.kit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
 
 GRAPH = RoadGraph(TOWN)
 SPEEDS = RoadSpeeds.free_flow(GRAPH)

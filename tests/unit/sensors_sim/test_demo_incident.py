@@ -14,9 +14,9 @@ from sensors_sim.city_plan import plan_city
 from sensors_sim.messages import Messages
 from sensors_sim.simulation import Simulation, SimulationPlan, history_blocks
 from streams.incidents import IncidentDetector
-from streams.network import RoadNetwork
-from streams.traffic import SegmentTable
-from streams.windows import Columns
+from streams.windows.network import RoadNetwork
+from streams.windows.traffic import SegmentTable
+from streams.windows.windows import Columns
 
 MINUTE = 60_000
 NAMES = KINDS["traffic"].measure_names

@@ -20,7 +20,7 @@ from sensors_sim.crews import CrewPlan
 from sensors_sim.dispatch_tablet import newest_standing
 from sensors_sim.fleet import Fleet, Said
 from sensors_sim.task_sites import TaskSites
-from tests.unit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
+from tests.kit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
 
 GRAPH, SERVICES = RoadGraph(TOWN), load_services()
 SPEEDS = RoadSpeeds.free_flow(GRAPH)

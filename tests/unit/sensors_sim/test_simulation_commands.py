@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from civicstream import cli
 from civicstream.geojson import from_geojson, read_city
+from stack import cli
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -76,10 +76,9 @@ def test_the_city_model_in_the_documentation_is_one() -> None:
 
 
 def test_every_option_in_the_simulators_readme_exists() -> None:
-    from typer.main import get_command
 
     text = (ROOT / "sensors_sim" / "README.md").read_text(encoding="utf-8")
-    commands = get_command(cli.app).commands  # type: ignore[attr-defined]
+    commands = cli.command_tree().commands
     known = {
         option
         for name in ("city", "simulate", "replay")

@@ -16,9 +16,9 @@ from sensors_sim.channels import TRAITS
 from sensors_sim.city_plan import plan_city
 from sensors_sim.containers import Containers
 from sensors_sim.trucks import Truck, plan_trucks
-from streams.allocation import TourDesk
-from streams.demand import BinForecaster
-from streams.windows import Columns
+from streams.dispatch.allocation import TourDesk
+from streams.dispatch.demand import BinForecaster
+from streams.windows.windows import Columns
 
 NOW = 1_767_600_000_000
 MINUTE, HOUR = 60_000, 3_600_000

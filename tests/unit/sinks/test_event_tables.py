@@ -18,7 +18,7 @@ from sinks.event_tables import (
     newest_of_each,
 )
 from sinks.histories import event_columns
-from tests.citizen_events import case, demand, unit
+from tests.kit.citizen_events import case, demand, unit
 
 FAST = {"results.traffic", "results.environment", "forecasts"}
 """Topics whose events become many rows each."""

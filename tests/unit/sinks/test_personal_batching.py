@@ -8,8 +8,8 @@ import pytest
 from sinks.batching import Batch, Routes
 from sinks.personal_records import Forget
 from sinks.records import KafkaRecord, Place
-from tests.citizen_events import OTHER, SOMEONE, personal
-from tests.sink_events import AT
+from tests.kit.citizen_events import OTHER, SOMEONE, personal
+from tests.kit.sink_events import AT
 
 
 def batch_of(*records: tuple[bytes | None, bytes | None, dict[str, bytes]]) -> Batch:

@@ -12,8 +12,8 @@ from civicstream.frames import FrameHeaders, encode
 from civicstream.topics import TOPICS
 from sinks.batching import Batch, Routes
 from sinks.records import KafkaRecord, Place
-from tests.sink_events import AT, forecast, forecast_row, health, incident
-from tests.sink_rows import noise
+from tests.kit.sink_events import AT, forecast, forecast_row, health, incident
+from tests.kit.sink_rows import noise
 
 
 def batch_of(*records: tuple[str, bytes, list[tuple[str, bytes]]]) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from civicstream.events import Counts
 from civicstream.kafka.log_gaps import LogGap
 from sinks.reporting import Book
-from sinks.transaction import Written
+from sinks.written import Written
 
 
 def test_rows_of_events_are_gauges_and_leave_the_balance_alone() -> None:

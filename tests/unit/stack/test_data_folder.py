@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.embedded.data_folder import DataFolder
 from civicstream.errors import ConfigurationError
+from stack.data_folder import DataFolder
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import typer
 import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
-from civicstream.cli import app
 from civicstream.settings import Settings
+from stack.cli import command_tree
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -52,7 +51,7 @@ def test_every_docker_command_names_a_service_that_exists() -> None:
 
 
 def test_every_civicstream_command_in_the_docs_exists() -> None:
-    commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    commands = set(command_tree().commands)
     named = set(re.findall(r"`?(?:\.venv/bin/)?civicstream ([a-z]+)\b", TEXT + README))
     assert named - {"up", "tail", "ledger"}
     assert named <= commands

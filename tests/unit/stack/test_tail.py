@@ -9,7 +9,7 @@ import pytest
 
 from civicstream.frames import Dictionary, Frame, encode
 from civicstream.kinds import KINDS
-from civicstream.tail import record_lines
+from stack.tail import record_lines
 
 
 def _frame() -> Frame:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.deliveries.outcomes import Refused
-from sinks.deliveries.public_addresses import destination, is_public
+from alerts.deliveries.outcomes import Refused
+from alerts.deliveries.public_addresses import destination, is_public
 
 PRIVATE = [
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.1.2.3"),

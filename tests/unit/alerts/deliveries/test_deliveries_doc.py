@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from civicstream.settings import environment_names
-from sinks.deliveries.receivers import (
+from alerts.deliveries.receivers import (
     AlertmanagerReceiver,
     CitizensPlan,
     EmailReceiver,
@@ -20,10 +19,11 @@ from sinks.deliveries.receivers import (
     Receiver,
     WebhookReceiver,
 )
-from sinks.deliveries.receivers_file import read_plan
-from sinks.deliveries.signatures import signed_headers
+from alerts.deliveries.receivers_file import read_plan
+from alerts.deliveries.signatures import signed_headers
+from civicstream.settings import environment_names
 
-WHOLE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+WHOLE = (Path(__file__).parents[4] / "docs" / "alerts.md").read_text(encoding="utf-8")
 TEXT = WHOLE[WHOLE.index("\n## Deliveries") :]
 
 

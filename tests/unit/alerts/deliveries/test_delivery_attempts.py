@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.deliveries.backoff import Patience, pause_s
+from alerts.deliveries.http_answers import check_answer
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.signatures import delivery_id, signed_headers
+from alerts.deliveries.webhook import signing_key
 from civicstream.errors import ConfigurationError
-from sinks.deliveries.backoff import Patience, pause_s
-from sinks.deliveries.http_answers import check_answer
-from sinks.deliveries.outcomes import Refused, TryAgain
-from sinks.deliveries.signatures import delivery_id, signed_headers
-from sinks.deliveries.webhook import signing_key
 
 NOW = 1_780_000_020_000  # 2026-05-28T20:27:00Z
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.errors import ConfigurationError
-from sinks.deliveries.receivers import (
+from alerts.deliveries.receivers import (
     AlertmanagerReceiver,
     EmailReceiver,
     KafkaReceiver,
     MqttReceiver,
     WebhookReceiver,
 )
-from sinks.deliveries.receivers_file import read_plan
-from sinks.deliveries.secret_texts import SecretText
+from alerts.deliveries.receivers_file import read_plan
+from alerts.deliveries.secret_texts import SecretText
+from civicstream.errors import ConfigurationError
 
-EXAMPLE = Path(__file__).parents[2] / "deploy" / "receivers.toml"
+EXAMPLE = Path(__file__).parents[4] / "deploy" / "receivers.toml"
 
 
 def test_the_example_declares_one_of_each_type() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from civicstream.events import Alert
-from sinks.deliveries.receivers import (
+from alerts.deliveries.receivers import (
     EmailReceiver,
     KafkaReceiver,
     MqttReceiver,
     Receiver,
 )
-from sinks.deliveries.told import Told
-from tests.sink_events import AT, alert
+from alerts.deliveries.told import Told
+from civicstream.events import Alert
+from tests.kit.sink_events import AT, alert
 
 
 def kafka(**filters: Any) -> Receiver:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from alerts.engine.places import Places
 from civicstream.city import Area, City, Segment, Sensors
 from civicstream.events import Alert, Counts, FrameGap, LedgerReport
-from streams.alerts.places import Places
-from tests.unit.alert_making import SLOW, T0, air, brief, engine, health, minute, traffic
+from tests.kit.alert_making import SLOW, T0, air, brief, engine, health, minute, traffic
 
 SQUARE = ((0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.0, 0.0))
 

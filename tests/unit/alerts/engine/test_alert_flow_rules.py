@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from alerts.engine.engine import AlertEngine
+from alerts.engine.places import Places
+from alerts.rules.rule_file import load_rules
 from civicstream.clock import REAL, Clock
 from civicstream.events import Alert, Counts, LedgerReport
-from streams.alerts.engine import AlertEngine
-from streams.alerts.places import Places
-from streams.alerts.rule_file import load_rules
-from tests.unit.alert_making import T0
+from tests.kit.alert_making import T0
 
 
 class City:

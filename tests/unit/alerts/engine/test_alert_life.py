@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from civicstream.events import Alert
-from tests.unit.alert_making import (
+from tests.kit.alert_making import (
     SLOW,
     action,
     brief,

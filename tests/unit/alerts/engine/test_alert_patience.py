@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from alerts.engine.engine import AlertEngine
+from alerts.engine.patience import patient, result_age_ms
+from alerts.engine.places import Places
+from alerts.rules.rule_file import load_rules, parse_rules
 from civicstream.clock import REAL, Clock
 from civicstream.settings import WindowSettings
-from streams.alerts.engine import AlertEngine
-from streams.alerts.patience import patient, result_age_ms
-from streams.alerts.places import Places
-from streams.alerts.rule_file import load_rules, parse_rules
-from tests.unit.alert_making import MINUTE, T0, traffic
+from tests.kit.alert_making import MINUTE, T0, traffic
 
 RULES = """
 [[rule]]

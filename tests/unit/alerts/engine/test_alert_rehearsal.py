@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 from typer.testing import CliRunner
 
-from civicstream.cli import app
 from civicstream.errors import ConfigurationError
-from tests.unit.alert_making import SLOW, traffic
+from stack.cli import app
+from tests.kit.alert_making import SLOW, traffic
 
 invoke = CliRunner().invoke
 

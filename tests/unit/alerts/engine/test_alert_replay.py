@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alerts.engine.alert_state import Items, read
+from alerts.engine.engine import AlertEngine
+from alerts.engine.places import Places
+from alerts.rules.rule_file import parse_rules
 from civicstream.events import Alert
-from streams.alerts.alert_state import Items, read
-from streams.alerts.engine import AlertEngine
-from streams.alerts.places import Places
-from streams.alerts.rule_file import parse_rules
-from tests.unit.alert_making import SLOW, health, incident, minute, traffic
+from tests.kit.alert_making import SLOW, health, incident, minute, traffic
 
 RULES = (
     SLOW

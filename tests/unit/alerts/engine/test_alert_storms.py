@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from alerts.engine.alert_state import read
+from alerts.engine.engine import AlertEngine
+from alerts.engine.places import Places
+from alerts.rules.rule_file import parse_rules
 from civicstream.events import Alert
-from streams.alerts.alert_state import read
-from streams.alerts.engine import AlertEngine
-from streams.alerts.places import Places
-from streams.alerts.rule_file import parse_rules
-from tests.unit.alert_making import SLOW, action, engine, minute, traffic
+from tests.kit.alert_making import SLOW, action, engine, minute, traffic
 
 GROUPED = SLOW + 'group = { more_than = 3, over = "5m" }\n'
 

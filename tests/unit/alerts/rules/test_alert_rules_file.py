@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from alerts.rules.rule_file import load_rules, parse_rules
+from alerts.rules.rule_values import WrongValue, duration_ms, schedule
+from alerts.rules.rules_watch import RulesWatch
 from civicstream.errors import ConfigurationError
-from streams.alerts.rule_file import load_rules, parse_rules
-from streams.alerts.rule_values import WrongValue, duration_ms, schedule
-from streams.alerts.rules_watch import RulesWatch
-from tests.unit.alert_making import SLOW, minute
+from tests.kit.alert_making import SLOW, minute
 
 
 def problem(text: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from alerts.rules.sources import SOURCES
 from civicstream.kafka.rights import RIGHTS
 from civicstream.kinds import KINDS
 from civicstream.topics import TOPICS, frames_topic
 from feeds.live.event_items import EVENT_TYPES
 from sinks.event_tables import STORED_EVENTS
-from streams.alerts.sources import SOURCES
-from streams.dispatch import INPUTS
+from streams.dispatch.dispatch import INPUTS
 
 FRAMES = {frames_topic(kind) for kind in KINDS}
 

@@ -11,12 +11,12 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from civicstream.cap import CapWriter, cap_messages, identifier_of, read_identifier
-from civicstream.cap_feed import atom_feed
-from civicstream.cap_places import CapPlaces
 from civicstream.city import Area, City, Segment
 from civicstream.events import Alert, AlertChange, AlertSeverity
-from tests.sink_events import AT, alert
+from feeds.cap.feed import atom_feed
+from feeds.cap.message import CapWriter, cap_messages, identifier_of, read_identifier
+from feeds.cap.places import CapPlaces
+from tests.kit.sink_events import AT, alert
 
 CAP = "{urn:oasis:names:tc:emergency:cap:1.2}"
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -26,7 +26,7 @@ CITY = City((NORTH,), (Segment("s2", "north", "A1", 0, "freeway", 2, 1000.0, 100
 WRITER = CapWriter("alerts@city.example", "Actual", CapPlaces(CITY), "https://city.example")
 
 
-SCHEMA: Any = xmlschema.XMLSchema(Path(__file__).parents[1] / "data" / "cap-1.2.xsd")
+SCHEMA: Any = xmlschema.XMLSchema(Path(__file__).parents[3] / "data" / "cap-1.2.xsd")
 
 
 def version(number: int, change: str, **more: Any) -> Alert:

@@ -16,7 +16,7 @@ from feeds.live.item import Item
 from feeds.live.message import Message
 from feeds.live.places import Box
 from feeds.live.state import LiveState, Retention
-from tests.live_mirror import Mirror
+from tests.kit.live_mirror import Mirror
 
 NORTH = Filter(
     topics=frozenset({"units", "alerts"}),

@@ -26,8 +26,8 @@ from civicstream.topics import TOPICS
 from feeds.live.event_items import EVENT_TYPES, decode_event, items_of
 from feeds.live.item import LIVE_TOPICS, Item
 from feeds.live.places import Box, Places
-from tests.citizen_events import allocation, case, demand, unit
-from tests.sink_events import anomaly, incident
+from tests.kit.citizen_events import allocation, case, demand, unit
+from tests.kit.sink_events import anomaly, incident
 
 RING = ((13.0, 52.0), (14.0, 52.0), (14.0, 53.0), (13.0, 53.0), (13.0, 52.0))
 CITY = City(

@@ -9,7 +9,7 @@ import pytest
 from civicstream.service_events import AllocationState, CaseState, UnitState
 from feeds.operations.decisions import DECISIONS, Asked, Standing, check
 from feeds.problems import Problem
-from streams.cases.life import MOVES
+from streams.dispatch.cases.life import MOVES
 
 NOW = 1_767_600_000_000
 STATES = {"case": get_args(CaseState), "allocation": get_args(AllocationState)}

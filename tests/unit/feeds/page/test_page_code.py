@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from feeds.page.static_files import StaticFile, load_page_files
-from tests.browser import chromium
+from tests.kit.browser import chromium
 
 HOST = "http://page.test"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from civicstream.errors import ConfigurationError
-from sinks.audit import GENESIS, AuditRow, Head, chain_hash, parse_head, verify_rows
+from sinks.admin.audit import GENESIS, AuditRow, Head, chain_hash, parse_head, verify_rows
 
 TEXTS = st.text(max_size=12)
 

@@ -10,9 +10,9 @@ import pytest
 
 from civicstream.events import Counts, LedgerReport, ReadPosition, ReadSequence, WrittenSequence
 from civicstream.kafka.sequences import Stream
-from sinks.balance import Balance, RowsOfDay, SinkCounts, balance
-from sinks.readers import LogState, newest_readers
-from sinks.settling import ended, settled_sequences
+from sinks.admin.balance import Balance, RowsOfDay, SinkCounts, balance
+from sinks.admin.readers import LogState, newest_readers
+from sinks.admin.settling import ended, settled_sequences
 
 AIR = "city.frames.air"
 ALERTS = "city.alerts"

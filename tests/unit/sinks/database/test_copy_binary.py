@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.copy_binary import HEADER, TRAILER, ColumnType, copy_buffer, representable
+from sinks.database.copy_binary import HEADER, TRAILER, ColumnType, copy_buffer, representable
 
 PG_EPOCH_MS = 946_684_800_000
 

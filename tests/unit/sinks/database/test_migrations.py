@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sinks.migrate import migrations
+from sinks.database.migrate import migrations
 
 
 def test_every_migration_has_a_number_of_its_own() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.truth_files import Span, TrueFault, TrueIncident
-from sinks.truth_matching import (
+from sinks.truth.files import Span, TrueFault, TrueIncident
+from sinks.truth.matching import (
     Detection,
     IncidentOutcome,
     Rules,
@@ -17,7 +17,7 @@ from sinks.truth_matching import (
     match_faults,
     match_incidents,
 )
-from sinks.truth_summary import fault_figures, incident_figures
+from sinks.truth.summary import fault_figures, incident_figures
 
 MINUTE = 60_000
 SPAN = Span(0, 24 * 60 * MINUTE)

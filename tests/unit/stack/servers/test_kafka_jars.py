@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.embedded.kafka_jars import Jar, fetch_jars, kafka_version, pinned_jars
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from stack.servers.kafka_jars import Jar, fetch_jars, kafka_version, pinned_jars
 
 CONTENT = b"classes"
 JAR = Jar("org.example.city", "broker", "4.0", hashlib.sha256(CONTENT).hexdigest())

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from civicstream.clock import REAL, Clock
-from civicstream.embedded.city_time import choose_city_time, last_working_day_at
-from civicstream.embedded.data_folder import DataFolder
-from civicstream.embedded.stack_options import StackOptions
 from civicstream.errors import ConfigurationError
 from civicstream.settings import load_settings
+from stack.data_folder import DataFolder
+from stack.up.city_time import choose_city_time, last_working_day_at
+from stack.up.stack_options import StackOptions
 
 
 def ms(text: str) -> int:

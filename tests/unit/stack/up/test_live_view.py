@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from civicstream.embedded.status import LiveView, PlainView
+from stack.up.status import LiveView, PlainView
 
 LINE = "501 readings/s in | 498 computed | 502 rows/s, lag 4"
 COMMAND = "mosquitto_pub -h 127.0.0.1 -p 41873 -q 1 -t city/v1/noise/[d0]/a -m " + "x" * 60

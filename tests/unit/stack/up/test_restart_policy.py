@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from civicstream.embedded.restart_policy import Backoff, RestartRecord
+from stack.up.restart_policy import Backoff, RestartRecord
 
 
 @given(failures=st.integers(1, 10_000))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from civicstream.clock import REAL, Clock, wall_ms
-from civicstream.embedded.data_folder import DataFolder, running_process
-from civicstream.embedded.running_stack import find_settings_file, load_command_settings
-from civicstream.embedded.welcome import example_command
+from stack.data_folder import DataFolder, running_process
+from stack.up.running_stack import find_settings_file, load_command_settings
+from stack.up.welcome import example_command
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from civicstream.embedded.figures import LedgerHistory
-from civicstream.embedded.processes import Child
-from civicstream.embedded.status import LINE_WIDTH, status_line
-from civicstream.embedded.supervisor import Part, PartState, Supervised
 from civicstream.events import Counts, LedgerReport
+from stack.servers.processes import Child
+from stack.up.figures import LedgerHistory
+from stack.up.status import LINE_WIDTH, status_line
+from stack.up.supervisor import Part, PartState, Supervised
 
 START = 1_000_000
 

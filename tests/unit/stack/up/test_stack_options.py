@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from civicstream.embedded.data_folder import DataFolder
-from civicstream.embedded.part_settings import (
+from civicstream.errors import ConfigurationError
+from civicstream.settings import load_settings
+from stack.data_folder import DataFolder
+from stack.up.part_settings import (
     connection_sections,
     kafka_settings,
     part_environment,
     replay_sections,
     stack_sections,
 )
-from civicstream.embedded.stack import Stack
-from civicstream.embedded.stack_options import StackOptions, choose_addresses
-from civicstream.errors import ConfigurationError
-from civicstream.settings import load_settings
+from stack.up.parts import Stack
+from stack.up.stack_options import StackOptions, choose_addresses
 
 DATA = Path("/data")
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from civicstream.embedded.processes import Child, wait_until
-from civicstream.embedded.restart_policy import Backoff
-from civicstream.embedded.supervisor import Part, PartState, Supervisor
 from civicstream.errors import ConfigurationError, ServerUnavailable
+from stack.servers.processes import Child, wait_until
+from stack.up.restart_policy import Backoff
+from stack.up.supervisor import Part, PartState, Supervisor
 
 _SLEEP = "import time; time.sleep(600)"
 _STUBBORN = (
@@ -187,7 +187,7 @@ def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     code = (
         "import sys, time; from pathlib import Path;"
-        "from civicstream.embedded.processes import Child;"
+        "from stack.servers.processes import Child;"
         f"c = Child('c', [sys.executable, '-c', {_SLEEP!r}], Path({str(tmp_path / 'log')!r}));"
         f"Path({str(pid_file)!r}).write_text(str(c.pid)); time.sleep(600)"
     )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from civicstream.cli import app
-from tests.unit.anomaly_series import row, speeds, times
+from stack.cli import app
+from tests.kit.anomaly_series import row, speeds, times
 
 
 def score(path: Path, *options: str) -> Result:

@@ -9,7 +9,7 @@ from streams.anomaly import AnomalyDetector
 from streams.anomaly.expectation import Readings
 from streams.anomaly.state import empty
 from streams.anomaly.surprise import _cumulated
-from tests.unit.anomaly_series import feed, row, speeds, times
+from tests.kit.anomaly_series import feed, row, speeds, times
 
 ALARM = 0.8
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.anomaly import AnomalyDetector
-from tests.unit.anomaly_series import DAY_MS, HOUR_MS, ROWS_A_DAY, feed, row, speeds, times
+from tests.kit.anomaly_series import DAY_MS, HOUR_MS, ROWS_A_DAY, feed, row, speeds, times
 
 ALARM = 0.8
 

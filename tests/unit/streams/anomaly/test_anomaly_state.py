@@ -9,7 +9,7 @@ import pytest
 
 from streams.anomaly import AnomalyDetector
 from streams.anomaly.state import FIELDS
-from tests.unit.anomaly_series import ROWS_A_DAY, feed, speeds, times
+from tests.kit.anomaly_series import ROWS_A_DAY, feed, speeds, times
 
 
 def _many(series: int, days: float) -> tuple[np.ndarray, np.ndarray]:

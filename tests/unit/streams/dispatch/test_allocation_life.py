@@ -7,8 +7,8 @@ import pytest
 
 from civicstream.errors import DataError
 from civicstream.service_events import Action, Allocation
-from streams.allocation import Dispatcher, Refusal
-from tests.unit.allocation_making import (
+from streams.dispatch.allocation import Dispatcher, Refusal
+from tests.kit.allocation_making import (
     HOUR,
     MINUTE,
     NOW,

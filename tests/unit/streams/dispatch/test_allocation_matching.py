@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.errors import ConfigurationError
-from streams.allocation import Dispatcher, DispatchSettings
-from streams.allocation.assignment import assign, extra_costs
-from tests.unit.allocation_making import (
+from streams.dispatch.allocation import Dispatcher, DispatchSettings
+from streams.dispatch.allocation.assignment import assign, extra_costs
+from tests.kit.allocation_making import (
     HOUR,
     MINUTE,
     NOW,

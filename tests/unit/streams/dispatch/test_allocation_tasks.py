@@ -8,8 +8,8 @@ import pytest
 from civicstream.events import Incident
 from civicstream.service_events import Case
 from civicstream.services import load_services
-from streams.allocation import task_of_case, task_of_incident
-from tests.unit.allocation_making import HOUR, KM, NOW, TOWN
+from streams.dispatch.allocation import task_of_case, task_of_incident
+from tests.kit.allocation_making import HOUR, KM, NOW, TOWN
 
 LEAK = load_services()["water_leak"]
 CASE = Case(

@@ -10,8 +10,8 @@ from civicstream.city import Area, City, Segment, Sensors
 from civicstream.events import Anomaly, Incident
 from civicstream.kinds import KINDS, sensor_key
 from civicstream.service_events import BinForecast, Case
-from streams.cases import CaseDesk
-from tests.unit.case_making import (
+from streams.dispatch.cases import CaseDesk
+from tests.kit.case_making import (
     LAT,
     LON,
     act_on,

@@ -8,7 +8,7 @@ import pytest
 
 from civicstream.events import DeadLetter
 from civicstream.service_events import Case
-from tests.unit.case_making import HOUR, at, make_desk, make_report, report_case
+from tests.kit.case_making import HOUR, at, make_desk, make_report, report_case
 
 
 def test_a_report_sent_again_makes_nothing() -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from civicstream.events import DeadLetter
 from civicstream.service_events import Allocation, Case, CaseState, Unit
-from streams.cases.desk import DeskEvent
-from streams.cases.life import MOVES
-from streams.cases.records import OPEN
-from tests.unit.case_making import act_on, at, make_action, make_desk, make_report, report_case
+from streams.dispatch.cases.desk import DeskEvent
+from streams.dispatch.cases.life import MOVES
+from streams.dispatch.cases.records import OPEN
+from tests.kit.case_making import act_on, at, make_action, make_desk, make_report, report_case
 
 
 def test_a_case_goes_from_received_to_resolved_and_each_step_says_who_and_when() -> None:

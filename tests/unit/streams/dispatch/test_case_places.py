@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.cases.places import PlaceIndex, distance_m
+from streams.dispatch.cases.places import PlaceIndex, distance_m
 
 NEAR_A_PLACE = st.tuples(st.floats(-0.02, 0.02), st.floats(-0.02, 0.02))
 

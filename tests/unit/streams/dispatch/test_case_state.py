@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from civicstream.city import City
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Case
-from streams.cases import CaseDesk
-from streams.cases.desk import DeskEvent
-from streams.cases.life import MOVES
-from tests.unit.case_making import SERVICES, at, make_desk, make_evidence, make_report
+from streams.dispatch.cases import CaseDesk
+from streams.dispatch.cases.desk import DeskEvent
+from streams.dispatch.cases.life import MOVES
+from tests.kit.case_making import SERVICES, at, make_desk, make_evidence, make_report
 
 Step = tuple[str, int, int, int]
 STEPS = st.lists(

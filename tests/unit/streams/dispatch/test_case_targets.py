@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from civicstream.service_events import Case
-from tests.unit.case_making import act_on, at, make_desk, make_evidence, make_report, report_case
+from tests.kit.case_making import act_on, at, make_desk, make_evidence, make_report, report_case
 
 
 def _ticks(desk: object, hours: list[float]) -> list[tuple[float, str, int]]:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from civicstream.services import load_services
-from streams.cases.suggestion import Suggester
-from streams.cases.text import clean_text
-from tests.unit.case_making import make_desk, make_report, report_case
+from streams.dispatch.cases.suggestion import Suggester
+from streams.dispatch.cases.text import clean_text
+from tests.kit.case_making import make_desk, make_report, report_case
 
 
 @given(st.text(st.characters(), max_size=200), st.integers(1, 50))

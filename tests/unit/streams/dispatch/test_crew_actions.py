@@ -10,8 +10,8 @@ import pytest
 from civicstream.errors import CorruptFrame
 from civicstream.event_topics import EVENTS
 from civicstream.service_events import CrewAction
-from streams.dispatch import INPUTS, decode_input
-from tests.citizen_events import action
+from streams.dispatch.dispatch import INPUTS, decode_input
+from tests.kit.citizen_events import action
 
 
 def _encoded(**changes: Any) -> bytes:

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.demand_series import simulate_arrivals, weekly_rates
-from streams.demand.arrivals import HOURS_AHEAD, ArrivalModel
-from streams.demand.weekly_shape import shape_cells
-from tests.unit.demand_making import HOUR, MIDNIGHT
+from streams.dispatch.demand.arrivals import HOURS_AHEAD, ArrivalModel
+from streams.dispatch.demand.weekly_shape import shape_cells
+from tests.kit.demand_making import HOUR, MIDNIGHT
 
 WEEK_H = 168
 

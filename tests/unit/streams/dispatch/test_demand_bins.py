@@ -11,10 +11,10 @@ from benchmarks.demand_series import Containers, people_fill
 from civicstream.city import City
 from civicstream.service_events import BinForecast
 from sensors_sim.channels import TRAITS, measure_channel
-from streams.demand import BinForecaster
-from streams.demand.crossing import Filling
-from streams.demand.fill_clock import FillClock
-from tests.unit.demand_making import HOUR, MIDNIGHT, make_readings
+from streams.dispatch.demand import BinForecaster
+from streams.dispatch.demand.crossing import Filling
+from streams.dispatch.demand.fill_clock import FillClock
+from tests.kit.demand_making import HOUR, MIDNIGHT, make_readings
 
 Floats = NDArray[np.float64]
 QUARTER = HOUR // 4

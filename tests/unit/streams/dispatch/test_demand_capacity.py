@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.demand.capacity import TRAVEL_H, capacity_per_h
+from streams.dispatch.demand.capacity import TRAVEL_H, capacity_per_h
 
 
 @settings(max_examples=60)

@@ -9,8 +9,8 @@ import pytest
 
 from civicstream.events import Anomaly, Incident
 from civicstream.service_events import Demand, ParkingForecast
-from streams.demand import DemandDesk
-from tests.unit.demand_making import (
+from streams.dispatch.demand import DemandDesk
+from tests.kit.demand_making import (
     DEMAND_SERVICES,
     HOUR,
     MIDNIGHT,

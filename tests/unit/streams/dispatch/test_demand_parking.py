@@ -6,9 +6,9 @@ import numpy as np
 
 from civicstream.service_events import ParkingForecast
 from sensors_sim.channels import TRAITS, measure_channel
-from streams.demand import ParkingForecaster
-from streams.windows import Columns
-from tests.unit.demand_making import MIDNIGHT, make_city, make_readings
+from streams.dispatch.demand import ParkingForecaster
+from streams.windows.windows import Columns
+from tests.kit.demand_making import MIDNIGHT, make_city, make_readings
 
 STEP = 300_000
 PARKS = 8

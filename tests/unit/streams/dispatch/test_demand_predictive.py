@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.demand.predictive import negative_binomial_interval
+from streams.dispatch.demand.predictive import negative_binomial_interval
 
 
 def _probabilities(mean: float, overdispersion: float, up_to: int) -> list[float]:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from civicstream.city import City
 from civicstream.service_events import Demand
-from streams.demand import DemandDesk
-from streams.demand.desk import DemandEvent
-from tests.unit.demand_making import (
+from streams.dispatch.demand import DemandDesk
+from streams.dispatch.demand.desk import DemandEvent
+from tests.kit.demand_making import (
     DEMAND_SERVICES,
     HOUR,
     MIDNIGHT,

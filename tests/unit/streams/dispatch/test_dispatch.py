@@ -10,8 +10,8 @@ from civicstream.city import City
 from civicstream.service_events import Allocation, Case, Report, Unit
 from civicstream.services import load_services
 from sensors_sim.city_plan import plan_city
-from streams.dispatch import Dispatch
-from streams.results import Record
+from streams.dispatch.dispatch import Dispatch
+from streams.runtime.records import Record
 
 NOW = 1_767_600_000_000
 HOUR = 3_600_000

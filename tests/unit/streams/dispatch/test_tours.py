@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.allocation.tours import Bins, Truck, length, plan_collection, two_opt
+from streams.dispatch.allocation.tours import Bins, Truck, length, plan_collection, two_opt
 
 HOUR = 3600.0
 

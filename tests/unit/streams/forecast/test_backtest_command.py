@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from civicstream import cli
+from stack import cli
 from streams.forecast.wide_csv import read_wide_csv
-from tests.unit.forecast_making import DAY, traffic
+from tests.kit.forecast_making import DAY, traffic
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

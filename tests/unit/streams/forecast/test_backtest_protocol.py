@@ -7,7 +7,7 @@ import pytest
 
 from civicstream.errors import ConfigurationError
 from streams.forecast.backtest import Backtest, run_backtest
-from tests.unit.forecast_making import DAY, Floats, traffic
+from tests.kit.forecast_making import DAY, Floats, traffic
 
 ROWS = 3 * DAY
 

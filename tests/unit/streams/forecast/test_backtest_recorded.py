@@ -9,7 +9,7 @@ import pytest
 from benchmarks.forecast import ridge_errors
 from streams.forecast.backtest import Backtest, run_backtest
 from streams.forecast.wide_csv import read_wide_csv
-from tests.unit.forecast_making import Floats
+from tests.kit.forecast_making import Floats
 
 HORIZONS = [3, 6, 9, 12]
 

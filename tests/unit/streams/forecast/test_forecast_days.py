@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streams.forecast.days import DayHistory
-from tests.unit.forecast_making import DAY, QUARTERS
+from tests.kit.forecast_making import DAY, QUARTERS
 
 
 def fill(history: DayHistory, days: list[np.ndarray], until: int) -> None:

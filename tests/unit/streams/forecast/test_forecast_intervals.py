@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.unit.forecast_making import DAY, QUARTERS, Floats, run, traffic
+from tests.kit.forecast_making import DAY, QUARTERS, Floats, run, traffic
 
 LEADS = QUARTERS.leads
 

@@ -8,7 +8,7 @@ import pytest
 from civicstream.errors import ConfigurationError
 from civicstream.events import TrafficForecast
 from streams.forecast.network_forecaster import NetworkForecaster
-from tests.unit.forecast_making import Floats, line_network, window
+from tests.kit.forecast_making import Floats, line_network, window
 
 START = 1_772_323_200_000  # midnight UTC
 

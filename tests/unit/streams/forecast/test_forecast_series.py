@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from civicstream.errors import ConfigurationError
 from streams.forecast.series import SeriesForecast, SeriesForecaster
 from streams.forecast.settings import ForecastSettings
-from tests.unit.forecast_making import DAY, QUARTERS, Floats, run, traffic
+from tests.kit.forecast_making import DAY, QUARTERS, Floats, run, traffic
 
 LEADS = QUARTERS.leads
 

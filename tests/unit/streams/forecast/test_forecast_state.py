@@ -8,8 +8,8 @@ import pytest
 from civicstream.errors import DataError
 from civicstream.events import TrafficForecast
 from streams.forecast.network_forecaster import SHARED, NetworkForecaster
-from streams.network import RoadNetwork
-from tests.unit.forecast_making import Floats, line_network, traffic, window
+from streams.windows.network import RoadNetwork
+from tests.kit.forecast_making import Floats, line_network, traffic, window
 
 START = 1_772_323_200_000
 LENGTH_S = 900

@@ -14,13 +14,14 @@ from civicstream.city import City
 from civicstream.frames import FrameHeaders
 from civicstream.kafka.sequences import Received
 from civicstream.kinds import KINDS
-from streams.partitions import Gauges, PartitionStream
-from streams.results import Calculation, Record
-from streams.sequence import RecordSequence
-from streams.task_state import Input
-from streams.traffic import SegmentTable
-from streams.windows import PartitionWindows, Progress, WindowConfig
-from tests.unit.frame_making import make_frame
+from streams.frames.partitions import Gauges, PartitionStream
+from streams.frames.results import Calculation
+from streams.runtime.records import Record
+from streams.runtime.sequence import RecordSequence
+from streams.runtime.task_state import Input
+from streams.windows.traffic import SegmentTable
+from streams.windows.windows import PartitionWindows, Progress, WindowConfig
+from tests.kit.frame_making import make_frame
 
 SIZE = 1_000
 T0 = 1_000_000 * SIZE

@@ -10,7 +10,7 @@ from streams.health import drift
 from streams.health.drift import judge_drift, neighbour_median
 from streams.health.expectations import Expected
 from streams.health.sensor_table import SensorTable
-from tests.unit.sensor_windows import chance
+from tests.kit.sensor_windows import chance
 
 SENSORS = 8
 DAY = 288

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.sensor_windows import MINUTE, START, Partition, Values, chance
+from tests.kit.sensor_windows import MINUTE, START, Partition, Values, chance
 
 
 def noise(sensor: int, ts: int, scatter: float) -> Values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.sensor_windows import MINUTE, START, Partition, Values, chance, free_traffic
+from tests.kit.sensor_windows import MINUTE, START, Partition, Values, chance, free_traffic
 
 
 def traffic_with(change: Values, share: float = 1.0) -> Partition:

@@ -10,8 +10,8 @@ from civicstream.kinds import KINDS, sensor_key
 from sensors_sim.recordings import read_recording
 from sensors_sim.replay_city import city_around, read_neighbours
 from streams.health import SensorWatch
-from streams.windows import Columns
-from tests.unit.sensor_windows import late_readings
+from streams.windows.windows import Columns
+from tests.kit.sensor_windows import late_readings
 
 START = 1_330_588_800_000
 ROW_MS = 300_000

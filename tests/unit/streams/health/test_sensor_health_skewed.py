@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.sensor_windows import (
+from tests.kit.sensor_windows import (
     MINUTE,
     START,
     Partition,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.unit.sensor_windows import MINUTE, START, Partition, Values, chance, free_traffic
+from tests.kit.sensor_windows import MINUTE, START, Partition, Values, chance, free_traffic
 
 DAY = 24 * 60
 

@@ -14,8 +14,8 @@ from civicstream.kinds import KINDS
 from sensors_sim.city_plan import plan_city
 from streams.anomaly import AnomalyDetector
 from streams.health import SensorWatch
-from streams.windows import Columns
-from tests.unit.sensor_windows import MINUTE, START, Partition, Values, chance, late_readings
+from streams.windows.windows import Columns
+from tests.kit.sensor_windows import MINUTE, START, Partition, Values, chance, late_readings
 
 DAY = 24 * 60
 

@@ -8,7 +8,7 @@ import pytest
 from civicstream.kinds import KINDS
 from streams.anomaly import AnomalyDetector
 from streams.health import SensorWatch
-from tests.unit.sensor_windows import MINUTE, START, Partition, Values, free_traffic, late_readings
+from tests.kit.sensor_windows import MINUTE, START, Partition, Values, free_traffic, late_readings
 
 
 def eventful(sensor: int, ts: int) -> Values | None:

@@ -13,7 +13,7 @@ from streams.incidents.deviate import StandardNormalDeviate
 from streams.incidents.neighbours import neighbouring_detectors
 from streams.incidents.usual import BIN_MS, UsualTraffic
 from streams.incidents.view import Verdict, View
-from tests.unit.incident_road import MINUTE, NOON, straight_road
+from tests.kit.incident_road import MINUTE, NOON, straight_road
 
 DAY_MS = 86_400_000
 NETWORK = straight_road(2)

@@ -7,7 +7,7 @@ import pytest
 
 from civicstream.errors import ConfigurationError
 from streams.incidents import INCIDENT_ALGORITHMS, IncidentDetector
-from tests.unit.incident_road import FREE_KMH, LENGTH_M, MINUTE, NOON, Road, told
+from tests.kit.incident_road import FREE_KMH, LENGTH_M, MINUTE, NOON, Road, told
 
 
 def started(road: Road) -> IncidentDetector:

@@ -11,7 +11,7 @@ from civicstream.events import Incident
 from sensors_sim.recordings import read_recording
 from sensors_sim.replay_city import city_around, read_neighbours
 from streams.incidents import INCIDENT_ALGORITHMS, IncidentDetector
-from streams.network import NetworkWindow, RoadNetwork
+from streams.windows.network import NetworkWindow, RoadNetwork
 
 MINUTE = 60_000
 ROWS = 100

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from civicstream.errors import ConfigurationError
 from streams.incidents import INCIDENT_ALGORITHMS, IncidentDetector
-from streams.network import NetworkWindow
-from tests.unit.incident_road import MINUTE, NOON, Road, straight_road, told
+from streams.windows.network import NetworkWindow
+from tests.kit.incident_road import MINUTE, NOON, Road, straight_road, told
 
 ALGORITHMS = sorted(INCIDENT_ALGORITHMS)
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from civicstream.city import Area, City, Segment
 from civicstream.errors import CorruptFrame
-from streams.network import MEASURES, NetworkWindow, RoadNetwork
-from streams.network_assembly import AssemblyProgress, NetworkAssembly
-from streams.network_frames import NetworkFrame, decode, encode
+from streams.network.network_assembly import AssemblyProgress, NetworkAssembly
+from streams.windows.network import MEASURES, NetworkWindow, RoadNetwork
+from streams.windows.network_frames import NetworkFrame, decode, encode
 
 RING = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0))
 LINE = ((0.0, 0.0), (0.0, 1.0))

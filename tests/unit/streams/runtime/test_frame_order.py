@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.sequence import HeldOffsets, RecordSequence, StallWatch, Turn
+from streams.runtime.sequence import HeldOffsets, RecordSequence, StallWatch, Turn
 
 
 @given(st.integers(0, 20), st.lists(st.integers(0, 40), max_size=200), st.sets(st.integers(0, 40)))

@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from civicstream.city import Area, City, Segment
 from civicstream.events import TrafficResult, TrafficRow
 from civicstream.kinds import KINDS
-from streams.kafka_connection import record_limit
-from streams.levels import Levels, decode_levels, encode_levels
-from streams.network import MEASURES, RoadNetwork
-from streams.network_assembly import NetworkAssembly
-from streams.network_frames import decode
-from streams.results import WindowResult, network_records, sliced_records
-from streams.task_state import PIECE_BYTES, join_pieces, pieces_of
-from streams.traffic import SegmentMeasures, SegmentTable
-from streams.windows import Columns
+from streams.frames.results import WindowResult, network_records
+from streams.network.network_assembly import NetworkAssembly
+from streams.runtime.kafka_connection import record_limit
+from streams.runtime.records import sliced_records
+from streams.runtime.task_state import PIECE_BYTES, join_pieces, pieces_of
+from streams.windows.levels import Levels, decode_levels, encode_levels
+from streams.windows.network import MEASURES, RoadNetwork
+from streams.windows.network_frames import decode
+from streams.windows.traffic import SegmentMeasures, SegmentTable
+from streams.windows.windows import Columns
 
 RING = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0))
 LINE = ((0.0, 0.0), (0.0, 1.0))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from faust.types import TP
 
 from civicstream.kafka.log_gaps import Log
-from streams.task_state import Input
-from streams.tasks import resume
+from streams.runtime.task_state import Input
+from streams.runtime.tasks import resume
 
 PLACE = TP("t", 3)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from civicstream.kinds import KINDS
-from streams.environment import area_statistics
-from streams.windows import Columns
+from streams.windows.environment import area_statistics
+from streams.windows.windows import Columns
 
 row = st.tuples(
     st.integers(0, 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streams.level_of_service import freeway_level_of_service, street_level_of_service
+from streams.windows.level_of_service import freeway_level_of_service, street_level_of_service
 
 
 @pytest.mark.parametrize(

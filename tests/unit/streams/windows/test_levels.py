@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from civicstream.errors import CorruptFrame
 from civicstream.kinds import KINDS
-from streams.levels import Levels, decode_levels, encode_levels, newest_levels
-from streams.windows import Columns
+from streams.windows.levels import Levels, decode_levels, encode_levels, newest_levels
+from streams.windows.windows import Columns
 
 NAMES = ["north", "south", "east"]
 

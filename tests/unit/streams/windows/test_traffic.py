@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from civicstream.city import Area, City, Segment, Sensors
 from civicstream.kinds import KINDS, sensor_key
-from streams.traffic import SegmentTable, segment_measures
-from streams.windows import Columns
-from tests.unit.window_oracle import Reading, traffic_of
+from streams.windows.traffic import SegmentTable, segment_measures
+from streams.windows.windows import Columns
+from tests.kit.window_oracle import Reading, traffic_of
 
 T0 = 1_700_000_000_000
 AREA = Area("a", "A", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0)))

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.kinds import sensor_key
-from streams.windows import Closing, Columns, PartitionWindows, Progress, WindowConfig
-from tests.unit.frame_making import make_frame
-from tests.unit.window_oracle import Reading, windows_of
+from streams.windows.windows import Closing, Columns, PartitionWindows, Progress, WindowConfig
+from tests.kit.frame_making import make_frame
+from tests.kit.window_oracle import Reading, windows_of
 
 SIZE = 1000
 CONFIG = WindowConfig(SIZE, lateness_ms=500, out_of_orderness_ms=200, idle_ms=2000)
@@ -207,7 +207,7 @@ def _first_unacked(batches, closed_until: int) -> int:  # type: ignore[no-untype
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), max_size=60))
 def test_kept_readings_match_a_dictionary(rows) -> None:  # type: ignore[no-untyped-def]
-    from streams.deduplicate import kept_readings
+    from streams.windows.deduplicate import kept_readings
 
     key, ts, ingested = (
         (np.array(c, np.int64) for c in zip(*rows, strict=True))
