@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from civicstream.clock import rfc3339
@@ -87,7 +87,7 @@ def _parsed_rfc3339(name: str, text: str) -> int:
         refuse(name, text, remedy)
     if at.tzinfo is None:
         refuse(name, text, f"it has no offset; {remedy}")
-    return int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def read_span(
