@@ -219,9 +219,10 @@ def go_on(
 
 def _first_new(read: Position, log: Log, *, may_repeat: bool) -> int | None:
     """Return the first offset of a log that was cut; None for one that was not."""
-    if log.parted is not None and log.parted < read.next_offset:
-        return max(log.begin, log.parted)
     later = log.later if log.later is not None and log.later < read.next_offset else None
+    if log.parted is not None and log.parted < read.next_offset:
+        # By leader epochs, which a restored copy gives again: new records may come before it.
+        return max(log.begin, log.parted if later is None else min(log.parted, later))
     if read.next_offset > log.end:
         if later is not None:
             return later

@@ -162,4 +162,4 @@ def test_make_has_the_targets_that_are_named() -> None:
 def test_no_shell_block_goes_untested() -> None:
     starts = ("make up\n", ".venv/bin/civicstream tail", "make up ARGS", ".venv/bin/civicstream up")
     rest = [block for block in BLOCKS if not block.startswith(starts)]
-    assert rest == ["make test\nmake check\nmake bench\n"]
+    assert rest == ["make test-unit\nmake test\nmake check\nmake bench\n"]

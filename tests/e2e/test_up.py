@@ -305,7 +305,7 @@ def test_it_runs_on_three_brokers_of_somebody_else_of_which_the_first_is_down(
     stack.wait_for_growth()
     assert stack.end(signal.SIGINT) == 0
     assert stack.nothing_left()
-    assert "restarts" not in stack.output
+    assert "restarts" not in stack.output, stack.output
     assert _rows_at_rest(stack.data) == _published(stack.data)
 
 

@@ -47,6 +47,7 @@ def start_gateway(mqtt: MqttSettings, kafka: KafkaSettings, folder: Path, **sett
         "kafka__bootstrap": kafka.bootstrap,
         "kafka__topic_prefix": kafka.topic_prefix,
         "kafka__partitions": kafka.partitions,
+        "kafka__replication": kafka.replication,
         "gateway__id": "g1",
     } | settings
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
