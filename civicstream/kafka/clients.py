@@ -7,10 +7,11 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.net.compat import KafkaNetClient
 
 from civicstream.clock import wall_ms
@@ -148,9 +149,37 @@ def consumer(kafka: KafkaSettings, **options: Any) -> KafkaConsumer:
         "session_timeout_ms": kafka.session_timeout_ms,
         "heartbeat_interval_ms": max(300, kafka.session_timeout_ms // 3),
     }
-    made: KafkaConsumer = _make(KafkaConsumer, client_config(kafka) | defaults | options)
+    made: KafkaConsumer = _make(_Consumer, client_config(kafka) | defaults | options)
     _finish_what_is_joined(made)
     return made
+
+
+class _Consumer(KafkaConsumer):  # type: ignore[misc]
+    """Says by a KafkaError that Kafka does not know a partition; kafka-python 3.0.12 leaves it out
+    of the answer that it then looks it up in (KeyError).
+    """
+
+    def beginning_offsets(
+        self, partitions: Sequence[TopicPartition], timeout_ms: int | None = None
+    ) -> dict[TopicPartition, int]:
+        with _known_partitions():
+            found: dict[TopicPartition, int] = super().beginning_offsets(partitions, timeout_ms)
+            return found
+
+    def end_offsets(
+        self, partitions: Sequence[TopicPartition], timeout_ms: int | None = None
+    ) -> dict[TopicPartition, int]:
+        with _known_partitions():
+            found: dict[TopicPartition, int] = super().end_offsets(partitions, timeout_ms)
+            return found
+
+
+@contextlib.contextmanager
+def _known_partitions() -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise UnknownTopicOrPartitionError(f"Kafka does not know {error}") from error
 
 
 def _finish_what_is_joined(made: KafkaConsumer) -> None:

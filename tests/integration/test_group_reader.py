@@ -10,6 +10,7 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import NewTopic
 
+from civicstream.errors import ServerUnavailable
 from civicstream.kafka.clients import admin_client, producer
 from civicstream.kafka.reader import GroupReader
 from civicstream.kafka.topic_admin import create_topics
@@ -189,3 +190,14 @@ def test_a_sink_that_waits_for_its_topics_does_not_make_the_broker_create_them(
                 wait_received(postgres, feed.gateway.sent, child, timeout_s=30)
     finally:
         broker.stop()
+
+
+def test_asked_for_a_partition_that_kafka_does_not_know_it_says_so(kafka: KafkaSettings) -> None:
+    """As after a broker that came back without its log: an answer to wait for, not an end."""
+    known = f"{kafka.topic_prefix}.known"
+    make(kafka, known, 1)
+    with reading(kafka, known) as reader:
+        wait_assigned(reader, 1)
+        for wrong in (TopicPartition(known, 7), TopicPartition(f"{known}.not", 0)):
+            with pytest.raises(ServerUnavailable):
+                reader.bounds([TopicPartition(known, 0), wrong])
