@@ -9,7 +9,16 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
+from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidConfigurationError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+)
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.kafka.clients import admin_client
@@ -21,6 +30,15 @@ __all__ = ["create_topics", "describe", "topic_settings", "wait_for_topics"]
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.1
+_REFUSALS = (
+    ClusterAuthorizationFailedError,
+    InvalidConfigurationError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+)
+"""Answers of Kafka that another attempt does not change."""
 _FIRST_ANSWER_MS = 3_000
 """Who waits for topics has others to serve: a Kafka that is away is asked again later."""
 
@@ -35,15 +53,26 @@ def create_topics(kafka: KafkaSettings, *, timeout_s: float = 60) -> list[str]:
     """
     deadline = time.monotonic() + timeout_s
     wanted = _declared(kafka, TOPICS)
-    admin = admin_client(kafka)
-    try:
-        missing = wanted.keys() - set(admin.list_topics())
-        created = [name for name in wanted if name in missing and _create(admin, kafka, name)]
-        _wait(admin, kafka, wanted, deadline)
-        _correct_settings(admin, kafka, wanted)
-        return created
-    finally:
-        admin.close()
+    created: list[str] = []
+    while True:
+        admin = admin_client(kafka)
+        try:
+            missing = wanted.keys() - set(admin.list_topics())
+            created += [n for n in wanted if n in missing and _create(admin, kafka, n)]
+            _wait(admin, kafka, wanted, deadline)
+            _correct_settings(admin, kafka, wanted)
+        except KafkaError as error:
+            # One of several brokers may be down, and the client asks it first.
+            if time.monotonic() > deadline:
+                raise ServerUnavailable(
+                    f"Kafka at {kafka.bootstrap} did not create the topics: {error!r}"
+                ) from error
+            log.info("asking Kafka for the topics again: %r", error)
+        else:
+            return created
+        finally:
+            admin.close()
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def wait_for_topics(
@@ -118,7 +147,7 @@ def _declared(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, Topic]:
 
 
 def _create(admin: KafkaAdminClient, kafka: KafkaSettings, name: str) -> bool:
-    """Return whether this process has created it, and no other."""
+    """Return whether this process has created it, and no other; raise KafkaError to try again."""
     topic = TOPICS[name.removeprefix(kafka.topic_prefix + ".")]
     options = {
         "num_partitions": topic.partitions or kafka.partitions,
@@ -130,7 +159,7 @@ def _create(admin: KafkaAdminClient, kafka: KafkaSettings, name: str) -> bool:
     except TopicAlreadyExistsError:
         log.info("topic %s was created by another process", name)
         return False
-    except KafkaError as error:
+    except _REFUSALS as error:
         raise ConfigurationError(
             f"Kafka at {kafka.bootstrap} does not create topic {name} with {kafka.replication} "
             f"copies: {error}; it needs so many brokers, and an account with the right to create"
