@@ -153,8 +153,8 @@ class ConditionState:
         return rows
 
     @property
-    def heard(self) -> bool:
-        """Whether anything was ever heard of any subject."""
+    def has_reported(self) -> bool:
+        """Whether any subject has ever reported."""
         self.extend()
         return bool((self.columns["seen"] != _NEVER).any())
 
@@ -163,7 +163,7 @@ class ConditionState:
         return city_ms - self.subjects.behind_ms if self._by_city_windows else city_ms
 
     def expect(self, rows: Rows, city_ms: int) -> None:
-        """Count the absence of subjects never heard of from now on."""
+        """Count the absence of subjects that have never reported from now on."""
         self.extend()
         now_ms = self.results_time(city_ms)
         new = rows[self.columns["seen"][rows] == _NEVER]

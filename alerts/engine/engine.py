@@ -66,7 +66,7 @@ class AlertEngine:
             for condition in state.conditions
             if condition.condition.by_area and condition.condition.no_data_for_ms
         ]
-        """Absence of areas that is not expected to end yet: nothing was ever heard of any."""
+        """Absence of areas that is not expected to end yet: none has ever reported."""
         self._tidy_at = 0
 
     def _state(self, rule: Any) -> RuleState:
@@ -175,12 +175,12 @@ class AlertEngine:
         return made
 
     def _expect_areas(self, now_ms: int, machine_ms: int) -> None:
-        """Areas with sensors that are never heard of are absent too: from the first one that is
-        heard of, or from when a stack should have started.
+        """Areas with sensors that never report are absent too: from the first one that does,
+        or from when a stack should have started.
         """
         self._began_ms = machine_ms if self._began_ms is None else self._began_ms
         started = machine_ms - self._began_ms >= _START_MS
-        due = [c for c in self._awaiting if started or c.heard]
+        due = [c for c in self._awaiting if started or c.has_reported]
         for condition in due:
             for area in self._places.expected(condition.condition):
                 condition.expect(condition.subjects.rows_of([area], area), now_ms)

@@ -38,7 +38,7 @@ class Verdict:
     value: Floats
 
     def in_city_time(self, clock: Clock) -> Verdict:
-        """Return it with times of the machine's clock told as the city's."""
+        """Return it with times of the machine's clock given as the city's."""
         since, at = (
             np.array([clock.at(time) for time in times.tolist()], np.int64)
             for times in (self.since, self.at)

@@ -39,8 +39,15 @@ def seen(shown: dict[str, Any]) -> set[str]:
     return found
 
 
-def test_an_incident_an_alert_and_a_crew_are_seen_within_minutes(tmp_path: Path) -> None:
-    with running_up(tmp_path) as up:
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--seed", "3", "--time", "08:00", "--incidents", "20")],
+    ids=["as it is", "with --time and --incidents"],
+)
+def test_an_incident_an_alert_and_a_crew_are_seen_within_minutes(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    with running_up(tmp_path, *options) as up:
         up.wait_for("open      http", 150)
         began, came = time.monotonic(), dict[str, float]()
         while len(came) < len(WANTED) and time.monotonic() - began < _PATIENCE_S:
@@ -50,7 +57,7 @@ def test_an_incident_an_alert_and_a_crew_are_seen_within_minutes(tmp_path: Path)
         assert came.keys() == set(WANTED), f"{came} within {_PATIENCE_S} s\n{up.output}"
         print(f"seconds from the address to: {json.dumps(came)}")  # noqa: T201 the figure
         clock = httpx.get(f"{up.url}/api/v1/clock", timeout=20, trust_env=False).json()
-    hour = "07:45"
+    hour = options[options.index("--time") + 1] if options else "07:45"
     minute = clock["city_ms"] // 60_000 % 1_440
     assert f"{minute // 60:02d}:{minute % 60:02d}" == hour
     assert (clock["declared"], clock["speed"]) == (True, 1)

@@ -155,7 +155,7 @@ def once_each(*gaps: tuple[int, int]) -> dict[tuple[str, str, int, int], int]:
     }
 
 
-def test_what_never_came_came_twice_or_out_of_order_is_named_by_every_reader_and_told_once(
+def test_what_never_came_came_twice_or_out_of_order_is_named_by_every_reader_and_recorded_once(
     settings: Settings, writer: Writer, readers: Callable[[], Any]
 ) -> None:
     with readers():
@@ -166,14 +166,14 @@ def test_what_never_came_came_twice_or_out_of_order_is_named_by_every_reader_and
         sentence = f"worker: {writer.name('levels')} partition 0: 2 records never came: numbers 4"
         assert any(problem.startswith(sentence) for problem in found.problems)
         # A reordered record is a gap at first.
-        told = once_each((1, 1), (4, 2))
-        wait_until_equal(lambda: gaps_published(settings, writer), told)
+        expected = once_each((1, 1), (4, 2))
+        wait_until_equal(lambda: gaps_published(settings, writer), expected)
     with readers():
         writer.write_numbers([7, 9])
         found = when_named(settings, "missing", everywhere((4, 5), (8, 8)))
         assert named(settings, found, "repeated") == everywhere((0, 9))
-        told |= once_each((8, 1))
-        wait_until_equal(lambda: gaps_published(settings, writer), told)
+        expected |= once_each((8, 1))
+        wait_until_equal(lambda: gaps_published(settings, writer), expected)
 
 
 def test_records_removed_from_kafka_while_the_readers_were_away_are_named(

@@ -90,7 +90,7 @@ def value_of(topic: str, number: int = 0) -> bytes:
 
 
 def _network(number: int) -> NetworkFrame:
-    """Return a window of its own, told so late that no other partition is waited for."""
+    """Return a window of its own, published so late that no other partition is waited for."""
     start = START + DAY_MS + number * 2_000
     measures = {name: np.full(1, 20.0) for name in MEASURES}
     published_at = now_ms() + DAY_MS + number * 120_000

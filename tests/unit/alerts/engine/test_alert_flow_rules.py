@@ -115,7 +115,7 @@ def test_readings_of_which_nothing_is_computed_are_an_alert_within_40_s() -> Non
     assert city.run(5) == {"no-fresh-results": "cleared"}
 
 
-@pytest.mark.parametrize("every_s", [2, 31, 75])
+@pytest.mark.parametrize("every_s", [2, 20, 29, 31, 45, 60, 75])
 def test_a_city_that_reports_seldom_has_no_alert(every_s: int) -> None:
     assert City().run(900, every_s=every_s) == {}
 
