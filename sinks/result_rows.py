@@ -1,63 +1,59 @@
-"""Final results and late readings as columns for COPY."""
+"""Final results and late readings: the results' tables, and their rows as columns for COPY."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from civicstream.events import EnvironmentResult, TrafficResult
 from sinks.batching import LateFrame
-from sinks.database.copy_binary import integers
-from sinks.letters import printable
+from sinks.database.event_columns import RESULTS, result_columns
+from sinks.histories import column_values
+from sinks.tables import BulkTable
 
-__all__ = ["environment_columns", "late_columns", "traffic_columns"]
+__all__ = [
+    "RESULTS_ENVIRONMENT",
+    "RESULTS_TRAFFIC",
+    "environment_rows",
+    "late_columns",
+    "traffic_rows",
+]
 
-_TRAFFIC_NUMBERS_BEFORE = ("readings", "vehicles", "flow_veh_h")
-_TRAFFIC_NULLABLE = (
-    *("time_mean_speed_kmh", "space_mean_speed_kmh", "p85_speed_kmh", "occupancy"),
-    "density_veh_km_lane",
+
+def _result_table(name: str, key: tuple[str, ...]) -> BulkTable:
+    """Return the table of a result's rows.
+
+    Of two final results for a window the first one stays: it is what alerts and people acted on.
+    """
+    columns = result_columns(RESULTS[name])
+    return BulkTable(
+        name, tuple(c.name for c in columns), tuple(c.type for c in columns), key, "DO NOTHING"
+    )
+
+
+RESULTS_TRAFFIC = _result_table("results_traffic", ("segment", "window_start"))
+RESULTS_ENVIRONMENT = _result_table(
+    "results_environment", ("area", "kind", "measure", "window_start")
 )
 
 
-def _numbers(values: list[float | None]) -> Any:
-    return np.array([np.nan if v is None else v for v in values], np.float64)
+def traffic_rows(results: Sequence[TrafficResult]) -> list[Any]:
+    """Return the columns of ``RESULTS_TRAFFIC``, a row per segment and window."""
+    return _columns(RESULTS_TRAFFIC, [(r, row) for r in results for row in r.segments])
 
 
-def traffic_columns(results: Sequence[TrafficResult]) -> list[Any]:
-    """Return the columns of ``tables.RESULTS_TRAFFIC``, a row per segment and window."""
-    rows = [(result, row) for result in results for row in result.segments]
-    segments = [row for _, row in rows]
+def environment_rows(results: Sequence[EnvironmentResult]) -> list[Any]:
+    """Return the columns of ``RESULTS_ENVIRONMENT``, a row per measure and window."""
+    return _columns(RESULTS_ENVIRONMENT, [(r, row) for r in results for row in r.measures])
+
+
+def _columns(table: BulkTable, rows: Sequence[tuple[msgspec.Struct, msgspec.Struct]]) -> list[Any]:
     return [
-        [printable(result.area) for result, _ in rows],
-        [printable(row.segment) for row in segments],
-        integers([result.window_start for result, _ in rows]),
-        integers([result.window_end for result, _ in rows]),
-        *(_numbers([getattr(s, n) for s in segments]) for n in _TRAFFIC_NUMBERS_BEFORE),
-        *(_numbers([getattr(s, n) for s in segments]) for n in _TRAFFIC_NULLABLE),
-        [printable(row.level_of_service) for row in segments],
-        _numbers([row.travel_time_index for row in segments]),
-        _numbers([row.coverage for row in segments]),
-        integers([result.computed_at for result, _ in rows]),
-    ]
-
-
-def environment_columns(results: Sequence[EnvironmentResult]) -> list[Any]:
-    """Return the columns of ``tables.RESULTS_ENVIRONMENT``, a row per measure and window."""
-    rows = [(result, row) for result in results for row in result.measures]
-    return [
-        [printable(result.area) for result, _ in rows],
-        [printable(result.kind) for result, _ in rows],
-        [printable(row.measure) for _, row in rows],
-        integers([result.window_start for result, _ in rows]),
-        integers([result.window_end for result, _ in rows]),
-        integers([result.readings for result, _ in rows]),
-        integers([result.sensors for result, _ in rows]),
-        integers([row.readings for _, row in rows]),
-        integers([row.sensors for _, row in rows]),
-        *(_numbers([getattr(row, n) for _, row in rows]) for n in ("mean", "min", "max", "p95")),
-        integers([result.computed_at for result, _ in rows]),
+        column_values([getattr(pair[column.of_row], column.field) for pair in rows], column.type)
+        for column in result_columns(RESULTS[table.name])
     ]
 
 

@@ -16,8 +16,6 @@ from sinks.database.schema import reading_columns, time_columns
 
 __all__ = [
     "LATE",
-    "RESULTS_ENVIRONMENT",
-    "RESULTS_TRAFFIC",
     "BulkTable",
     "latest_table",
     "readings_table",
@@ -154,38 +152,6 @@ def _reading_types(kind_name: str) -> tuple[ColumnType, ...]:
     ]
     return ("int8", "timestamptz", *measures, "timestamptz")
 
-
-# Of two final results for a window the first one stays: it is what alerts and people acted on.
-RESULTS_TRAFFIC = BulkTable(
-    "results_traffic",
-    (
-        *("area", "segment", "window_start", "window_end", "readings", "vehicles", "flow_veh_h"),
-        *("time_mean_speed_kmh", "space_mean_speed_kmh", "p85_speed_kmh", "occupancy"),
-        *("density_veh_km_lane", "level_of_service", "travel_time_index", "coverage"),
-        "computed_at",
-    ),
-    (
-        *("text", "text", "timestamptz", "timestamptz", "int4", "float8", "float8"),
-        *("float8", "float8", "float8", "float8", "float8", "text", "float8", "float8"),
-        "timestamptz",
-    ),
-    ("segment", "window_start"),
-    "DO NOTHING",
-)
-
-RESULTS_ENVIRONMENT = BulkTable(
-    "results_environment",
-    (
-        *("area", "kind", "measure", "window_start", "window_end", "window_readings"),
-        *("window_sensors", "readings", "sensors", "mean", "min", "max", "p95", "computed_at"),
-    ),
-    (
-        *("text", "text", "text", "timestamptz", "timestamptz", "int4", "int4", "int4", "int4"),
-        *("float8", "float8", "float8", "float8", "timestamptz"),
-    ),
-    ("area", "kind", "measure", "window_start"),
-    "DO NOTHING",
-)
 
 LATE = BulkTable(
     "late_readings",

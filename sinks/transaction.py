@@ -25,9 +25,15 @@ from sinks.personal_records import write_personal
 from sinks.reading_writer import ReadingWriter
 from sinks.records import Place
 from sinks.records_seen import load_sequences, store_sequences
-from sinks.result_rows import environment_columns, late_columns, traffic_columns
+from sinks.result_rows import (
+    RESULTS_ENVIRONMENT,
+    RESULTS_TRAFFIC,
+    environment_rows,
+    late_columns,
+    traffic_rows,
+)
 from sinks.retention import Kept, kept
-from sinks.tables import LATE, RESULTS_ENVIRONMENT, RESULTS_TRAFFIC, BulkTable
+from sinks.tables import LATE, BulkTable
 from sinks.writer import Merged, merge_rows, merge_what_fits, sentence
 from sinks.written import Written
 
@@ -100,8 +106,8 @@ class BatchWriter:
 
     def _write_results(self, batch: Batch, written: Written, *, careful: bool) -> None:
         for table, columns in (
-            (RESULTS_TRAFFIC, traffic_columns(batch.traffic)),
-            (RESULTS_ENVIRONMENT, environment_columns(batch.environment)),
+            (RESULTS_TRAFFIC, traffic_rows(batch.traffic)),
+            (RESULTS_ENVIRONMENT, environment_rows(batch.environment)),
         ):
             written.result_rows += self._merge(table, columns, written, careful=careful).new
         if batch.late:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from civicstream.statistics import ENVIRONMENT, TRAFFIC
+
 __all__ = ["Column", "ColumnType", "column", "columns"]
 
 ColumnType = Literal["text", "int", "float", "time", "json", "list"]
@@ -72,7 +74,6 @@ _TEXTS = _declared(
     algorithm="Which detector found it.",
     upstream_segment="Segment of the detector before it.",
     downstream_segment="Segment of the detector behind it.",
-    level_of_service="? A (free) to F (jammed), HCM.",
     kind="Kind of observation.",
     measure="Which of the kind's quantities.",
     sensor="? The sensor's id within its kind and area.",
@@ -121,8 +122,6 @@ _NUMBERS = {
         position="Order along the corridor.",
         lanes="Number of lanes.",
         windows="How many windows of the finest step are in it.",
-        readings="Readings in the window.",
-        sensors="Sensors that reported.",
         sensor_key="Identity of the sensor, signed 64 bit; `id` has it as text.",
         lane="? Lane from the median; 0: all lanes.",
         horizon_min="How far ahead [min].",
@@ -146,23 +145,10 @@ _NUMBERS = {
         interval_s="? How often it usually reports [s].",
         lon="? Longitude [degrees, WGS 84].",
         lat="? Latitude [degrees, WGS 84].",
-        vehicles="Vehicles counted.",
-        flow_veh_h="Vehicles an hour [veh/h].",
-        time_mean_speed_kmh="? Mean of the vehicles' speeds at a point [km/h].",
-        space_mean_speed_kmh="? Harmonic mean of the vehicles' speeds [km/h].",
-        p85_speed_kmh="? Speed that 85 % keep below [km/h].",
-        occupancy="? Share of time that a vehicle stands over the detector, 0..1.",
-        density_veh_km_lane="? Vehicles on a kilometre of a lane [veh/km/lane].",
-        travel_time_index="? Travel time divided by that of the empty road.",
-        coverage="Share of the expected sensors that reported, 0..1.",
         severity_share="Share of the capacity that is lost, 0..1.",
         confidence="0..1.",
         delay_veh_h="Time that all vehicles together have lost [vehicle hours].",
         queue_m="Length of the queue [m].",
-        mean="Mean, in the measure's unit.",
-        min="Smallest, in the measure's unit.",
-        max="Largest, in the measure's unit.",
-        p95="What 95 % are below; of longer steps the largest of the windows.",
         speed_kmh="? Expected space-mean speed [km/h].",
         speed_low_kmh="? Lower end of the 80 % interval [km/h].",
         speed_high_kmh="? Upper end of the 80 % interval [km/h].",
@@ -224,7 +210,10 @@ _JSON = _declared(
     details="What goes with it.",
 )
 
-_KNOWN = {**_TEXTS, **_NUMBERS, **_TIMES, **_JSON}
+_STATISTICS = {
+    s.name: Column(s.name, s.type, s.meaning, nullable=s.nullable) for s in (*TRAFFIC, *ENVIRONMENT)
+}
+_KNOWN = {**_STATISTICS, **_TEXTS, **_NUMBERS, **_TIMES, **_JSON}
 
 
 def column(name: str, sql: str = "", *, of: str = "", description: str = "") -> Column:

@@ -17,7 +17,7 @@ from feeds.history.road_lists import SEGMENTS
 from feeds.history.state import state_items, state_statements
 from feeds.history.statements import Page, moment, page_statement
 from feeds.history.usual import USUAL, Usual, comparable_days, usual_values
-from feeds.history.windows import STEPS, segment_windows
+from feeds.history.windows import ROLLUPS_UNFIT, STEPS, segment_windows
 from feeds.problems import Problem
 
 __all__ = ["Documents", "versions_of"]
@@ -46,12 +46,9 @@ class Documents:
         self._keeps_rollups: bool | None = None
 
     async def keeps_rollups(self) -> bool:
-        """Return whether the roll-ups are continuous aggregates, which read fast."""
+        """Return whether the roll-ups are continuous aggregates that have every statistic."""
         if self._keeps_rollups is None:
-            found = await self._store.fetch(
-                "SELECT 1 FROM schema_generated WHERE continuous LIMIT 1", {}
-            )
-            self._keeps_rollups = bool(found)
+            self._keeps_rollups = not await self._store.fetch(ROLLUPS_UNFIT, {})
         return self._keeps_rollups
 
     async def _items(self, listing: Listing, page: Page) -> list[dict[str, Any]]:

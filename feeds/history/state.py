@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from civicstream.statistics import ENVIRONMENT, TRAFFIC
 from feeds.history.columns import Column, columns
 from feeds.history.encodings import Row, items
 from feeds.history.listings import MIDDLE, MIDDLE_JOIN
@@ -48,11 +49,6 @@ def _newest(table: str, by: str, alive: str, since: str) -> str:
     )
 
 
-_TRAFFIC = (
-    *("readings", "vehicles", "flow_veh_h", "time_mean_speed_kmh", "space_mean_speed_kmh"),
-    *("p85_speed_kmh", "occupancy", "density_veh_km_lane", "level_of_service"),
-    *("travel_time_index", "coverage"),
-)
 _FINAL = Column("status", "text", "Always final.", sql="'final'")
 
 # One look into the index (segment, window_start) for each segment: no index on time is needed,
@@ -66,7 +62,7 @@ _SEGMENTS = Topic(
         *("area", "window_start", "window_end"),
         _FINAL,
         "computed_at",
-        *_TRAFFIC,
+        *(s.name for s in TRAFFIC),
         *MIDDLE,
     ),
 )
@@ -80,7 +76,7 @@ _ENVIRONMENT = Topic(
         *("area", "kind", "measure", "window_start", "window_end"),
         _FINAL,
         "computed_at",
-        *("readings", "sensors", "mean", "min", "max", "p95"),
+        *(s.name for s in ENVIRONMENT),
     ),
 )
 

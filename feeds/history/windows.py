@@ -1,17 +1,11 @@
 """Results over time in steps: of a road segment, of an area, and of the environment.
 
-What several windows become together (w: a window's length, n: its vehicles, L: a segment's length):
+What several windows become together is declared in ``civicstream.statistics``. Of an area (w: a
+window's length, n: its vehicles, L: a segment's length, v: its space-mean speed):
 
-- flow, occupancy, density, coverage: mean over time, Σ x·w / Σ w
-- time-mean speed and travel time index of a segment: mean over vehicles, Σ x·n / Σ n
-- space-mean speed of a segment: harmonic mean over vehicles, Σ n / Σ n/v (Wardrop 1952)
-- of an area: space-mean speed = distance travelled by time spent, Σ n·L / Σ n·L/v, and flow and
-  density are means over length and time (Edie 1963); the travel time index is the time spent
-  divided by what it would be at free flow, Σ n·L/v / Σ n·L/v_free
-- of an environment measure: Σ mean·readings / Σ readings; percentiles cannot be joined, so p95
-  is the largest of the windows
-
-Where a value is missing in a window, that window has no weight in its mean.
+- space-mean speed: distance travelled by time spent, Σ n·L / Σ n·L/v
+- flow, density and coverage: means over length and time (Edie 1963)
+- travel time index: the time spent divided by what it would be at free flow, Σ n·L/v / Σ n·L/v_free
 
 Steps of an hour and a day come from the roll-ups where TimescaleDB keeps these up to date
 (``rolled``): only so years are read in a moment. Elsewhere the roll-ups are views that would read
@@ -20,13 +14,23 @@ everything, and the windows themselves are added up.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from civicstream.statistics import ENVIRONMENT, TRAFFIC, WINDOW_LENGTH, Statistic
 from feeds.history.columns import Column, column, columns
 from feeds.history.listings import AREA, KIND, Filter, Listing
 from feeds.history.query import Span
 
-__all__ = ["STEPS", "Step", "area_windows", "environment", "segment_windows", "whole_steps"]
+__all__ = [
+    "ROLLUPS_UNFIT",
+    "STEPS",
+    "Step",
+    "area_windows",
+    "environment",
+    "segment_windows",
+    "whole_steps",
+]
 
 
 @dataclass(frozen=True)
@@ -72,46 +76,51 @@ def whole_steps(span: Span, step: Step) -> Span:
     return Span(-(-span.start // width) * width, -(-span.end // width) * width)
 
 
-_LENGTH = "extract(epoch FROM window_end - window_start)::double precision"
 _IN_SPAN = "window_start >= %(from)s AND window_start < %(to)s"
 
 
-def _over(column_name: str, weight: str) -> str:
-    known = f"FILTER (WHERE {column_name} IS NOT NULL)"
-    return f"sum({column_name} * {weight}) / nullif(sum({weight}) {known}, 0) AS {column_name}"
+def _windows(statistics: Iterable[Statistic]) -> str:
+    """Return the SQL of the statistics of single windows."""
+    return ", ".join(s.name for s in statistics)
 
 
-_SEGMENT_SUMS = ", ".join(
-    (
-        "count(*) AS windows",
-        "sum(readings)::bigint AS readings",
-        "sum(vehicles) AS vehicles",
-        _over("flow_veh_h", _LENGTH),
-        _over("time_mean_speed_kmh", "vehicles"),
-        (
-            "sum(vehicles) FILTER (WHERE space_mean_speed_kmh > 0) "
-            "/ nullif(sum(vehicles / nullif(space_mean_speed_kmh, 0)), 0) AS space_mean_speed_kmh"
-        ),
-        _over("occupancy", _LENGTH),
-        _over("density_veh_km_lane", _LENGTH),
-        "max(level_of_service) AS level_of_service",
-        _over("travel_time_index", "vehicles"),
-        _over("coverage", _LENGTH),
+def _sums(statistics: Iterable[Statistic]) -> str:
+    """Return the SQL of what the windows of a step make together."""
+    return ", ".join(
+        f"({s.joined})::bigint AS {s.name}" if s.type == "int" else f"{s.joined} AS {s.name}"
+        for s in statistics
     )
-)
-_SEGMENT_VALUES = (
-    *("readings", "vehicles", "flow_veh_h", "time_mean_speed_kmh", "space_mean_speed_kmh"),
-    *("occupancy", "density_veh_km_lane", "level_of_service", "travel_time_index", "coverage"),
-)
 
 
-def _rollup_values(names: tuple[str, ...]) -> str:
-    """Return the columns of a traffic roll-up under the names of the results."""
-    given = {
-        "readings": "readings::bigint",
-        "level_of_service": "worst_level_of_service",
-    }
-    return ", ".join(f"{given[n]} AS {n}" if n in given else n for n in names)
+def _rolled(statistics: Iterable[Statistic]) -> str:
+    """Return the SQL of the roll-ups' columns under the names of the results."""
+    return ", ".join(
+        f"{s.rollup_column}{'::bigint' if s.type == 'int' else ''} AS {s.name}" for s in statistics
+    )
+
+
+def _shown(statistics: Iterable[Statistic]) -> list[Column]:
+    return [column(s.name, description=s.joined_meaning) for s in statistics]
+
+
+_SEGMENT = tuple(s for s in TRAFFIC if s.joined)
+_ENVIRONMENT = tuple(s for s in ENVIRONMENT if s.joined)
+
+_ROLLED_COLUMNS = ", ".join(
+    f"('{table}_{step.rollup}', '{statistic.rollup_column}')"
+    for table, statistics in (("traffic", _SEGMENT), ("environment", _ENVIRONMENT))
+    for step in STEPS.values()
+    if step.rollup
+    for statistic in statistics
+)
+ROLLUPS_UNFIT = f"""
+    SELECT 1 WHERE NOT EXISTS (SELECT FROM schema_generated WHERE continuous)
+    UNION ALL
+    SELECT 1 FROM (VALUES {_ROLLED_COLUMNS}) AS wanted (rollup, name) WHERE NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass(wanted.rollup) AND attname = wanted.name)"""  # noqa: S608
+"""Has rows where the roll-ups are views, which read everything, or lack a statistic that was
+declared after they were made: continuous aggregates keep the columns they were made with."""
 
 
 def _segment_source(step: Step, *, rolled: bool) -> str:
@@ -119,17 +128,18 @@ def _segment_source(step: Step, *, rolled: bool) -> str:
     if step.rollup and rolled:
         return (
             f"SELECT bucket AS window_start, bucket + {step.interval} AS window_end, "  # noqa: S608
-            f"windows, {_rollup_values(_SEGMENT_VALUES)} FROM traffic_{step.rollup} "
+            f"windows, {_rolled(_SEGMENT)} FROM traffic_{step.rollup} "
             f"WHERE {of_one} AND bucket >= %(from)s AND bucket < %(to)s"
         )
     if step.name == "1m":
         return (
-            f"SELECT window_start, window_end, 1 AS windows, {', '.join(_SEGMENT_VALUES)} "  # noqa: S608
+            f"SELECT window_start, window_end, 1 AS windows, {_windows(_SEGMENT)} "  # noqa: S608
             f"FROM results_traffic WHERE {of_one} AND {_IN_SPAN}"
         )
     return (
         f"SELECT {step.bucket} AS window_start, {step.bucket} + {step.interval} AS window_end, "  # noqa: S608
-        f"{_SEGMENT_SUMS} FROM results_traffic WHERE {of_one} AND {_IN_SPAN} GROUP BY 1, 2"
+        f"count(*) AS windows, {_sums(_SEGMENT)} FROM results_traffic "
+        f"WHERE {of_one} AND {_IN_SPAN} GROUP BY 1, 2"
     )
 
 
@@ -140,11 +150,8 @@ def segment_windows(step: Step, *, rolled: bool = False) -> Listing:
         "Traffic of one segment over time.",
         f"({_segment_source(step, rolled=rolled)}) h",
         columns(
-            *("window_start", "window_end", "windows", "readings", "vehicles", "flow_veh_h"),
-            *("time_mean_speed_kmh", "space_mean_speed_kmh", "occupancy"),
-            "density_veh_km_lane",
-            column("level_of_service", description="A to F (HCM); of longer steps the worst."),
-            *("travel_time_index", "coverage"),
+            *("window_start", "window_end", "windows"),
+            *_shown(_SEGMENT),
         ),
         ("window_start",),
         arrow=True,
@@ -176,17 +183,18 @@ _AREA_SUMS = ", ".join(
         "sum(coverage * km * weight) / nullif(sum(km * weight), 0) AS coverage",
     )
 )
-_AREA_VALUES = (
-    *("segment", "readings", "vehicles", "flow_veh_h", "density_veh_km_lane"),
+_OF_AREA = {
+    *("readings", "vehicles", "flow_veh_h", "density_veh_km_lane"),
     *("level_of_service", "coverage", "space_mean_speed_kmh"),
-)
+}
+_AREA = tuple(s for s in _SEGMENT if s.name in _OF_AREA)
 
 
 def _area_source(step: Step, *, rolled: bool) -> str:
     if step.rollup and rolled:
         rows = (
             f"SELECT bucket AS window_start, bucket + {step.interval} AS window_end, "  # noqa: S608
-            f"windows::double precision AS weight, {_rollup_values(_AREA_VALUES)} "
+            f"windows::double precision AS weight, segment, {_rolled(_AREA)} "
             f"FROM traffic_{step.rollup} WHERE bucket >= %(from)s AND bucket < %(to)s"
         )
     else:
@@ -194,8 +202,8 @@ def _area_source(step: Step, *, rolled: bool) -> str:
         start = "window_start" if whole else step.bucket
         end = "window_end" if whole else f"{step.bucket} + {step.interval}"
         rows = (
-            f"SELECT {start} AS window_start, {end} AS window_end, {_LENGTH} AS weight, "  # noqa: S608
-            f"{', '.join(_AREA_VALUES)} FROM results_traffic WHERE {_IN_SPAN}"
+            f"SELECT {start} AS window_start, {end} AS window_end, {WINDOW_LENGTH} AS weight, "  # noqa: S608
+            f"segment, {_windows(_AREA)} FROM results_traffic WHERE {_IN_SPAN}"
         )
     return (
         f"SELECT window_start, window_end, {_AREA_SUMS} FROM ("  # noqa: S608
@@ -232,29 +240,22 @@ def area_windows(step: Step, *, rolled: bool = False) -> Listing:
     )
 
 
-_ENVIRONMENT_SUMS = (
-    "sum(readings)::bigint AS readings, max(sensors) AS sensors, "
-    "sum(mean * readings) / nullif(sum(readings), 0) AS mean, min(min) AS min, max(max) AS max, "
-    "max(p95) AS p95"
-)
-
-
 def _environment_source(step: Step, *, rolled: bool) -> str:
     names = "area, kind, measure"
     if step.rollup and rolled:
         return (
             f"SELECT {names}, bucket AS window_start, bucket + {step.interval} AS window_end, "  # noqa: S608
-            "readings::bigint AS readings, sensors, mean, min, max, largest_p95 AS p95 "
-            f"FROM environment_{step.rollup} WHERE bucket >= %(from)s AND bucket < %(to)s"
+            f"{_rolled(_ENVIRONMENT)} FROM environment_{step.rollup} "
+            "WHERE bucket >= %(from)s AND bucket < %(to)s"
         )
     if step.name == "1m":
         return (
-            f"SELECT {names}, window_start, window_end, readings, sensors, mean, min, max, p95 "  # noqa: S608
+            f"SELECT {names}, window_start, window_end, {_windows(_ENVIRONMENT)} "  # noqa: S608
             f"FROM results_environment WHERE {_IN_SPAN}"
         )
     return (
         f"SELECT {names}, {step.bucket} AS window_start, "  # noqa: S608
-        f"{step.bucket} + {step.interval} AS window_end, {_ENVIRONMENT_SUMS} "
+        f"{step.bucket} + {step.interval} AS window_end, {_sums(_ENVIRONMENT)} "
         f"FROM results_environment WHERE {_IN_SPAN} GROUP BY 1, 2, 3, 4, 5"
     )
 
@@ -266,8 +267,8 @@ def environment(step: Step, *, rolled: bool = False) -> Listing:
         "Air, noise, weather, parking, waste, water and energy of the areas over time.",
         f"({_environment_source(step, rolled=rolled)}) h",
         columns(
-            *("area", "kind", "measure", "window_start", "window_end", "readings", "sensors"),
-            *("mean", "min", "max", "p95"),
+            *("area", "kind", "measure", "window_start", "window_end"),
+            *_shown(_ENVIRONMENT),
         ),
         ("window_start", "area", "kind", "measure"),
         filters=(AREA, KIND, Filter("measure", "Quantities, e.g. pm25.")),

@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this version: numbered migrations, then what the kinds need.
+"""Bring a database to the schema of this version: numbered migrations, then what is declared.
 
 Everything runs in one transaction under an advisory lock, so a failure leaves the database as
 it was, and two processes at once do the work once.
@@ -17,6 +17,7 @@ import psycopg
 from civicstream.errors import ConfigurationError
 from civicstream.kinds import KINDS
 from civicstream.settings import DatabaseSettings
+from sinks.database.event_columns import RESULTS, result_statements
 from sinks.database.rollups import Rollup, rollups
 from sinks.database.schema import TimeTable, kind_statements, time_tables
 from sinks.database.timescale import (
@@ -112,6 +113,8 @@ def migrate(
     generated = _Generated(connection)
     for kind in KINDS.values():
         generated.bring_up(f"kind {kind.name}", kind_statements(kind))
+    for results in RESULTS:
+        generated.bring_up(f"columns {results}", result_statements(results))
     for table in time_tables(database):
         connection.execute(
             "INSERT INTO retention VALUES (%s, %s, %s, %s) ON CONFLICT (table_name) "

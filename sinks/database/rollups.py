@@ -1,14 +1,17 @@
 """Roll-ups over 5 minutes, 1 hour and 1 day, as SELECTs: views, or continuous aggregates.
 
-The same SELECT serves both; only the function that cuts time differs (``date_bin`` is in
-PostgreSQL itself, continuous aggregates demand TimescaleDB's ``time_bucket``).
+What windows become together is declared in ``civicstream.statistics``. One SELECT serves both kinds
+of roll-up; only the function that cuts time differs (``date_bin`` is in PostgreSQL itself,
+continuous aggregates demand TimescaleDB's ``time_bucket``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from civicstream.kinds import KINDS, Kind
+from civicstream.statistics import ENVIRONMENT, TRAFFIC, Statistic
 
 __all__ = ["SPANS", "Rollup", "Span", "rollups"]
 
@@ -53,53 +56,10 @@ class Rollup:
         return f"SELECT {columns} FROM {self.source} GROUP BY {self.group_by}, bucket"  # noqa: S608 from declarations
 
 
-# Means over time weigh each window by its length; speeds weigh each window by its vehicles:
-# arithmetic for the time-mean, harmonic for the space-mean speed (Wardrop 1952), so that the
-# roll-up is what one long window would have given.
-_LENGTH = "extract(epoch FROM window_end - window_start)::double precision"
+def _joined(statistics: Iterable[Statistic]) -> tuple[str, ...]:
+    joined = [f"{s.joined} AS {s.rollup_column}" for s in statistics if s.joined]
+    return ("count(*) AS windows", *joined)
 
-
-def _over_time(column: str) -> str:
-    return (
-        f"sum({column} * {_LENGTH}) / "
-        f"nullif(sum({_LENGTH}) FILTER (WHERE {column} IS NOT NULL), 0) AS {column}"
-    )
-
-
-def _over_vehicles(column: str) -> str:
-    return (
-        f"sum({column} * vehicles) / "
-        f"nullif(sum(vehicles) FILTER (WHERE {column} IS NOT NULL), 0) AS {column}"
-    )
-
-
-_TRAFFIC = (
-    "count(*) AS windows",
-    "sum(readings) AS readings",
-    "sum(vehicles) AS vehicles",
-    _over_time("flow_veh_h"),
-    _over_vehicles("time_mean_speed_kmh"),
-    (
-        "sum(vehicles) FILTER (WHERE space_mean_speed_kmh > 0) / "
-        "nullif(sum(vehicles / nullif(space_mean_speed_kmh, 0)), 0) AS space_mean_speed_kmh"
-    ),
-    _over_time("occupancy"),
-    _over_time("density_veh_km_lane"),
-    "max(level_of_service) AS worst_level_of_service",
-    _over_vehicles("travel_time_index"),
-    _over_time("coverage"),
-)
-
-# Percentiles of windows cannot be joined into the percentile of the whole: the largest is kept.
-_ENVIRONMENT = (
-    "count(*) AS windows",
-    "sum(readings) AS readings",
-    "max(sensors) AS sensors",
-    "sum(mean * readings) / nullif(sum(readings), 0) AS mean",
-    "min(min) AS min",
-    "max(max) AS max",
-    "max(p95) AS largest_p95",
-)
 
 _TRAFFIC_READINGS = (
     "sum(intensity) AS vehicles",
@@ -138,7 +98,7 @@ def rollups() -> list[Rollup]:
                 span,
                 "window_start",
                 "area, segment",
-                _TRAFFIC,
+                _joined(TRAFFIC),
             ),
             Rollup(
                 f"environment_{span.suffix}",
@@ -146,7 +106,7 @@ def rollups() -> list[Rollup]:
                 span,
                 "window_start",
                 "area, kind, measure",
-                _ENVIRONMENT,
+                _joined(ENVIRONMENT),
             ),
         ]
         made += [

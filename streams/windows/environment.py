@@ -83,8 +83,5 @@ def _row(name: str, s: GroupStatistics, sensors: int, i: int) -> EnvironmentRow:
         measure=name,
         readings=int(s.count[i]),
         sensors=sensors,
-        mean=float(s.mean[i]),
-        min=float(s.minimum[i]),
-        max=float(s.maximum[i]),
-        p95=float(s.p95[i]),
+        **{statistic: float(of_groups[i]) for statistic, of_groups in s.values.items()},
     )

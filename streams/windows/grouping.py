@@ -14,13 +14,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """Per group, float64[n]; NaN where a group has no values. ``count`` int64[n]."""
+    """``count`` int64[n] per group; ``values``: statistic -> float64[n], NaN where there are none.
+
+    The statistics have the names of the fields of ``EnvironmentRow``.
+    """
 
     count: NDArray[np.int64]
-    mean: Floats
-    minimum: Floats
-    maximum: Floats
-    p95: Floats
+    values: dict[str, Floats]
 
 
 def present_groups(
@@ -37,7 +37,7 @@ def present_groups(
 
 
 def group_statistics(group: NDArray[np.intp], value: Floats, groups: int) -> GroupStatistics:
-    """Return count, mean, least, greatest and 95th percentile of ``value`` per group.
+    """Return the statistics of ``value`` per group.
 
     ``group`` int[m] and ``value`` float64[m] (no NaN). The percentile interpolates linearly
     between order statistics (Hyndman & Fan 1996, type 7, numpy's default).
@@ -45,21 +45,33 @@ def group_statistics(group: NDArray[np.intp], value: Floats, groups: int) -> Gro
     count = np.bincount(group, minlength=groups)
     order = np.lexsort((value, group))
     ordered = value[order]
-    first = np.concatenate(([0], np.cumsum(count)[:-1]))
     present = count > 0
-    nothing = np.full(groups, np.nan)
-    mean, low, high, p95 = (nothing.copy() for _ in range(4))
-    start, n = first[present], count[present]
-    mean[present] = np.bincount(group, value, groups)[present] / n
-    low[present] = ordered[start]
-    high[present] = ordered[start + n - 1]
-    place = 0.95 * (n - 1)
-    below = np.floor(place).astype(np.intp)
-    above = np.minimum(below + 1, n - 1)
-    fraction = place - below
-    p95[present] = ordered[start + below] * (1 - fraction) + ordered[start + above] * fraction
-    # Rounding in the sum must not push a mean outside its own range.
-    return GroupStatistics(count, np.clip(mean, low, high), low, high, p95)
+    n = count[present]
+    first = (np.cumsum(count) - count)[present]
+
+    def percentile(share: float) -> Floats:
+        place = share * (n - 1)
+        below = np.floor(place).astype(np.intp)
+        above = np.minimum(below + 1, n - 1)
+        fraction = place - below
+        between: Floats = (
+            ordered[first + below] * (1 - fraction) + ordered[first + above] * fraction
+        )
+        return between
+
+    low, high = ordered[first], ordered[first + n - 1]
+    mean = np.bincount(group, value, groups)[present] / n
+    statistics = {
+        # Rounding in the sum must not push a mean outside its own range.
+        "mean": np.clip(mean, low, high),
+        "min": low,
+        "max": high,
+        "p95": percentile(0.95),
+    }
+    values = {name: np.full(groups, np.nan) for name in statistics}
+    for name, of_present in statistics.items():
+        values[name][present] = of_present
+    return GroupStatistics(count, values)
 
 
 def weighted_percentile(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ _SLOWEST_KMH = 1.0
 
 # Vehicle plus detection zone, 22 ft: the g-factor PeMS falls back on (Jia et al. 2001).
 _EFFECTIVE_VEHICLE_LENGTH_M = 6.7
+
+_STATISTICS = TrafficRow.__struct_fields__[1:]
+"""The first field is the segment."""
 
 _TRAFFIC = Sensors.kind_names.index("traffic")
 
@@ -65,7 +69,10 @@ class SegmentTable:
 
 @dataclass(frozen=True)
 class SegmentMeasures:
-    """Arrays over the segments that had readings, ``segment`` their indices; NaN: unknown."""
+    """Arrays over the segments that had readings, ``segment`` their indices; NaN: unknown.
+
+    The statistics have the names of the fields of ``TrafficRow``.
+    """
 
     table: SegmentTable
     segment: NDArray[np.intp]
@@ -92,23 +99,18 @@ class SegmentMeasures:
 
     def _rows(self) -> Iterator[tuple[str, TrafficRow]]:
         segments = self.segment.tolist()
-        values = zip(
-            [self.table.ids[s] for s in segments],
-            self.readings.tolist(),
-            _rounded(self.vehicles),
-            _rounded(self.flow_veh_h),
-            _rounded(self.time_mean_speed_kmh),
-            _rounded(self.space_mean_speed_kmh),
-            _rounded(self.p85_speed_kmh),
-            _rounded(self.occupancy),
-            _rounded(self.density_veh_km_lane),
-            [letter or None for letter in self.level_of_service.tolist()],
-            _rounded(self.travel_time_index),
-            _rounded(self.coverage),
-            strict=True,
-        )
-        for segment, fields in zip(segments, values, strict=True):
+        columns = [[self.table.ids[s] for s in segments]]
+        columns += [_listed(getattr(self, name)) for name in _STATISTICS]
+        for segment, *fields in zip(segments, *columns, strict=True):
             yield self.table.areas[segment], TrafficRow(*fields)
+
+
+def _listed(values: NDArray[Any]) -> list[Any]:
+    """Return Python values: floats to six decimals, None for NaN and for an empty text."""
+    if values.dtype.kind == "f":
+        return _rounded(values)
+    listed: list[Any] = values.tolist()
+    return [value or None for value in listed] if values.dtype.kind == "U" else listed
 
 
 def _rounded(values: Floats) -> list[float | None]:
