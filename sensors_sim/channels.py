@@ -3,7 +3,8 @@
 A channel takes ``traits`` float64[4, n] (uniform 0..1, fixed for each sensor by the seed),
 ``ts`` int64[n] (epoch ms), ``local`` int64[n] (the same in local time, by which people live) and a
 random generator, and returns the kind's measures by name.
-Everything except the noise is a function of sensor and time, so a run may start anywhere.
+Everything except the noise is a function of sensor and time, so a run may start anywhere. A kind
+without a channel of its own takes the course that its declaration says.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from civicstream.kinds import KINDS
+from civicstream.kinds import KINDS, Kind
 from sensors_sim.containers import fill_days
 from sensors_sim.demand import hour_of_day, travel_demand
 
@@ -34,7 +35,13 @@ def measure_channel(
 
     ``offset_ms``: local time minus UTC.
     """
-    measures = CHANNELS[kind](traits, ts, ts + offset_ms, rng)
+    local = ts + offset_ms
+    channel = CHANNELS.get(kind)
+    measures = (
+        channel(traits, ts, local, rng)
+        if channel is not None
+        else _usual_course(KINDS[kind], traits, ts, local, rng)
+    )
     return np.stack(
         [
             np.clip(np.round(measures[m.name], 0 if m.integer else 3), m.minimum, m.maximum)
@@ -53,6 +60,22 @@ def _drift(ts: Times, phase: Floats, hours: float) -> Floats:
         + 0.2 * np.sin(t * 7.39 + 7 * turn)
     )
     return wander
+
+
+def _usual_course(
+    kind: Kind, traits: Floats, ts: Times, local: Times, rng: np.random.Generator
+) -> Measures:
+    """Return what the declaration says: each sensor at a level of its own between the measure's
+    usual values, most in the afternoon, with a slow wander and some noise.
+    """
+    afternoon = np.sin((hour_of_day(local) - 9) / 12 * np.pi)  # most at 15:00
+    measures = {}
+    for number, measure in enumerate(kind.measures):
+        low, high = measure.usual_range
+        own, phase = traits[number % TRAITS], traits[(number + 1) % TRAITS]
+        level = 0.5 + 0.25 * (own - 0.5) + 0.2 * afternoon + 0.12 * _drift(ts, phase, 30)
+        measures[measure.name] = low + (high - low) * (level + rng.normal(0, 0.01, len(ts)))
+    return measures
 
 
 def _common(ts: Times) -> Floats:

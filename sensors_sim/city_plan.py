@@ -13,19 +13,7 @@ from civicstream.kinds import KINDS
 from sensors_sim.districts import Districts, lay_out_districts
 from sensors_sim.road_plan import Budget, plan_roads
 
-__all__ = ["SHARES", "plan_city", "sensors_per_kind"]
-
-SHARES = {
-    "traffic": 0.60,
-    "parking": 0.10,
-    "energy": 0.09,
-    "waste": 0.08,
-    "noise": 0.04,
-    "water": 0.04,
-    "air": 0.03,
-    "weather": 0.02,
-}
-"""Share of each kind among a city's sensors."""
+__all__ = ["plan_city", "sensors_per_kind"]
 
 _FREEWAY_SHARE = 0.4
 """Share of the detectors that are on freeways."""
@@ -47,8 +35,13 @@ def sensors_per_kind(sensors: int) -> dict[str, int]:
         raise ConfigurationError(
             f"--sensors {sensors}: a city needs at least {_MINIMUM} sensors to have every kind"
         )
-    counts = {kind: max(1, int(sensors * SHARES[kind])) for kind in KINDS}
+    counts = {name: max(1, int(sensors * kind.share)) for name, kind in KINDS.items()}
     counts["traffic"] += sensors - sum(counts.values())
+    if counts["traffic"] < 1:
+        raise ConfigurationError(
+            "the shares of the kinds in civicstream/kinds.py leave none for traffic; make them "
+            "smaller"
+        )
     return counts
 
 

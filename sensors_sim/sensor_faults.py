@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from civicstream.city import Sensors
 from civicstream.errors import ConfigurationError
-from civicstream.kinds import Kind, Measure
+from civicstream.kinds import KINDS, Kind, Measure
 from sensors_sim.messages import Messages
 
 __all__ = ["SENSOR_FAULTS", "BrokenSensor", "SensorFaultPlan", "SensorFaults"]
@@ -34,7 +34,9 @@ _DRIFT_PER_HOUR = {
     "water": ("pressure", 0.2),
     "energy": ("voltage", 2.0),
 }
-"""The measure that drifts, and how fast; a biased one jumps by eight hours of that at once."""
+"""The measure that drifts, and how fast; a biased one jumps by eight hours of that at once. Of a
+kind that is not named, see ``_drift_per_hour``."""
+_DRIFT_SHARE = 0.1
 
 _BIAS_HOURS = 8.0
 
@@ -146,8 +148,22 @@ def _break(
 
 def _can(kind: str, fault: str) -> bool:
     if fault == "impossible":
-        return kind in {"traffic", "air", "noise", "weather", "parking"}
-    return fault not in {"drifting", "biased"} or kind in _DRIFT_PER_HOUR
+        return kind in {"traffic", "weather"} or bool(KINDS[kind].contradictions)
+    return fault not in {"drifting", "biased"} or _drift_per_hour(KINDS[kind]) is not None
+
+
+def _drift_per_hour(kind: Kind) -> tuple[str, float] | None:
+    """Return the measure that drifts and how fast: the first one that has a usual course.
+
+    By a tenth of what is usual in an hour. None: the kind has none.
+    """
+    if kind.name in _DRIFT_PER_HOUR:
+        return _DRIFT_PER_HOUR[kind.name]
+    for measure in kind.measures:
+        if measure.usual is not None and measure.expected is not None:
+            low, high = measure.usual
+            return measure.name, _DRIFT_SHARE * (high - low)
+    return None
 
 
 def _spoil(
@@ -160,9 +176,11 @@ def _spoil(
         still = np.where(np.isnan(held), 0.0, held)[:, None]
         spoilt = still + _FLAT_SHARE * (values - still)
     elif broken.fault == "impossible":
-        spoilt = _contradict(kind.name, kind.measure_names, values.copy(), ts)
+        spoilt = _contradict(kind, values.copy(), ts)
     else:
-        name, per_hour = _DRIFT_PER_HOUR[kind.name]
+        drift = _drift_per_hour(kind)
+        assert drift is not None  # noqa: S101 _can has seen to it
+        name, per_hour = drift
         hours = (ts - broken.start_ms) / _HOUR_MS if broken.fault == "drifting" else _BIAS_HOURS
         spoilt = values.copy()
         spoilt[kind.measure_names.index(name)] += broken.size * per_hour * hours
@@ -177,23 +195,25 @@ def _as_sent(measure: Measure, spoilt: Floats, good: Floats) -> Floats:
     return np.clip(np.round(spoilt, 0 if whole else 4), measure.minimum, measure.maximum)
 
 
-def _contradict(kind: str, names: tuple[str, ...], values: Floats, ts: NDArray[np.int64]) -> Floats:
-    def of(name: str) -> int:
-        return names.index(name)
-
-    if kind == "traffic":
+def _contradict(kind: Kind, values: Floats, ts: NDArray[np.int64]) -> Floats:
+    of = kind.measure_names.index
+    if kind.name == "traffic":
         # A cross-talking loop: occupied all the time by traffic that flows freely.
         values[of("occupancy")] = 0.97
         values[of("averageVehicleSpeed")] = np.fmax(values[of("averageVehicleSpeed")], 80.0)
         values[of("intensity")] = np.maximum(values[of("intensity")], 5.0)
-    elif kind == "air":
+    elif kind.name == "air":
         values[of("pm25")] = values[of("pm10")] * 2 + 10
-    elif kind == "noise":
+    elif kind.name == "noise":
         values[of("LAmax")] = values[of("LAeq")] - 6
-    elif kind == "weather":
+    elif kind.name == "weather":
         # Condensation on the sensor: it jumps to saturation and back.
         jump = 0.4 * (ts // 60_000 % 2) - 0.2
         values[of("relativeHumidity")] = 0.6 + jump
-    else:
+    elif kind.name == "parking":
         values[of("availableSpotNumber")] = values[of("totalSpotNumber")] + 20
+    else:
+        one = kind.contradictions[0]
+        limit = one.factor * values[of(one.whole)] + one.slack
+        values[of(one.part)] = limit + 1 + 0.2 * np.abs(limit)
     return values

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.health.expectations import EFFECTIVE_LENGTH, Expected
+from civicstream.kinds import KINDS
+from streams.health.expectations import EFFECTIVE_LENGTH, Expected, expected_measures
 from streams.health.ordered import OrderedReadings
 from streams.health.sensor_table import Column, SensorTable
 
@@ -43,28 +44,21 @@ _SHORTEST_M, _LONGEST_M = 1.0, 40.0
 _LANE_VEH_H = 2_600.0
 _FASTEST_KMH = 250.0
 
-_WORDS = {
-    "traffic": (
-        "occupancy, count and speed together mean vehicles of an impossible length",
-        "a speed without a vehicle",
-        "more vehicles than any road carries",
-        "a mean speed no traffic has",
-    ),
-    "air": ("PM2.5 above PM10, of which it is a part",),
-    "noise": ("a loudest level below the mean level",),
-    "weather": (
-        "temperature changes faster than air can",
-        "humidity changes faster than air can",
-        "wind changes faster than air can",
-        "pressure changes faster than air can",
-    ),
-    "parking": ("more free spots than spots",),
-}
+_OF_TRAFFIC = (
+    "occupancy, count and speed together mean vehicles of an impossible length",
+    "a speed without a vehicle",
+    "more vehicles than any road carries",
+    "a mean speed no traffic has",
+)
 
 
 def what_contradicts(kind: str, number: int) -> str:
     """Return the contradiction in words."""
-    return _WORDS[kind][number]
+    if kind == "traffic":
+        return _OF_TRAFFIC[number]
+    declared = [c.broken for c in KINDS[kind].contradictions]
+    steps = [(e.name, e.step.broken) for e in expected_measures(kind) if e.step is not None]
+    return (*declared, *(said or f"{name} changes too fast" for name, said in steps))[number]
 
 
 def judge_contradictions(
@@ -106,13 +100,9 @@ def _contradictions(
     m = readings.measures
     if kind == "traffic":
         return _traffic(m, lanes[readings.row])
-    if kind == "air":
-        return [m["pm25"] > 1.2 * m["pm10"] + 5]
-    if kind == "noise":
-        return [m["LAmax"] < m["LAeq"] - 0.5]
-    if kind == "parking":
-        return [m["availableSpotNumber"] > m["totalSpotNumber"]]
-    return [_too_fast(table, readings, i, e) for i, e in enumerate(measures) if e.step is not None]
+    declared = [m[c.part] > c.factor * m[c.whole] + c.slack for c in KINDS[kind].contradictions]
+    steps = [_too_fast(table, readings, i, e) for i, e in enumerate(measures) if e.step is not None]
+    return declared + steps
 
 
 def _traffic(m: dict[str, Floats], lanes: Floats) -> list[Bools]:
