@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 import httpx
 
 from alerts.deliveries.case_notices import Contact, notice_body, notice_subject, notice_text
-from alerts.deliveries.http_answers import check_answer
-from alerts.deliveries.mail import PostOffice, new_mail
+from alerts.deliveries.channels.email import PostOffice, new_mail
+from alerts.deliveries.http_answers import check_answer, http_client
 from alerts.deliveries.outcomes import Refused, TryAgain
 from alerts.deliveries.public_addresses import destination
 from alerts.deliveries.receivers import CitizensPlan
-from alerts.deliveries.signatures import delivery_id, signed_headers
-from alerts.deliveries.webhook import http_client, signing_key
+from alerts.deliveries.signatures import delivery_id, signed_headers, signing_key
 from civicstream.service_events import Case
 
 __all__ = ["CitizenSenders", "addresses_of"]

@@ -6,16 +6,16 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from alerts.deliveries.backoff import Patience, pause_s
+from alerts.deliveries.channels.kafka_topic import KafkaTopic
 from alerts.deliveries.figures import Figures
-from alerts.deliveries.kafka_receiver import KafkaTopic
 from alerts.deliveries.log_reader import LogReader, Stopped
 from alerts.deliveries.outcomes import Refused, TryAgain
-from alerts.deliveries.receivers import Receiver
+from alerts.deliveries.receivers import Receiver, Sender
 from alerts.deliveries.told import Told
 from civicstream.clock import wall_ms
 from civicstream.errors import Fenced, OwnershipLost, RecordTooLarge, ServerUnavailable
@@ -23,7 +23,7 @@ from civicstream.events import Alert
 from civicstream.kafka.log_gaps import gap_record
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 
-__all__ = ["Delivery", "GiveUp", "Letter", "Sender"]
+__all__ = ["Delivery", "GiveUp", "Letter"]
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,6 @@ GiveUp = Callable[[str, str, Any], None]
 
 Letter = Callable[[str, str, Any], Outgoing]
 """Reason, sentence, Kafka record: returns the dead letter's record."""
-
-
-class Sender(Protocol):
-    """What a type of receiver does."""
-
-    def send(self, alert: Alert) -> None:
-        """Return when the receiver has confirmed; raise Refused or TryAgain."""
-
-    def close(self) -> None: ...
 
 
 class Delivery(threading.Thread):

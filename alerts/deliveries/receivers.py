@@ -1,26 +1,33 @@
-"""Who gets which alerts: the declarations of the receivers' file, one class per type."""
+"""Who gets which alerts: what all receivers of the receivers' file have, and what a channel is.
+
+A channel is a module or folder of ``channels``: a ``Receiver`` with the fields of its own, whose
+``open`` returns the ``Sender``. docs/extending.md has an example.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Protocol, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from alerts.deliveries.secret_texts import SecretText
-from civicstream.events import AlertChange, AlertSeverity
+from civicstream.events import Alert, AlertChange, AlertSeverity
+from civicstream.settings import Settings
 
 __all__ = [
-    "AlertmanagerReceiver",
+    "Address",
     "CitizensPlan",
-    "EmailReceiver",
-    "KafkaReceiver",
+    "Context",
     "MailServer",
-    "MqttReceiver",
+    "Port",
     "Receiver",
-    "ReceiverTypes",
-    "WebhookReceiver",
+    "Seconds",
+    "Sender",
+    "Text",
     "check_http_url",
 ]
 
@@ -37,6 +44,26 @@ ALL_CHANGES: tuple[AlertChange, ...] = get_args(AlertChange)
 
 class _Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
+
+
+class Sender(Protocol):
+    """What sends alerts to one receiver."""
+
+    def send(self, alert: Alert) -> None:
+        """Return when the receiver has confirmed; raise Refused or TryAgain."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a sender may need beside its receiver's declaration."""
+
+    settings: Settings
+    mail: MailServer | None
+    """Of the table ``[smtp]``."""
+    clock: Callable[[], int]
+    """Epoch ms."""
 
 
 class Receiver(_Declared, frozen=True, kw_only=True, tag_field="type"):
@@ -61,6 +88,14 @@ class Receiver(_Declared, frozen=True, kw_only=True, tag_field="type"):
     """What suits the type."""
     mirrors: ClassVar[bool] = False
     """It holds the present state, so the end of every alert must reach it."""
+    for_people: ClassVar[bool] = False
+    """Gets nothing of alerts that somebody has silenced; machines do."""
+    needs_mail_server: ClassVar[bool] = False
+    """Cannot do without the table ``[smtp]``."""
+
+    def open(self, context: Context) -> Sender:
+        """Return what sends to this receiver; raise ConfigurationError where it cannot."""
+        raise NotImplementedError(type(self).__name__)
 
     def __post_init__(self) -> None:
         if self.on and "cleared" not in self.on and self.mirrors:
@@ -71,85 +106,6 @@ class Receiver(_Declared, frozen=True, kw_only=True, tag_field="type"):
     @property
     def changes(self) -> frozenset[AlertChange]:
         return frozenset(self.on or self.usual)
-
-
-class KafkaReceiver(Receiver, frozen=True, kw_only=True, tag="kafka"):
-    """A topic, of this cluster or of another one."""
-
-    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-    bootstrap: Text | None = None
-    """None: this cluster, as the kafka section says; the fields below are for another one."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    username: Text | None = None
-    password: SecretText | None = None
-    ca_file: Text | None = None
-
-
-class MqttReceiver(Receiver, frozen=True, kw_only=True, tag="mqtt"):
-    """``<root>/alert/<area>/<id>``, retained while the alert is active."""
-
-    host: Text | None = None
-    """None: the broker of the mqtt section; the fields below are for another one."""
-    port: Port = 1883
-    username: Text | None = None
-    password: SecretText | None = None
-    tls: bool = False
-    ca_file: Text | None = None
-    root: Annotated[str, Meta(pattern=r"^[^#+]*[^/#+]$")] | None = None
-
-    mirrors: ClassVar[bool] = True
-
-
-class WebhookReceiver(Receiver, frozen=True, kw_only=True, tag="webhook"):
-    """A signed POST of the alert as JSON."""
-
-    url: Text
-    secret: SecretText
-    """What signatures are made with; 16 bytes at least."""
-    headers: dict[str, SecretText] = {}
-    """Further headers, such as Authorization."""
-    ca_file: Text | None = None
-
-    def __post_init__(self) -> None:
-        Receiver.__post_init__(self)
-        check_http_url(self.url, "url")
-
-
-class AlertmanagerReceiver(Receiver, frozen=True, kw_only=True, tag="alertmanager"):
-    """Prometheus Alertmanager, by its API v2."""
-
-    url: Text
-    """Of the Alertmanager itself: ``/api/v2/alerts`` is put behind it."""
-    resend_s: Seconds = 60
-    resolve_after_s: Seconds = 300
-    """Alertmanager resolves by itself what it has not heard of for so long."""
-    labels: dict[str, str] = {}
-    """Added to every alert."""
-    username: Text | None = None
-    password: SecretText | None = None
-    ca_file: Text | None = None
-
-    mirrors: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        Receiver.__post_init__(self)
-        check_http_url(self.url, "url")
-        if self.resolve_after_s < 2 * self.resend_s:
-            raise ValueError("resolve_after_s must be at least twice resend_s")
-
-
-class EmailReceiver(Receiver, frozen=True, kw_only=True, tag="email"):
-    """A mail to each of ``to`` through the server of the table ``[smtp]``."""
-
-    to: Annotated[list[Address], Meta(min_length=1, max_length=50)]
-
-    usual: ClassVar[tuple[AlertChange, ...]] = ("raised", "escalated", "cleared")
-
-
-ReceiverTypes = (
-    KafkaReceiver | MqttReceiver | WebhookReceiver | AlertmanagerReceiver | EmailReceiver
-)
 
 
 class MailServer(_Declared, frozen=True, kw_only=True):

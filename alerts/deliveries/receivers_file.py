@@ -9,13 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from alerts.deliveries.receivers import (
-    CitizensPlan,
-    EmailReceiver,
-    MailServer,
-    Receiver,
-    ReceiverTypes,
-)
+from alerts.deliveries.channels import receiver_types
+from alerts.deliveries.receivers import CitizensPlan, MailServer, Receiver
 from civicstream.errors import ConfigurationError
 
 __all__ = ["Plan", "read_plan"]
@@ -72,7 +67,7 @@ def _receivers(listed: object, faults: list[str]) -> list[Receiver]:
         name = table.get("name") if isinstance(table, dict) else None
         where = f"receiver {number}" + (f" {name!r}" if name else "")
         try:
-            receivers.append(msgspec.convert(table, type=ReceiverTypes))
+            receivers.append(msgspec.convert(table, type=receiver_types()))
         except msgspec.ValidationError as error:
             faults.append(f"{where}: {_sentence(error)}")
     return receivers
@@ -100,9 +95,9 @@ def _check_together(
         faults.append("receiver 'citizens': the name is that of the table [citizens]")
     if mail is None:
         faults += [
-            f"receiver {r.name!r}: type email needs the table [smtp]"
+            f"receiver {r.name!r}: type {r.__struct_config__.tag} needs the table [smtp]"
             for r in receivers
-            if isinstance(r, EmailReceiver)
+            if r.needs_mail_server
         ]
         if citizens is not None and citizens.mail:
             faults.append("[citizens]: mail needs the table [smtp], or set mail = false")

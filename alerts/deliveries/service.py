@@ -7,29 +7,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
-from alerts.deliveries.alertmanager import Alertmanager
+from alerts.deliveries.channels.email import PostOffice
 from alerts.deliveries.citizen_senders import CitizenSenders
 from alerts.deliveries.citizens import NAME as CITIZENS
 from alerts.deliveries.citizens import CitizenNews
-from alerts.deliveries.delivery import Delivery, Sender
+from alerts.deliveries.delivery import Delivery
 from alerts.deliveries.figures import Figures
-from alerts.deliveries.kafka_receiver import KafkaTopic
 from alerts.deliveries.letters_out import LettersOut
 from alerts.deliveries.log_reader import LogReader
-from alerts.deliveries.mail import Mail, PostOffice
-from alerts.deliveries.mqtt_receiver import MqttTopics
 from alerts.deliveries.people import People
-from alerts.deliveries.receivers import (
-    AlertmanagerReceiver,
-    EmailReceiver,
-    KafkaReceiver,
-    MailServer,
-    MqttReceiver,
-    Receiver,
-    WebhookReceiver,
-)
+from alerts.deliveries.receivers import Context, Receiver, Sender
 from alerts.deliveries.receivers_file import Plan, read_plan
-from alerts.deliveries.webhook import Webhook
 from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError
 from civicstream.events import LedgerReport, ReadPosition, ReadSequence
@@ -92,29 +80,10 @@ def _plan(settings: Settings) -> Plan:
 
 def _sender(receiver: Receiver, plan: Plan, settings: Settings) -> Sender:
     """Return what sends to the receiver; raise ConfigurationError that names it."""
-    link = settings.deliver.public_url
     try:
-        match receiver:
-            case KafkaReceiver():
-                source = f"deliver/{settings.deliver.id}"
-                return KafkaTopic(receiver, settings.kafka, source)
-            case MqttReceiver():
-                name = f"{settings.deliver.id}-{receiver.name}"
-                return MqttTopics(receiver, settings.mqtt, name)
-            case WebhookReceiver():
-                return Webhook(receiver, link, wall_ms)
-            case AlertmanagerReceiver():
-                return Alertmanager(receiver, link, wall_ms)
-            case EmailReceiver():
-                return Mail(receiver, _office(plan.mail, receiver.timeout_s), link, wall_ms)
+        return receiver.open(Context(settings, plan.mail, wall_ms))
     except ConfigurationError as error:
         raise ConfigurationError(f"receiver {receiver.name!r}: {error}") from error
-    raise NotImplementedError(type(receiver).__name__)
-
-
-def _office(server: MailServer | None, timeout_s: float) -> PostOffice:
-    assert server is not None  # noqa: S101 read_plan has seen to it
-    return PostOffice(server, timeout_s)
 
 
 def _obtain(settings: Settings, stop: threading.Event) -> LettersOut | None:

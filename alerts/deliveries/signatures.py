@@ -6,10 +6,23 @@ import hashlib
 import hmac
 from urllib.parse import quote
 
-__all__ = ["SHORTEST_SECRET", "delivery_id", "signed_headers"]
+from civicstream.errors import ConfigurationError
+
+__all__ = ["SHORTEST_SECRET", "delivery_id", "signed_headers", "signing_key"]
 
 SHORTEST_SECRET = 16
 """Bytes; a shorter one could be found by trying."""
+
+
+def signing_key(secret: str) -> bytes:
+    """Return the key; raise ConfigurationError for one that could be guessed."""
+    key = secret.encode()
+    if len(key) < SHORTEST_SECRET:
+        raise ConfigurationError(
+            f"the secret has {len(key)} bytes, at least {SHORTEST_SECRET} are needed; make one "
+            "with `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+        )
+    return key
 
 
 def delivery_id(item: str, version: int) -> str:

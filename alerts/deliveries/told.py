@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from alerts.deliveries.receivers import EmailReceiver, Receiver
+from alerts.deliveries.receivers import Receiver
 from civicstream.events import Alert, AlertSeverity
 
 __all__ = ["Told"]
@@ -54,10 +54,10 @@ class Told:
         )
 
     def _is_silent(self, alert: Alert) -> bool:
-        """Whether somebody silenced it: then it sends no mail, and machines are told as ever."""
+        """Whether somebody silenced it: then people are left alone, and machines go on."""
         until = alert.silenced_until
         return (
-            isinstance(self._receiver, EmailReceiver)
+            self._receiver.for_people
             and until is not None
             and until > alert.updated_at
             and not (alert.change == "silenced" and "silenced" in self._receiver.on)

@@ -40,10 +40,10 @@ RUNTIME_MODULES = {
     "alerts": {
         "alerts.alert_input",
         "alerts.alert_output",
-        "alerts.deliveries.kafka_receiver",
+        "alerts.deliveries.channels.kafka_topic",
         "alerts.deliveries.letters_out",
         "alerts.deliveries.log_reader",
-        "alerts.deliveries.mqtt_receiver",
+        "alerts.deliveries.channels.mqtt_topics",
         "alerts.deliveries.people",
         "alerts.service",
     },

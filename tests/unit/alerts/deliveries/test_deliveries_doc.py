@@ -9,16 +9,12 @@ from typing import Any
 
 import pytest
 
-from alerts.deliveries.receivers import (
-    AlertmanagerReceiver,
-    CitizensPlan,
-    EmailReceiver,
-    KafkaReceiver,
-    MailServer,
-    MqttReceiver,
-    Receiver,
-    WebhookReceiver,
-)
+from alerts.deliveries.channels.alertmanager import AlertmanagerReceiver
+from alerts.deliveries.channels.email import EmailReceiver
+from alerts.deliveries.channels.kafka_topic import KafkaReceiver
+from alerts.deliveries.channels.mqtt_topics import MqttReceiver
+from alerts.deliveries.channels.webhook import WebhookReceiver
+from alerts.deliveries.receivers import CitizensPlan, MailServer, Receiver
 from alerts.deliveries.receivers_file import read_plan
 from alerts.deliveries.signatures import signed_headers
 from civicstream.settings import environment_names

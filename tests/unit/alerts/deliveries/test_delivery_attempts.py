@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from alerts.deliveries.backoff import Patience, pause_s
 from alerts.deliveries.http_answers import check_answer
 from alerts.deliveries.outcomes import Refused, TryAgain
-from alerts.deliveries.signatures import delivery_id, signed_headers
-from alerts.deliveries.webhook import signing_key
+from alerts.deliveries.signatures import delivery_id, signed_headers, signing_key
 from civicstream.errors import ConfigurationError
 
 NOW = 1_780_000_020_000  # 2026-05-28T20:27:00Z

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from alerts.deliveries.receivers import (
-    AlertmanagerReceiver,
-    EmailReceiver,
-    KafkaReceiver,
-    MqttReceiver,
-    WebhookReceiver,
-)
+from alerts.deliveries.channels.alertmanager import AlertmanagerReceiver
+from alerts.deliveries.channels.email import EmailReceiver
+from alerts.deliveries.channels.kafka_topic import KafkaReceiver
+from alerts.deliveries.channels.mqtt_topics import MqttReceiver
+from alerts.deliveries.channels.webhook import WebhookReceiver
 from alerts.deliveries.receivers_file import read_plan
 from alerts.deliveries.secret_texts import SecretText
 from civicstream.errors import ConfigurationError

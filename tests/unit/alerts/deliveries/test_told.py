@@ -7,12 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.deliveries.receivers import (
-    EmailReceiver,
-    KafkaReceiver,
-    MqttReceiver,
-    Receiver,
-)
+from alerts.deliveries.channels.email import EmailReceiver
+from alerts.deliveries.channels.kafka_topic import KafkaReceiver
+from alerts.deliveries.channels.mqtt_topics import MqttReceiver
+from alerts.deliveries.receivers import Receiver
 from alerts.deliveries.told import Told
 from civicstream.events import Alert
 from tests.kit.sink_events import AT, alert

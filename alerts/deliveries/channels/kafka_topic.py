@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from kafka.errors import KafkaError, MessageSizeTooLargeError
+from msgspec import Meta
 from pydantic import SecretStr
 
 from alerts.deliveries.outcomes import Refused, TryAgain
-from alerts.deliveries.receivers import KafkaReceiver
+from alerts.deliveries.receivers import (
+    Context,
+    Receiver,
+    Sender,
+    Text,
+)
+from alerts.deliveries.secret_texts import SecretText
 from alerts.deliveries.signatures import delivery_id
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import Alert
@@ -18,7 +25,24 @@ from civicstream.kafka.clients import producer
 from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import KafkaSettings
 
-__all__ = ["KafkaTopic", "cluster_of"]
+__all__ = ["KafkaReceiver", "KafkaTopic", "cluster_of"]
+
+
+class KafkaReceiver(Receiver, frozen=True, kw_only=True, tag="kafka"):
+    """A topic, of this cluster or of another one."""
+
+    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+    bootstrap: Text | None = None
+    """None: this cluster, as the kafka section says; the fields below are for another one."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: Text | None = None
+    password: SecretText | None = None
+    ca_file: Text | None = None
+
+    def open(self, context: Context) -> Sender:
+        settings = context.settings
+        return KafkaTopic(self, settings.kafka, f"deliver/{settings.deliver.id}")
 
 
 def cluster_of(receiver: KafkaReceiver, ours: KafkaSettings) -> KafkaSettings:

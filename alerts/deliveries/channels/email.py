@@ -8,15 +8,39 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from typing import Annotated, ClassVar
 from urllib.parse import quote
 
-from alerts.deliveries.alert_texts import mail_subject, mail_text, one_line
-from alerts.deliveries.outcomes import Refused, TryAgain
-from alerts.deliveries.receivers import EmailReceiver, MailServer
-from alerts.deliveries.webhook import tls_context
-from civicstream.events import Alert
+from msgspec import Meta
 
-__all__ = ["Mail", "PostOffice", "alert_mail", "new_mail"]
+from alerts.deliveries.alert_texts import mail_subject, mail_text, one_line
+from alerts.deliveries.http_answers import tls_context
+from alerts.deliveries.outcomes import Refused, TryAgain
+from alerts.deliveries.receivers import (
+    Address,
+    Context,
+    MailServer,
+    Receiver,
+    Sender,
+)
+from civicstream.events import Alert, AlertChange
+
+__all__ = ["EmailReceiver", "Mail", "PostOffice", "alert_mail", "new_mail"]
+
+
+class EmailReceiver(Receiver, frozen=True, kw_only=True, tag="email"):
+    """A mail to each of ``to`` through the server of the table ``[smtp]``."""
+
+    to: Annotated[list[Address], Meta(min_length=1, max_length=50)]
+
+    usual: ClassVar[tuple[AlertChange, ...]] = ("raised", "escalated", "cleared")
+    for_people: ClassVar[bool] = True
+    needs_mail_server: ClassVar[bool] = True
+
+    def open(self, context: Context) -> Sender:
+        assert context.mail is not None  # noqa: S101 read_plan has seen to it
+        office = PostOffice(context.mail, self.timeout_s)
+        return Mail(self, office, context.settings.deliver.public_url, context.clock)
 
 
 def new_mail(

@@ -4,21 +4,49 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pydantic import SecretStr
 
 from alerts.deliveries.outcomes import TryAgain
-from alerts.deliveries.receivers import MqttReceiver
+from alerts.deliveries.receivers import (
+    Context,
+    Port,
+    Receiver,
+    Sender,
+    Text,
+)
+from alerts.deliveries.secret_texts import SecretText
 from civicstream.events import Alert
 from civicstream.settings import MqttSettings
 
-__all__ = ["MqttTopics", "alert_topic", "broker_of"]
+__all__ = ["MqttReceiver", "MqttTopics", "alert_topic", "broker_of"]
 
 # What has a meaning in topics; the percent sign, so that the id can be had back.
 _ESCAPED = str.maketrans({c: f"%{ord(c):02X}" for c in "%/+#\0"})
+
+
+class MqttReceiver(Receiver, frozen=True, kw_only=True, tag="mqtt"):
+    """``<root>/alert/<area>/<id>``, retained while the alert is active."""
+
+    host: Text | None = None
+    """None: the broker of the mqtt section; the fields below are for another one."""
+    port: Port = 1883
+    username: Text | None = None
+    password: SecretText | None = None
+    tls: bool = False
+    ca_file: Text | None = None
+    root: Annotated[str, Meta(pattern=r"^[^#+]*[^/#+]$")] | None = None
+
+    mirrors: ClassVar[bool] = True
+
+    def open(self, context: Context) -> Sender:
+        settings = context.settings
+        return MqttTopics(self, settings.mqtt, f"{settings.deliver.id}-{self.name}")
 
 
 def alert_topic(root: str, alert: Alert) -> str:

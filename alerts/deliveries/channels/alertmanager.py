@@ -9,23 +9,57 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from alerts.deliveries.alert_texts import alert_link, one_line
+from alerts.deliveries.http_answers import http_client, post
 from alerts.deliveries.outcomes import Refused, TryAgain
-from alerts.deliveries.receivers import AlertmanagerReceiver
-from alerts.deliveries.webhook import http_client, post
+from alerts.deliveries.receivers import (
+    Context,
+    Receiver,
+    Seconds,
+    Sender,
+    Text,
+    check_http_url,
+)
+from alerts.deliveries.secret_texts import SecretText
 from civicstream.clock import rfc3339
 from civicstream.events import Alert
 
-__all__ = ["Alertmanager", "labels_of", "posted"]
+__all__ = ["Alertmanager", "AlertmanagerReceiver", "labels_of", "posted"]
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
 """Alerts in one request."""
+
+
+class AlertmanagerReceiver(Receiver, frozen=True, kw_only=True, tag="alertmanager"):
+    """Prometheus Alertmanager, by its API v2."""
+
+    url: Text
+    """Of the Alertmanager itself: ``/api/v2/alerts`` is put behind it."""
+    resend_s: Seconds = 60
+    resolve_after_s: Seconds = 300
+    """Alertmanager resolves by itself what it has not heard of for so long."""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Added to every alert."""
+    username: Text | None = None
+    password: SecretText | None = None
+    ca_file: Text | None = None
+
+    mirrors: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        Receiver.__post_init__(self)
+        check_http_url(self.url, "url")
+        if self.resolve_after_s < 2 * self.resend_s:
+            raise ValueError("resolve_after_s must be at least twice resend_s")
+
+    def open(self, context: Context) -> Sender:
+        return Alertmanager(self, context.settings.deliver.public_url, context.clock)
 
 
 def labels_of(alert: Alert, more: Mapping[str, str]) -> dict[str, str]:
