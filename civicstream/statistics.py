@@ -65,22 +65,23 @@ def _over_vehicles(column: str) -> str:
 
 
 def _declared(row: type[msgspec.Struct], *statistics: Statistic) -> tuple[Statistic, ...]:
-    """Return the statistics with type and nullability of the fields of ``row``.
+    """Return the statistics in the order of the fields of ``row``, with their type and null.
 
     Raise TypeError where fields and statistics differ; the first field says whose row it is.
     """
     _, *fields = msgspec.structs.fields(row)
-    named = [statistic.name for statistic in statistics]
-    if named != [field.name for field in fields]:
+    by_name = {statistic.name: statistic for statistic in statistics}
+    if by_name.keys() != {field.name for field in fields}:
         raise TypeError(
             f"{row.__name__} has the fields {', '.join(field.name for field in fields)}, but "
-            f"civicstream/statistics.py declares {', '.join(named)}: they must be the same"
+            f"civicstream/statistics.py declares {', '.join(by_name)}: they must be the same"
         )
     made = []
-    for statistic, field in zip(statistics, fields, strict=True):
+    for field in fields:
         types = set(get_args(field.type)) or {field.type}
         (of,) = types - {NoneType}
-        made.append(replace(statistic, type=_TYPES[of], nullable=NoneType in types))
+        nullable = NoneType in types
+        made.append(replace(by_name[field.name], type=_TYPES[of], nullable=nullable))
     return tuple(made)
 
 
@@ -131,7 +132,7 @@ TRAFFIC = _declared(
         _over_time("coverage"),
     ),
 )
-"""Of a road segment, in the order of ``TrafficRow``."""
+"""Of a road segment."""
 
 ENVIRONMENT = _declared(
     EnvironmentRow,
@@ -151,4 +152,4 @@ ENVIRONMENT = _declared(
         rolled="largest_p95",
     ),
 )
-"""Of one measure of a kind in an area, in the order of ``EnvironmentRow``."""
+"""Of one measure of a kind in an area."""
