@@ -47,9 +47,15 @@ def test_its_days_lie_within_what_is_usual_and_differ_by_sensor_and_hour() -> No
     assert np.all(starts == np.round(starts))
 
 
-def test_it_has_its_share_of_the_sensors_and_takes_it_from_traffic() -> None:
+def test_it_has_its_share_of_the_sensors_and_takes_it_from_traffic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as without:
+        without.delitem(KINDS, "pump")
+        before = sensors_per_kind(1000)
     counts = sensors_per_kind(1000)
-    assert (counts["pump"], counts["air"], counts["traffic"]) == (50, 30, 550)
+    assert (counts["pump"], counts["air"]) == (50, 30)
+    assert counts["traffic"] == before["traffic"] - 50
     assert sum(counts.values()) == 1000
 
 
