@@ -2,71 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor
-from functools import partial
-
-import faust
 
 from civicstream.city import City
 from civicstream.local_time import local_offset
 from civicstream.services import load_services
 from civicstream.settings import Settings
 from streams.dispatch.allocation import DispatchSettings
-from streams.dispatch.dispatch import INPUTS, Dispatch
+from streams.dispatch.dispatch import Dispatch
 from streams.dispatch.dispatch_stream import DispatchTask
 from streams.network.network_judgement import RoadOutlook
 from streams.network.network_stream import NetworkTask
-from streams.runtime.app import make_city_topic
 from streams.windows.network import RoadNetwork
 
 __all__ = ["CityAgents"]
-
-OnFailure = Callable[[str, int, BaseException], None]
 
 
 class CityAgents:
     """``network`` and ``desk`` are None where the settings or the city have no use for them."""
 
-    def __init__(
-        self,
-        app: faust.App,
-        settings: Settings,
-        city: City,
-        executor: Executor,
-        on_failure: OnFailure,
-    ) -> None:
-        self._app, self._settings = app, settings
-        self.network = self._watch_network(RoadNetwork(city), executor, on_failure)
-        self.desk = self._serve(city, on_failure)
+    def __init__(self, settings: Settings, city: City, executor: Executor) -> None:
+        self._settings = settings
+        self.network = self._watch_network(RoadNetwork(city), executor)
+        self.desk = self._serve(city)
 
-    def _watch_network(
-        self, network: RoadNetwork, executor: Executor, on_failure: OnFailure
-    ) -> NetworkTask | None:
+    def _watch_network(self, network: RoadNetwork, executor: Executor) -> NetworkTask | None:
         wanted = self._settings.intelligence
         if not len(network) or (wanted.incidents == "none" and not wanted.forecasts):
             return None
-        task = NetworkTask(self._settings, network, executor, on_failure)
-        topic = make_city_topic(self._app, self._settings.kafka, "network")
-        self._app.agent(topic, name="network")(partial(task.read, self._app))
-        return task
+        return NetworkTask(self._settings, network, executor)
 
-    def _serve(self, city: City, on_failure: OnFailure) -> DispatchTask | None:
+    def _serve(self, city: City) -> DispatchTask | None:
         wanted = self._settings.allocation
         if not wanted.enabled:
             return None
         services = load_services(self._settings.reports.services_file)
         plan = DispatchSettings(policy=wanted.policy, plan_every_s=wanted.plan_every_s)
         offset = local_offset(self._settings.city.timezone)
-        task = DispatchTask(
-            self._settings.kafka,
-            lambda: Dispatch(services, city, plan, offset),
-            self._outlook,
-            on_failure,
+        return DispatchTask(
+            self._settings.kafka, lambda: Dispatch(services, city, plan, offset), self._outlook
         )
-        topic = make_city_topic(self._app, self._settings.kafka, *INPUTS)
-        self._app.agent(topic, name="dispatch")(partial(task.read, self._app))
-        return task
 
     def _outlook(self) -> RoadOutlook | None:
         return self.network.outlook() if self.network else None

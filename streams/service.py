@@ -14,7 +14,6 @@ from faust.types import TP
 
 from civicstream.city import City
 from civicstream.clock import city_clock, wall_ms
-from civicstream.errors import OwnershipLost
 from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
@@ -65,9 +64,8 @@ class Worker:
         self.app = make_app(settings, self._positions)
         self._publication = Publication(settings.kafka)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="results")
-        shared = (self._executor, self._ended)
-        self._agents = CityAgents(self.app, settings, city, *shared)
-        self._frames = FrameStreams(self.app, settings, city, self._agents, *shared)
+        self._agents = CityAgents(settings, city, self._executor)
+        self._frames = FrameStreams(self.app, settings, city, self._agents, self._executor)
         tasks: list[Task] = [self._frames, *self._agents.tasks]
         self.tasks = Tasks(self.app, settings.kafka, tasks, self._fail)
         self._kafka_confirmed_at = 0.0
@@ -89,13 +87,6 @@ class Worker:
     async def _revoked(self, app: faust.App, revoked: set[TP], **_: object) -> None:
         self.tasks.revoked()
         app.consumer.forget(revoked)
-
-    def _ended(self, task: str, partition: int, error: BaseException) -> None:
-        """Begin a partition again that somebody else has had; stop for every other reason."""
-        if isinstance(error, OwnershipLost):
-            self.tasks.lost(task, partition, error)
-        else:
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         log.error("stopping, what was due could not be published", exc_info=error)
@@ -133,8 +124,7 @@ class Worker:
                 reached = consumer.reached(tp)
                 watch = watches.setdefault(tp, StallWatch())
                 if watch.stalled(expected, reached and reached.handed, time.monotonic()):
-                    self._frames.gauges.seeks += 1
-                    await consumer.seek(tp, expected)
+                    await self.tasks.seek(tp)
 
     async def _look_at_logs(self) -> None:
         while not self.app.should_stop:
@@ -191,6 +181,8 @@ class Worker:
         gauges = {name: float(value) for name, value in figures.items()}
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
         gauges["tasks_reopened"] = float(self.tasks.reopened)
+        gauges["repeated_records"] = float(self.tasks.repeated)
+        gauges["seeks"] = float(self.tasks.sought)
         gauges["unhealthy_sensors"] = float(unhealthy)
         accounts = self.tasks.accounts()
         read = [s for account in accounts.values() for s in account.sequences()]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import faust
 from faust.types import TP
 
 from civicstream.clock import now_ms
@@ -27,9 +26,10 @@ from streams.dispatch.dispatch import INPUTS, Dispatch, Input, decode_input
 from streams.network.network_judgement import RoadOutlook
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.records import Record
-from streams.runtime.sequence import RecordSequence, Turn
+from streams.runtime.sequence import RecordSequence
 from streams.runtime.task_state import Input as ReadInput
 from streams.runtime.task_state import TaskState
+from streams.runtime.tasks import Failed
 
 __all__ = ["DispatchGauges", "DispatchTask"]
 
@@ -71,31 +71,14 @@ class DispatchTask:
         kafka: KafkaSettings,
         make: Callable[[], Dispatch],
         outlook: Callable[[], RoadOutlook | None],
-        on_failure: Callable[[str, int, BaseException], None],
     ) -> None:
         """``make`` returns a dispatch that knows nothing; ``outlook`` the newest speeds, once."""
         self.gauges = DispatchGauges()
         self._topics = {topic_name(kafka.topic_prefix, name): name for name in INPUTS}
         self._make = make
         self._outlook = outlook
-        self._on_failure = on_failure
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="dispatch")
         self._stream: DispatchStream | None = None
-
-    async def read(self, app: faust.App, stream: faust.StreamT) -> None:
-        """Pass the stream's records on, each in its turn."""
-        async for event in stream.noack().events():
-            state, message = self._stream, event.message
-            if state is None:
-                continue  # not open yet, or lost; it is sought when it is open
-            sequence = state.sequences[message.topic]
-            turn = sequence.turn(
-                message.follows, message.offset, time.monotonic(), message.appended_ms
-            )
-            if turn is Turn.NEXT:
-                await state.put(message)
-            elif turn is Turn.SEEK:
-                await app.consumer.seek(message.tp, sequence.expected)
 
     def inputs(self, _partition: int) -> list[TP]:
         return [TP(topic, 0) for topic in self._topics]
@@ -103,18 +86,18 @@ class DispatchTask:
     def partitions(self, assigned: Iterable[TP]) -> set[int]:
         return {0} if any(tp.topic in self._topics for tp in assigned) else set()
 
-    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
+    def begin(self, state: TaskState, items: Mapping[str, bytes], failed: Failed) -> None:
         dispatch = self._make()
         dispatch.restore(items)
         stream = DispatchStream(dispatch, state, self._topics, self._outlook, self._executor)
         stream.gauges = self.gauges
         stream.task = asyncio.create_task(stream.work())
-        stream.task.add_done_callback(partial(self._ended, stream))
+        stream.task.add_done_callback(partial(self._ended, stream, failed))
         self._stream = stream
 
-    def _ended(self, stream: DispatchStream, task: asyncio.Task[None]) -> None:
+    def _ended(self, stream: DispatchStream, failed: Failed, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) and stream is self._stream:
-            self._on_failure(self.name, 0, error)
+            failed(error)
 
     def drop(self, _partition: int) -> None:
         stream, self._stream = self._stream, None
@@ -123,10 +106,12 @@ class DispatchTask:
             stream.task.cancel()
             stream.discard()
 
-    def positions(self) -> dict[TP, int]:
-        if self._stream is None:
-            return {}
-        return {TP(topic, 0): s.expected for topic, s in self._stream.sequences.items()}
+    def sequence(self, tp: TP) -> RecordSequence | None:
+        return None if self._stream is None else self._stream.sequences[tp.topic]
+
+    async def take(self, message: PlacedMessage) -> None:
+        if self._stream is not None:
+            await self._stream.put(message)
 
     def close(self) -> None:
         self.drop(0)

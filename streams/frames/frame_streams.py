@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 
 import faust
@@ -28,11 +27,11 @@ from streams.frames.partitions import Gauges, PartitionStream, recorded_progress
 from streams.frames.results import Calculation
 from streams.frames.sensor_state import SensorState
 from streams.health import SensorPlaces, SensorWatch
-from streams.runtime.app import make_frames_topic
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.records import Record
-from streams.runtime.sequence import RecordSequence, Turn
+from streams.runtime.sequence import RecordSequence
 from streams.runtime.task_state import TaskState
+from streams.runtime.tasks import Failed
 from streams.windows.levels import LEVEL_KINDS
 from streams.windows.traffic import SegmentTable
 from streams.windows.windows import PartitionWindows, WindowConfig
@@ -56,15 +55,11 @@ class FrameStreams:
         city: City,
         agents: CityAgents,
         executor: Executor,
-        on_failure: Callable[[str, int, BaseException], None],
     ) -> None:
-        """``agents`` are told what concerns the whole city; ``on_failure`` what ended the work of
-        a partition, after the names of task and partition.
-        """
+        """``agents`` are told what concerns the whole city."""
         self.gauges = Gauges()
         self._app, self._settings, self._agents = app, settings, agents
         self._executor = executor
-        self._on_failure = on_failure
         self._places = {name: SensorPlaces(city, kind) for name, kind in KINDS.items()}
         self._segments = SegmentTable(city)
         self._offset_ms = local_offset(settings.city.timezone)
@@ -74,32 +69,22 @@ class FrameStreams:
             topic_name(settings.kafka.topic_prefix, frames_topic(name)): kind
             for name, kind in KINDS.items()
         }
-        app.agent(make_frames_topic(app, settings.kafka), name="frames")(self._read)
 
     def all(self) -> list[PartitionStream]:
         """Return the partitions that have begun."""
         return list(self._streams.values())
 
-    async def _read(self, stream: faust.StreamT) -> None:
-        async for event in stream.noack().events():
-            message = event.message
-            state = self._streams.get(TP(message.topic, message.partition))
-            if state is None:
-                continue  # not open yet, or lost; it is sought when it is open
-            turn = state.sequence.turn(
-                message.follows, message.offset, time.monotonic(), message.appended_ms
-            )
-            if turn is Turn.NEXT:
-                self._take(state, message)
-                while state.assigned and state.is_full:
-                    await asyncio.sleep(_FULL_PAUSE_S)
-            elif turn is Turn.SEEK:
-                self.gauges.seeks += 1
-                await self._app.consumer.seek(message.tp, state.sequence.expected)
-            elif turn is Turn.REPEATED:
-                self.gauges.repeated_frames += 1
+    def sequence(self, tp: TP) -> RecordSequence | None:
+        stream = self._streams.get(tp)
+        return None if stream is None else stream.sequence
 
-    def _take(self, state: PartitionStream, message: PlacedMessage) -> None:
+    async def take(self, message: PlacedMessage) -> None:
+        state = self._streams[message.tp]
+        self._add(state, message)
+        while state.assigned and state.is_full:
+            await asyncio.sleep(_FULL_PAUSE_S)
+
+    def _add(self, state: PartitionStream, message: PlacedMessage) -> None:
         headers = None
         try:
             headers = FrameHeaders.from_kafka(message.headers or ())
@@ -121,11 +106,13 @@ class FrameStreams:
     def partitions(self, assigned: Iterable[TP]) -> set[int]:
         return {tp.partition for tp in assigned if tp.topic in self._kind_of}
 
-    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
+    def begin(self, state: TaskState, items: Mapping[str, bytes], failed: Failed) -> None:
         for tp in self.inputs(state.partition):
-            self._streams[tp] = self._begin(tp.topic, state, items)
+            self._streams[tp] = self._begin(tp.topic, state, items, failed)
 
-    def _begin(self, topic: str, state: TaskState, items: Mapping[str, bytes]) -> PartitionStream:
+    def _begin(
+        self, topic: str, state: TaskState, items: Mapping[str, bytes], failed: Failed
+    ) -> PartitionStream:
         kind, partition = self._kind_of[topic], state.partition
         progress = recorded_progress(state, items, kind.name, topic)
         windows = PartitionWindows(self._config, progress)
@@ -148,7 +135,7 @@ class FrameStreams:
             executor=self._executor,
             gauges=self.gauges,
             sequence=RecordSequence(progress.resume_at, state.inputs[topic].newest_ms),
-            on_failure=lambda error: self._on_failure(self.name, partition, error),
+            on_failure=failed,
         )
 
     def _watch(self, kind: Kind) -> SensorWatch:
@@ -165,9 +152,6 @@ class FrameStreams:
             stream = self._streams.pop(tp, None)
             if stream is not None:
                 stream.revoke()
-
-    def positions(self) -> dict[TP, int]:
-        return {tp: stream.sequence.expected for tp, stream in self._streams.items()}
 
     async def publish_provisional(self) -> None:
         """Publish what is known of the open windows that changed, partition by partition."""
@@ -191,7 +175,7 @@ class FrameStreams:
                 await found[0][0].state.commit(records)
             except CivicStreamError as error:
                 if found[0][0].assigned:
-                    self._on_failure(self.name, partition, error)
+                    found[0][0].on_failure(error)
             else:
                 self.gauges.computations += 1
                 self.gauges.provisional_published += len(records)

@@ -46,9 +46,6 @@ class Gauges:
 
     frames: int = 0
     corrupt_frames: int = 0
-    repeated_frames: int = 0
-    seeks: int = 0
-    """How often frames were missing and fetched again; both happen around rebalances."""
     computations: int = 0
     """How often readings led to something confirmed: results, provisional or final, or marks that
     they were late. It stands still when nothing fresh is computed."""

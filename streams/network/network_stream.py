@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import faust
 import msgspec
 from faust.types import TP
 
@@ -29,8 +27,9 @@ from streams.network.network_assembly import AssemblyProgress, NetworkAssembly
 from streams.network.network_judgement import NetworkJudgement, RoadOutlook
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.records import Record
-from streams.runtime.sequence import RecordSequence, Turn
+from streams.runtime.sequence import RecordSequence
 from streams.runtime.task_state import Input, TaskState
+from streams.runtime.tasks import Failed
 from streams.windows.network import NetworkWindow, RoadNetwork
 from streams.windows.network_frames import decode
 
@@ -66,35 +65,15 @@ class NetworkTask:
         settings: Settings,
         network: RoadNetwork,
         executor: Executor,
-        on_failure: Callable[[str, int, BaseException], None],
     ) -> None:
         self.gauges = NetworkGauges()
         self._tp = TP(topic_name(settings.kafka.topic_prefix, "network"), 0)
         self._settings = settings
         self._network = network
         self._executor = executor
-        self._on_failure = on_failure
         partitions = settings.kafka.partitions
         self._partitions = {partition_of(area, partitions) for area in network.areas}
         self._stream: NetworkStream | None = None
-
-    async def read(self, app: faust.App, stream: faust.StreamT) -> None:
-        """Work off the records of ``stream`` for as long as it lasts."""
-        async for event in stream.noack().events():
-            state, message = self._stream, event.message
-            if state is None:
-                continue  # not open yet, or lost; it is sought when it is open
-            turn = state.sequence.turn(
-                message.follows, message.offset, time.monotonic(), message.appended_ms
-            )
-            if turn is Turn.NEXT:
-                try:
-                    await state.add(message)
-                except Exception as error:
-                    if state.assigned:
-                        self._on_failure(self.name, 0, error)
-            elif turn is Turn.SEEK:
-                await app.consumer.seek(message.tp, state.sequence.expected)
 
     def inputs(self, _partition: int) -> list[TP]:
         return [self._tp]
@@ -102,7 +81,7 @@ class NetworkTask:
     def partitions(self, assigned: Iterable[TP]) -> set[int]:
         return {0} if self._tp in set(assigned) else set()
 
-    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
+    def begin(self, state: TaskState, items: Mapping[str, bytes], _failed: Failed) -> None:
         stored = items.get(_PROGRESS)
         progress = (
             msgspec.msgpack.decode(stored, type=AssemblyProgress) if stored else AssemblyProgress()
@@ -148,8 +127,12 @@ class NetworkTask:
             self._stream = None
             self.gauges.open_incidents = 0
 
-    def positions(self) -> dict[TP, int]:
-        return {} if self._stream is None else {self._tp: self._stream.sequence.expected}
+    def sequence(self, _tp: TP) -> RecordSequence | None:
+        return None if self._stream is None else self._stream.sequence
+
+    async def take(self, message: PlacedMessage) -> None:
+        if self._stream is not None:
+            await self._stream.add(message)
 
     def outlook(self) -> RoadOutlook | None:
         """Return the speeds as of the newest window, None before the first of this life."""

@@ -1,10 +1,19 @@
-"""The tasks of a worker while it has their partitions: opened, driven, lost, opened again."""
+"""The tasks of a worker while it has their partitions: opened, read, lost, opened again.
+
+A task says what it reads (`inputs`, `partitions`), goes on from a checkpoint (`begin`), takes
+records in one by one (`take`) and says how far it is (`sequence`); what follows from them it
+commits with its own state (`TaskState.commit`), whenever that suits it. All else is here: one read
+loop that gives each record in its turn, the opening of what is assigned, fencing, logs that have
+changed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 import faust
@@ -17,8 +26,10 @@ from civicstream.kafka.log_gaps import Log, LogGap, go_on
 from civicstream.kafka.sequences import ReadAccount
 from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
-from streams.runtime.committed_consumer import CommittedConsumer
+from streams.runtime.app import make_channel
+from streams.runtime.committed_consumer import CommittedConsumer, PlacedMessage
 from streams.runtime.records import Record, make_record
+from streams.runtime.sequence import RecordSequence, Turn
 from streams.runtime.task_state import Input, TaskState
 
 __all__ = ["Task", "Tasks", "resume"]
@@ -41,15 +52,26 @@ class Task(Protocol):
     def partitions(self, assigned: Iterable[TP]) -> set[int]:
         """Return the partitions of the task that come with ``assigned``."""
 
-    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
-        """Go on from ``items`` and ``state.inputs``; may raise what cannot be mended by trying."""
+    def begin(self, state: TaskState, items: Mapping[str, bytes], failed: Failed) -> None:
+        """Go on from ``items`` and ``state.inputs``; may raise what cannot be mended by trying.
+
+        ``failed`` is to be called with what ended work that goes on beside `take`.
+        """
+
+    def sequence(self, tp: TP) -> RecordSequence | None:
+        """Return how far an input is taken in; None while its partition has not begun."""
+
+    async def take(self, message: PlacedMessage) -> None:
+        """Take in the next record of an input; not to return while there is too much at hand.
+
+        A record that cannot be used is counted and passed over; what is raised ends the partition.
+        """
 
     def drop(self, partition: int) -> None:
         """Forget a partition at once: it belongs to somebody else, or begins again."""
 
-    def positions(self) -> dict[TP, int]:
-        """Return the next offset that each input of the partitions begun must bring."""
 
+Failed = Callable[[BaseException], None]
 
 _Place = tuple[str, int]
 
@@ -66,6 +88,10 @@ class Tasks:
     ) -> None:
         self.reopened = 0
         """How often a partition was lost to somebody else and begun again, for the status view."""
+        self.repeated = 0
+        """Records that had been taken in already; both happen around rebalances."""
+        self.sought = 0
+        """How often records were missing and fetched again."""
         self._app, self._kafka = app, kafka
         self._tasks = {task.name: task for task in tasks}
         self._on_failure = on_failure
@@ -74,6 +100,44 @@ class Tasks:
         self._closing: set[asyncio.Task[None]] = set()
         self._topic_ids: dict[str, str] = {}
         self._asking = asyncio.Lock()
+        for task in tasks:
+            topics = [tp.topic for tp in task.inputs(0)]
+            app.agent(make_channel(app, topics), name=task.name)(partial(self._read, task))
+
+    async def _read(self, task: Task, stream: faust.StreamT) -> None:
+        """Give the task each record in its turn, for as long as the stream lasts."""
+        async for event in stream.noack().events():
+            message: PlacedMessage = event.message
+            sequence = task.sequence(message.tp)
+            if sequence is None:
+                continue  # not open yet, or lost; it is sought when it is open
+            turn = sequence.turn(
+                message.follows, message.offset, time.monotonic(), message.appended_ms
+            )
+            if turn is Turn.NEXT:
+                try:
+                    await task.take(message)
+                except Exception as error:
+                    if task.sequence(message.tp) is sequence:
+                        self._ended(task.name, message.partition, error)
+            elif turn is Turn.SEEK:
+                await self.seek(message.tp)
+            elif turn is Turn.REPEATED:
+                self.repeated += 1
+
+    async def seek(self, tp: TP) -> None:
+        """Go back to what an input must bring next."""
+        expected = self.positions().get(tp)
+        if expected is not None:
+            self.sought += 1
+            await self._consumer.seek(tp, expected)
+
+    def _ended(self, task: str, partition: int, error: BaseException) -> None:
+        """Begin a partition again that somebody else has had; stop for every other reason."""
+        if isinstance(error, OwnershipLost):
+            self._lost(task, partition, error)
+        else:
+            self._on_failure(error)
 
     @property
     def _consumer(self) -> CommittedConsumer:
@@ -81,10 +145,12 @@ class Tasks:
 
     def positions(self) -> dict[TP, int]:
         """Return the next offset of every input of what is open."""
-        found: dict[TP, int] = {}
-        for task in self._tasks.values():
-            found |= task.positions()
-        return found
+        return {
+            tp: sequence.expected
+            for name, partition in self._states
+            for tp in self._tasks[name].inputs(partition)
+            if (sequence := self._tasks[name].sequence(tp)) is not None
+        }
 
     def accounts(self) -> dict[TP, ReadAccount]:
         """Return what has come of the numbers on every input of what is open."""
@@ -119,7 +185,7 @@ class Tasks:
         for place in list(self._states):
             self._drop(place)
 
-    def lost(self, task: str, partition: int, error: OwnershipLost) -> None:
+    def _lost(self, task: str, partition: int, error: OwnershipLost) -> None:
         """Drop a partition that somebody else has, and begin again if it is still assigned."""
         if (task, partition) not in self._states:
             return
@@ -182,9 +248,9 @@ class Tasks:
             else:
                 break
         self._states[task.name, partition] = state
-        task.begin(state, items)
+        task.begin(state, items, partial(self._ended, task.name, partition))
         mine = set(task.inputs(partition))
-        await self._consumer.seek_to({tp: o for tp, o in task.positions().items() if tp in mine})
+        await self._consumer.seek_to({tp: o for tp, o in self.positions().items() if tp in mine})
 
     async def _judge_inputs(self, task: Task, state: TaskState) -> None:
         """Put right what the state remembers of logs that are not as they were; record the gaps."""

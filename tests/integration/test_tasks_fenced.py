@@ -43,7 +43,7 @@ class Message:
 
 
 class Failures(list[BaseException]):
-    def __call__(self, _task: str, _partition: int, error: BaseException) -> None:
+    def __call__(self, error: BaseException) -> None:
         self.append(error)
 
 
@@ -98,9 +98,9 @@ def test_the_dispatch_of_a_worker_that_comes_back_leaves_no_phantom(kafka: Kafka
         return Dispatch(services, CITY, DispatchSettings(plan_every_s=1))
 
     def begun(state: TaskState, items: dict[str, bytes], failures: Failures) -> DispatchTask:
-        task = DispatchTask(kafka, new_dispatch, lambda: None, failures)
+        task = DispatchTask(kafka, new_dispatch, lambda: None)
         state.inputs = inputs | state.inputs
-        task.begin(state, items)
+        task.begin(state, items, failures)
         return task
 
     async def feed(task: DispatchTask) -> None:
@@ -175,9 +175,9 @@ def test_the_network_of_a_worker_that_comes_back_publishes_nothing_twice(
 
     async def take(state: TaskState, items: dict[str, bytes], minutes: range) -> int:
         """Work off the windows of ``minutes``; return until when windows were assembled."""
-        task = NetworkTask(settings, RoadNetwork(CITY), executor, Failures())
+        task = NetworkTask(settings, RoadNetwork(CITY), executor)
         state.inputs = {topic: Input(0, 0, "id")} | state.inputs
-        task.begin(state, items)
+        task.begin(state, items, Failures())
         assert task._stream is not None
         offset = task._stream.sequence.expected
         for minute in minutes:
