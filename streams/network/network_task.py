@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import msgspec
-from faust.types import TP
 
 from civicstream.clock import city_clock, now_ms
 from civicstream.errors import CivicStreamError, CorruptFrame
@@ -27,9 +26,8 @@ from streams.network.network_assembly import AssemblyProgress, NetworkAssembly
 from streams.network.network_judgement import NetworkJudgement, RoadOutlook
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.records import Record
-from streams.runtime.sequence import RecordSequence
-from streams.runtime.task_state import Input, TaskState
-from streams.runtime.tasks import Failed
+from streams.runtime.task import Failed, under
+from streams.runtime.task_state import TaskState
 from streams.windows.network import NetworkWindow, RoadNetwork
 from streams.windows.network_frames import decode
 
@@ -56,46 +54,36 @@ class NetworkGauges:
 
 
 class NetworkTask:
-    """Reads the topic ``network`` while this worker has it."""
+    """Reads the topic ``network``, which has one partition."""
 
     name = "network"
 
-    def __init__(
-        self,
-        settings: Settings,
-        network: RoadNetwork,
-        executor: Executor,
-    ) -> None:
+    def __init__(self, settings: Settings, network: RoadNetwork, executor: Executor) -> None:
         self.gauges = NetworkGauges()
-        self._tp = TP(topic_name(settings.kafka.topic_prefix, "network"), 0)
+        self.topics = [topic_name(settings.kafka.topic_prefix, "network")]
+        self.partitions: dict[int, NetworkPartition] = {}
         self._settings = settings
         self._network = network
         self._executor = executor
         partitions = settings.kafka.partitions
-        self._partitions = {partition_of(area, partitions) for area in network.areas}
-        self._stream: NetworkStream | None = None
+        self._reporting = {partition_of(area, partitions) for area in network.areas}
 
-    def inputs(self, _partition: int) -> list[TP]:
-        return [self._tp]
-
-    def partitions(self, assigned: Iterable[TP]) -> set[int]:
-        return {0} if self._tp in set(assigned) else set()
-
-    def begin(self, state: TaskState, items: Mapping[str, bytes], _failed: Failed) -> None:
+    def on_assigned(
+        self, state: TaskState, items: Mapping[str, bytes], _failed: Failed
+    ) -> NetworkPartition:
+        (topic,) = self.topics
         stored = items.get(_PROGRESS)
         progress = (
             msgspec.msgpack.decode(stored, type=AssemblyProgress) if stored else AssemblyProgress()
         )
-        read = state.inputs[self._tp.topic]
-        progress = msgspec.structs.replace(progress, resume_at=read.resume_at)
+        progress = msgspec.structs.replace(progress, resume_at=state.inputs[topic].resume_at)
         window_ms = self._settings.windows.size_s * 1000
-        self._stream = NetworkStream(
-            topic=self._tp.topic,
+        return NetworkPartition(
+            topic=topic,
             assembly=NetworkAssembly(
-                self._network, window_ms, self._partitions, progress, city_clock().speed
+                self._network, window_ms, self._reporting, progress, city_clock().speed
             ),
             judgement=self._restored(items),
-            sequence=RecordSequence(read.resume_at, read.newest_ms),
             state=state,
             executor=self._executor,
             gauges=self.gauges,
@@ -115,46 +103,37 @@ class NetworkTask:
 
         judgement = young()
         try:
-            judgement.restore(_under(_EXACT, items), _under(_LEARNED, items))
+            judgement.restore(under(_EXACT, items), under(_LEARNED, items))
         except (CivicStreamError, ValueError) as error:
             log.warning("incidents and forecasts begin anew, their state does not fit: %s", error)
             return young()
         return judgement
 
-    def drop(self, _partition: int) -> None:
-        if self._stream is not None:
-            self._stream.assigned = False
-            self._stream = None
-            self.gauges.open_incidents = 0
-
-    def sequence(self, _tp: TP) -> RecordSequence | None:
-        return None if self._stream is None else self._stream.sequence
-
-    async def take(self, message: PlacedMessage) -> None:
-        if self._stream is not None:
-            await self._stream.add(message)
-
     def outlook(self) -> RoadOutlook | None:
         """Return the speeds as of the newest window, None before the first of this life."""
-        return self._stream.judgement.outlook if self._stream else None
+        for partition in self.partitions.values():
+            return partition.judgement.outlook
+        return None
 
 
 @dataclass
-class NetworkStream:
-    """The topic ``network`` while it is assigned to this worker."""
+class NetworkPartition:
+    """The topic ``network`` while it is assigned to this worker.
+
+    Windows are worked off while the next record waits: there is one record for each closing of a
+    partition, some in a second.
+    """
 
     topic: str
     assembly: NetworkAssembly
     judgement: NetworkJudgement
-    sequence: RecordSequence
     state: TaskState
     executor: Executor
     gauges: NetworkGauges
-    assigned: bool = True
-    """False once revoked: nothing of this object may be published any more."""
 
-    async def add(self, message: PlacedMessage) -> None:
-        """Take in a record, and work off the windows that are complete with it."""
+    is_full = False
+
+    async def on_record(self, message: PlacedMessage) -> None:
         try:
             frame = decode(message.value)
         except CorruptFrame as error:
@@ -164,8 +143,14 @@ class NetworkStream:
         self._count(message)
         windows = self.assembly.add(frame, message.offset)
         self.gauges.network_missed = self.assembly.missed
-        if windows and self.assigned:
+        if windows and self.state.assigned:
             await self._work_off(windows)
+
+    def on_tick(self, _silent_ms: Mapping[str, int]) -> None:
+        """Do nothing: everything here follows from the records."""
+
+    def on_revoked(self) -> None:
+        self.gauges.open_incidents = 0
 
     def _count(self, message: PlacedMessage, *, corrupt: bool = False) -> None:
         number = received(self.topic, 0, message.headers or (), corrupt=corrupt)
@@ -178,11 +163,9 @@ class NetworkStream:
         items: dict[str, bytes | None] = {_PROGRESS: msgspec.msgpack.encode(progress)}
         items |= {_EXACT + name: item for name, item in exact.items()}
         items |= {_LEARNED + name: item for name, item in learned.items()}
-        topic_id = self.state.inputs[self.topic].topic_id
-        newest_ms = self.sequence.newest_ms
-        read = Input(progress.resume_at, self.assembly.next_offset, topic_id, newest_ms)
-        await self.state.commit(records, items, {self.topic: read})
-        if self.assigned:
+        read = self.state.read_to(self.topic, progress.resume_at, self.assembly.next_offset)
+        await self.state.commit(records, items, read)
+        if self.state.assigned:
             self.gauges.network_windows += len(windows)
             self.gauges.incident_versions += sum(r.topic == "incidents" for r in records)
             self.gauges.forecasts_published += sum(r.topic == "forecasts" for r in records)
@@ -193,7 +176,3 @@ class NetworkStream:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
-
-
-def _under(prefix: str, items: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {k.removeprefix(prefix): v for k, v in items.items() if k.startswith(prefix)}
