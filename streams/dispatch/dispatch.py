@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -41,6 +42,7 @@ from streams.dispatch.cases import CaseDesk
 from streams.dispatch.demand import DemandDesk, ResourceDesk
 from streams.network.network_judgement import RoadOutlook
 from streams.runtime.records import Record, make_record
+from streams.runtime.state_items import StateItems, under
 from streams.windows.levels import Levels, decode_levels
 
 __all__ = ["INPUTS", "Dispatch", "Input", "decode_input"]
@@ -63,7 +65,22 @@ INPUTS = (*_EVENTS, "levels")
 _Forecast = BinForecast | ParkingForecast
 _Output = Case | Allocation | Demand | _Forecast | Tour | DeadLetter | Refusal
 
-_DESKS = ("cases", "demand", "allocation", "resources", "tours")
+E_contra = TypeVar("E_contra", contravariant=True)
+O_co = TypeVar("O_co", covariant=True)
+
+
+class Processor(StateItems, Protocol[E_contra, O_co]):
+    """A part of dispatch: events in, versions of what it looks after out; no clock and no I/O.
+
+    The same state, events and times give the same outputs. Events of before change nothing. Its
+    state is what ``changed`` and ``restore`` say (`StateItems`).
+    """
+
+    def apply(self, event: E_contra, now_ms: int, /) -> Sequence[O_co]:
+        """Take an event in; return what follows from it at once."""
+
+    def tick(self, now_ms: int, /) -> Sequence[O_co]:
+        """Return what time alone makes due; called about once a second."""
 
 
 def decode_input(topic: str, value: bytes) -> Input:
@@ -100,6 +117,14 @@ class Dispatch:
         self._tours = TourDesk()
         # Without roads there are no travel times: cases and demand are kept all the same.
         self._dispatcher = Dispatcher(city, settings) if city.segments else None
+        self._processors: dict[str, Processor[Any, _Output]] = {
+            "cases": self._cases,
+            "demand": self._demand,
+        }
+        if self._dispatcher is not None:
+            self._processors["allocation"] = self._dispatcher
+            self._tours.take_speeds(self._dispatcher.speeds)
+        self._processors |= {"resources": self._resources, "tours": self._tours}
 
     def apply(self, events: Sequence[Input], now_ms: int) -> list[Record]:
         """Take the events in, in order, and return all that follows from them."""
@@ -109,22 +134,20 @@ class Dispatch:
 
     def tick(self, now_ms: int, outlook: RoadOutlook | None = None) -> list[Record]:
         """Return what time alone makes due: warnings, plans, demand; ``outlook`` are new speeds."""
-        due: list[_Output] = [*self._cases.tick(now_ms), *self._demand.tick(now_ms)]
-        if self._dispatcher is not None:
-            if outlook is not None:
-                self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
-            due += self._dispatcher.tick(now_ms)
-            due += self._tours.tick(now_ms, self._dispatcher.speeds)
+        if self._dispatcher is not None and outlook is not None:
+            self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
+            self._tours.take_speeds(self._dispatcher.speeds)
+        due = [made for each in self._processors.values() for made in each.tick(now_ms)]
         return self._settle(due, now_ms)
 
     def _take(self, event: Input, now_ms: int) -> list[_Output]:
         if isinstance(event, Levels):
-            return [*self._resources.apply(event)]
+            return [*self._resources.apply(event, now_ms)]
         if isinstance(event, Report | Action):
             return self._take_word(event, now_ms)
         followed: list[_Output] = []
         if isinstance(event, Unit):
-            followed = [*self._allocate(event, now_ms), *self._tours.apply(event)]
+            followed = [*self._allocate(event, now_ms), *self._tours.apply(event, now_ms)]
         followed += self._tell_both(event, now_ms)
         if isinstance(event, Incident):
             followed += self._follow_incident(event, now_ms)
@@ -184,7 +207,7 @@ class Dispatch:
             elif isinstance(output, Allocation):
                 waiting += self._cases.apply(output, now_ms)
             elif isinstance(output, BinForecast):
-                waiting += [*self._tell_both(output, now_ms), *self._tours.apply(output)]
+                waiting += [*self._tell_both(output, now_ms), *self._tours.apply(output, now_ms)]
             elif isinstance(output, ParkingForecast):
                 waiting += self._demand.apply(output, now_ms)
         return records
@@ -199,29 +222,16 @@ class Dispatch:
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the items of state that changed since the last call; None: drop that key."""
-        allocation = self._dispatcher.changed() if self._dispatcher else {}
-        parts = (
-            *(self._cases.changed(), self._demand.changed(), allocation),
-            *(self._resources.changed(), self._tours.changed()),
-        )
         return {
-            f"{desk}/{key}": value
-            for desk, items in zip(_DESKS, parts, strict=True)
-            for key, value in items.items()
+            f"{name}/{key}": item
+            for name, processor in self._processors.items()
+            for key, item in processor.changed().items()
         }
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave; raise DataError or ValueError for others."""
-        own: dict[str, dict[str, bytes]] = {desk: {} for desk in _DESKS}
-        for name, content in items.items():
-            desk, _, key = name.partition("/")
-            own[desk][key] = content
-        self._cases.restore(own["cases"])
-        self._demand.restore(own["demand"])
-        self._resources.restore(own["resources"])
-        self._tours.restore(own["tours"])
-        if self._dispatcher is not None:
-            self._dispatcher.restore(own["allocation"])
+        """Go on from all items that ``changed`` gave; raise DataError for others."""
+        for name, processor in self._processors.items():
+            processor.restore(under(f"{name}/", items))
 
 
 def _record(output: _Output, now_ms: int) -> Record:

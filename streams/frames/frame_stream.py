@@ -23,6 +23,7 @@ from streams.frames.results import Calculation, WindowResult, network_records
 from streams.frames.sensor_state import SensorState
 from streams.runtime.offset_gate import PendingOffsets
 from streams.runtime.records import Record
+from streams.runtime.state_items import dump, load
 from streams.runtime.task import BackgroundWork, Failed
 from streams.runtime.task_state import TaskState
 from streams.windows.windows import Closing, LateReadings, PartitionWindows, Progress, Window
@@ -59,8 +60,8 @@ def recorded_progress(
     state: TaskState, items: Mapping[str, bytes], kind: str, topic: str
 ) -> Progress:
     """Return the durable progress of a kind in a partition of frames."""
-    stored = items.get(f"{kind}/progress")
-    progress = msgspec.msgpack.decode(stored, type=Progress) if stored else Progress()
+    key = f"{kind}/progress"
+    progress = load("frames", key, items[key], Progress) if key in items else Progress()
     read = state.inputs[topic]
     # Of the offsets what was held against Kafka's log counts.
     return msgspec.structs.replace(progress, next_offset=read.next_offset, resume_at=read.resume_at)
@@ -203,9 +204,7 @@ class FrameStream:
             self.windows.confirmed(closings, progress)
 
     async def _commit(self, records: list[Record], progress: Progress, *, remember: bool) -> None:
-        items: dict[str, bytes | None] = {
-            f"{self.kind.name}/progress": msgspec.msgpack.encode(progress)
-        }
+        items: dict[str, bytes | None] = {f"{self.kind.name}/progress": dump(progress)}
         if self.sensors is not None and remember:
             items |= await self.sensors.take()
         read = self.state.read_to(self.topic, progress.resume_at, progress.next_offset)

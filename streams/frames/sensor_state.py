@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from streams.health import SensorWatch
-from streams.runtime.task import under
+from streams.runtime.state_items import under
 
 __all__ = ["SensorState"]
 

@@ -26,7 +26,8 @@ from streams.network.network_assembly import AssemblyProgress, NetworkAssembly
 from streams.network.network_judgement import NetworkJudgement, RoadOutlook
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.records import Record
-from streams.runtime.task import Failed, under
+from streams.runtime.state_items import dump, load, under
+from streams.runtime.task import Failed
 from streams.runtime.task_state import TaskState
 from streams.windows.network import NetworkWindow, RoadNetwork
 from streams.windows.network_frames import decode
@@ -73,9 +74,9 @@ class NetworkTask:
     ) -> NetworkPartition:
         (topic,) = self.topics
         stored = items.get(_PROGRESS)
-        progress = (
-            msgspec.msgpack.decode(stored, type=AssemblyProgress) if stored else AssemblyProgress()
-        )
+        progress = AssemblyProgress()
+        if stored:
+            progress = load("network", _PROGRESS, stored, AssemblyProgress)
         progress = msgspec.structs.replace(progress, resume_at=state.inputs[topic].resume_at)
         window_ms = self._settings.windows.size_s * 1000
         return NetworkPartition(
@@ -160,7 +161,7 @@ class NetworkPartition:
         progress = self.assembly.progress
         records = [record for window in windows for record in await self._judge(window)]
         exact, learned = await self._run(self.judgement.dump)
-        items: dict[str, bytes | None] = {_PROGRESS: msgspec.msgpack.encode(progress)}
+        items: dict[str, bytes | None] = {_PROGRESS: dump(progress)}
         items |= {_EXACT + name: item for name, item in exact.items()}
         items |= {_LEARNED + name: item for name, item in learned.items()}
         read = self.state.read_to(self.topic, progress.resume_at, self.assembly.next_offset)

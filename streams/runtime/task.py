@@ -27,7 +27,7 @@ from typing import Protocol, TypeVar
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.task_state import TaskState
 
-__all__ = ["BackgroundWork", "Failed", "StateItems", "Task", "TaskPartition", "under"]
+__all__ = ["BackgroundWork", "Failed", "Task", "TaskPartition"]
 
 Failed = Callable[[BaseException], None]
 
@@ -83,16 +83,6 @@ class Task(Protocol[P]):
         """
 
 
-class StateItems(Protocol):
-    """State that is written item by item, each under its key, with the commit that changed it."""
-
-    def changed(self) -> dict[str, bytes | None]:
-        """Return the items that changed since the last call; None: drop that key."""
-
-    def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave; raise DataError for others."""
-
-
 class BackgroundWork:
     """Work beside the reading of a partition: one run at a time, and its failure is reported.
 
@@ -120,8 +110,3 @@ class BackgroundWork:
     def cancel(self) -> None:
         if self._running is not None:
             self._running.cancel()
-
-
-def under(prefix: str, items: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the items whose keys begin with ``prefix``, without it."""
-    return {k.removeprefix(prefix): v for k, v in items.items() if k.startswith(prefix)}

@@ -189,7 +189,7 @@ def expected_forecasts(kafka: KafkaSettings, city: City) -> list[BinForecast | P
     desk = ResourceDesk(city, lambda _: 0)
     levels = [decode_levels(record.value) for record in read_topic(kafka, "levels")]
     assert {found.kind for found in levels} <= set(LEVEL_KINDS)
-    return [forecast for found in levels for forecast in desk.apply(found)]
+    return [forecast for found in levels for forecast in desk.apply(found, 0)]
 
 
 def nothing_is_due(kafka: KafkaSettings, city: City) -> bool:

@@ -46,17 +46,23 @@ class TourDesk:
         self._book = CollectionBook()
         self._following = Following(self._book, self.settings)
         self._looked_at = 0
+        self._speeds: RoadSpeeds | None = None
 
-    def apply(self, event: BinForecast | Unit) -> list[Tour]:
+    def take_speeds(self, speeds: RoadSpeeds) -> None:
+        """Plan with these from now on; without any, tours are followed and not planned."""
+        self._speeds = speeds
+
+    def apply(self, event: BinForecast | Unit, _now_ms: int) -> list[Tour]:
         """Take in what is known of a container or what a truck says; return what it changes."""
         if isinstance(event, Unit):
             return self._following.follow(event) if SKILL in event.skills else []
         self._following.learn(event)
         return []
 
-    def tick(self, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
+    def tick(self, now_ms: int) -> list[Tour]:
         """Return the tours that time makes due: given up, changed under way, and new ones."""
-        if now_ms - self._looked_at < self.settings.look_every_s * 1000:
+        speeds = self._speeds
+        if speeds is None or now_ms - self._looked_at < self.settings.look_every_s * 1000:
             return []
         self._looked_at = now_ms
         out = self._following.expire(now_ms)
@@ -69,7 +75,7 @@ class TourDesk:
             since = now_ms - record.looked_at
             if record.tour.state == "under_way" and since >= self.settings.revise_every_s * 1000:
                 record.looked_at = now_ms
-                self._book.touch("tour", record.tour.id)
+                self._book.tours.touch(record.tour.id)
                 out += self._revise_one(record, now_ms, speeds)
         return out
 
@@ -170,8 +176,7 @@ class TourDesk:
         )
         truck.tour, truck.km = tour.id, 0.0
         self._book.tours[tour.id] = TourRecord(tour, now_ms)
-        self._book.touch("tour", tour.id)
-        self._book.touch("truck", way.truck)
+        self._book.trucks.touch(way.truck)
         return tour
 
     def changed(self) -> dict[str, bytes | None]:

@@ -78,7 +78,7 @@ class Decisions:
         self._ledger.bar(allocation.task, allocation.unit, until)
         if scope == "unit":
             self._book.units[allocation.unit].barred_until = until
-            self._book.touch("unit", allocation.unit)
+            self._book.units.touch(allocation.unit)
         elif scope == "task":
             task.barred_until = until
         return [self._ledger.end(advice, "rejected", action.by, now_ms, action.note)]

@@ -89,7 +89,6 @@ class Dispatcher:
             out.append(self._ledger.end(advice, ended, "system", now_ms, "the task was closed"))
         del self.book.tasks[task]
         self._places.pop(task, None)
-        self.book.touch("task", task)
         self._news = True
         return out
 
@@ -127,7 +126,7 @@ class Dispatcher:
         """Return the state's items changed since the last call; None for those to be deleted."""
         return self.book.changed()
 
-    def restore(self, items: dict[str, bytes]) -> None:
+    def restore(self, items: Mapping[str, bytes]) -> None:
         """Go on from the items of ``changed``; speeds come anew from the network."""
         self.book.restore(items)
         self._news = True
@@ -150,7 +149,7 @@ class Dispatcher:
             self._urgent |= task.priority == URGENT < record.task.priority
             record.task = task
             self._places.pop(task.id, None)
-        self.book.touch("task", task.id)
+        self.book.tasks.touch(task.id)
         self._news = True
 
     def _apply_unit(self, unit: Unit, now_ms: int) -> Out:
@@ -163,5 +162,5 @@ class Dispatcher:
         before, record.unit = record.unit, unit
         if unit.state != before.state or unit.task != before.task:
             self._news = True
-        self.book.touch("unit", unit.id)
+        self.book.units.touch(unit.id)
         return self._ledger.follow(record, before, now_ms)

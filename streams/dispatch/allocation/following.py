@@ -56,7 +56,7 @@ class Following:
         visited, emptied = record.visited_at, forecast.emptied_at
         if visited and emptied and emptied >= visited - _BEFORE_VISIT_MS:
             record.visited_at = None
-        self._book.touch("bin", forecast.sensor_key)
+        self._book.bins.touch(forecast.sensor_key)
 
     def follow(self, unit: Unit) -> list[Tour]:
         """Take in what a truck says and return the versions of its tour that follow."""
@@ -68,7 +68,7 @@ class Following:
         before, truck.unit = truck.unit, unit
         if before.state == "off_duty" and unit.state == "available":
             truck.depot = (unit.lon, unit.lat)
-        self._book.touch("truck", unit.id)
+        self._book.trucks.touch(unit.id)
         record = self._book.tours.get(truck.tour or "")
         if record is None:
             return []
@@ -103,7 +103,7 @@ class Following:
             full_at = bin_.full_since or bin_.forecast.predicted_full_at or full_at
             # Emptied, it is not full since then any more, whatever its sensor says of before.
             bin_.full_since = None
-            self._book.touch("bin", stops[index].sensor_key)
+            self._book.bins.touch(stops[index].sensor_key)
         stops[index] = msgspec.structs.replace(
             stops[index], arrival_at=at, emptied_at=at, predicted_full_at=full_at
         )
@@ -122,7 +122,7 @@ class Following:
         truck = self._book.trucks[tour.unit]
         truck.tour = None
         del self._book.tours[tour.id]
-        self._book.touch("truck", tour.unit)
+        self._book.trucks.touch(tour.unit)
         return last
 
     def expire(self, now_ms: int) -> list[Tour]:
@@ -153,7 +153,7 @@ class Following:
             note=note,
             **changes,
         )
-        self._book.touch("tour", tour.id)
+        self._book.tours.touch(tour.id)
         return record.tour
 
 

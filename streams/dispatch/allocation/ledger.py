@@ -35,8 +35,7 @@ class AdviceLedger:
             allocation, pinned, since=allocation.proposed_at
         )
         self._book.advice_by_unit[allocation.unit] = allocation.id
-        self._book.touch("task", allocation.task)
-        self._book.touch("allocation", allocation.id)
+        self._book.tasks.touch(allocation.task)
         return allocation
 
     def accept(self, advice: AdviceRecord, by: str, now_ms: int, note: str) -> Allocation:
@@ -54,14 +53,14 @@ class AdviceLedger:
         if record is not None and record.advice == last.id:
             record.advice = None
             record.started_at = None
-            self._book.touch("task", last.task)
+            self._book.tasks.touch(last.task)
         return last
 
     def bar(self, task: str, unit: str, until_ms: int) -> None:
         """Send the unit to this task no more before then."""
         record = self._book.tasks[task]
         record.barred = {**record.barred, unit: until_ms}
-        self._book.touch("task", task)
+        self._book.tasks.touch(task)
 
     def expire(self, now_ms: int) -> list[Allocation | Refusal]:
         """End the proposals that nobody has answered in time."""
@@ -91,7 +90,7 @@ class AdviceLedger:
         if unit.task == advice.allocation.task and unit.state in ACTIVE:
             if unit.state == "on_site" and task.started_at is None:
                 task.started_at = unit.at
-                self._book.touch("task", task.task.id)
+                self._book.tasks.touch(task.task.id)
             if advice.allocation.state == "proposed":
                 out.append(self.accept(advice, unit.id, now_ms, "the unit went"))
         elif was_on_site and task.started_at is not None:
@@ -124,7 +123,7 @@ class AdviceLedger:
         advice.allocation = msgspec.structs.replace(
             last, version=last.version + 1, state=state, decided_by=by, decided_at=now_ms, note=note
         )
-        self._book.touch("allocation", last.id)
+        self._book.advices.touch(last.id)
         return advice.allocation
 
 

@@ -44,7 +44,7 @@ class Decisions:
         found = self._taken_note(action, now_ms)
         if not isinstance(found, CaseRecord):
             return found
-        self._memory.cases.put(found.id, found)
+        self._memory.cases[found.id] = found
         return None
 
     def _taken_note(self, action: Action, now_ms: int) -> CaseRecord | list[DeadLetter]:

@@ -108,6 +108,6 @@ class CaseDesk:
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Go on from all items that ``changed`` gave so far, into a desk that is new.
 
-        Raises ValueError, naming the key, for what is no state of a desk.
+        Raises DataError, naming the key, for what is no state of a desk.
         """
         self._memory.restore(items)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from streams.dispatch.demand.fill_clock import FillClock
 from streams.dispatch.demand.sensor_rows import Newest, SensorRows
 from streams.dispatch.demand.weekly_shape import HOUR_MS
 from streams.health.sensor_table import Column
+from streams.runtime.state_items import dump, foreign_item, load, unknown_item
 from streams.windows.windows import Columns
 
 __all__ = ["BinForecaster"]
@@ -38,7 +38,8 @@ _HORIZON_H = 14 * 24.0
 _TELL_LATEST_MS = 6 * HOUR_MS
 _TELL_MOVED_MS, _TELL_MOVED_SHARE = 30 * 60_000, 0.1
 """A forecast that moved by less than half an hour, or a tenth of the time left, is no news."""
-_CLOCK = "clock"
+_CLOCK = "bins/clock"
+_AREA = "bins/area/"
 
 
 class BinForecaster:
@@ -165,25 +166,23 @@ class BinForecaster:
             full_high=None if none else round(high),
         )
 
-    def changed(self) -> dict[str, bytes]:
+    def changed(self) -> dict[str, bytes | None]:
         """Return the state that changed since the last call: one item per area, and the clock."""
-        items = self._rows.changed()
+        areas = self._rows.changed()
+        items: dict[str, bytes | None] = {_AREA + area: data for area, data in areas.items()}
         if items:
-            items[_CLOCK] = msgspec.msgpack.encode(self._clock.dump())
-        return {
-            f"bins/{name}" if name == _CLOCK else f"bins/area/{name}": data
-            for name, data in items.items()
-        }
+            items[_CLOCK] = dump(self._clock.dump())
+        return items
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave, into a new forecaster; ValueError."""
+        """Go on from all items that ``changed`` gave, into a new forecaster; DataError."""
         for key, data in items.items():
-            if key == f"bins/{_CLOCK}":
-                try:
-                    self._clock.restore(msgspec.msgpack.decode(data, type=dict[str, list[float]]))
-                except (msgspec.MsgspecError, ValueError) as error:
-                    raise ValueError(f"bin state {key!r}: {error}; leave it out") from error
-            elif key.startswith("bins/area/"):
-                self._rows.restore(key.removeprefix("bins/area/"), data)
-            else:
-                raise ValueError(f"bin state {key!r}: no such item; leave it out")
+            try:
+                if key == _CLOCK:
+                    self._clock.restore(load("bin", key, data, dict[str, list[float]]))
+                elif key.startswith(_AREA):
+                    self._rows.restore(key.removeprefix(_AREA), data)
+                else:
+                    raise unknown_item("bin", key)
+            except ValueError as error:
+                raise foreign_item("bin", key, str(error)) from error

@@ -182,10 +182,10 @@ class DemandDesk:
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Go on from all items that ``changed`` gave so far, into a desk that is new.
 
-        Services that are no more are left out. Raises ValueError, naming the key, for what is
+        Services that are no more are left out. Raises DataError, naming the key, for what is
         no state of a desk.
         """
-        state = self._ledger.read(items)
+        state = self._ledger.read(items, self._fleet)
         rows = np.array([self._area(area) for area in state.areas], np.intp)
         self._minute, self._model.hour = state.minute, state.hour
         for service, now in state.now.items():
@@ -194,8 +194,7 @@ class DemandDesk:
             self._told_at[here, service] = now.told_at
             self._told_open[here, service] = now.told_open
         self._ledger.put_learned(self._model, items, rows)
-        self._fleet.units.update(state.units)
         for key, task in state.tasks.items():
             if task.service in self._codes:
                 self._tasks.put(key, task, self._area(task.area), self._codes[task.service])
-        self._ledger.forget_changes(self._fleet)
+        self._ledger.forget_changes()

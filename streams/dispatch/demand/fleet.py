@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from civicstream.geo import distances_m
 from civicstream.service_events import Unit
+from streams.runtime.state_items import StateTable
 
 __all__ = ["Fleet", "UnitRecord", "distances_km", "skill_matrix"]
 
@@ -35,11 +36,10 @@ class UnitRecord(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Fleet:
-    """Units by id; ``changed`` notes those whose record changed."""
+    """Units by id."""
 
     def __init__(self) -> None:
-        self.units: dict[str, UnitRecord] = {}
-        self.changed: set[str] = set()
+        self.units = StateTable("unit", UnitRecord, str)
 
     def take(self, unit: Unit) -> None:
         """Take in what a unit reports, if it makes a difference; older news are left out."""
@@ -56,13 +56,11 @@ class Fleet:
         )
         if before is None or _differs(before, record):
             self.units[unit.id] = record
-            self.changed.add(unit.id)
 
     def forget_silent(self, now_ms: int) -> None:
         """Let go of units not heard for a day: they come back when they report."""
         for unit in [u for u, r in self.units.items() if r.at < now_ms - 24 * _HOUR_MS]:
             del self.units[unit]
-            self.changed.add(unit)
 
     def on_shift(self, now_ms: int) -> list[UnitRecord]:
         """Return the units that work now, in order of their ids."""

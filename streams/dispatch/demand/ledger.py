@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.dispatch.demand.arrivals import ArrivalModel
-from streams.dispatch.demand.fleet import Fleet, UnitRecord
+from streams.dispatch.demand.fleet import Fleet
 from streams.dispatch.demand.model_state import dump_learned, put_learned
 from streams.dispatch.demand.tasks import OpenTask
+from streams.runtime.state_items import dump, load, unknown_item
 
 __all__ = ["Clock", "DemandLedger", "Present", "Restored"]
 
-T = TypeVar("T")
-
 _CLOCK = "clock"
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class Clock(msgspec.Struct, array_like=True):
@@ -48,7 +46,6 @@ class Restored:
     hour: int | None = None
     now: dict[int, Present] = field(default_factory=dict)
     tasks: dict[str, OpenTask] = field(default_factory=dict)
-    units: dict[str, UnitRecord] = field(default_factory=dict)
 
 
 class DemandLedger:
@@ -89,47 +86,44 @@ class DemandLedger:
         """Return the items that changed since the last call; None: drop that key."""
         items: dict[str, bytes | None] = {}
         if self._clock:
-            items[_CLOCK] = _encode(Clock(*clock))
+            items[_CLOCK] = dump(Clock(*clock))
         for service in sorted(self._now):
             present = Present(*(column.tolist() for column in now[service]))
-            items[f"now/{self._services[service]}"] = _encode(present)
+            items[f"now/{self._services[service]}"] = dump(present)
         if self._learned:
             for service, code in enumerate(self._services):
                 items[f"learned/{code}"] = dump_learned(model, service)
         for key, task in sorted(self._tasks.items()):
-            items[f"task/{key}"] = None if task is None else _encode(task)
-        for unit in sorted(fleet.changed):
-            record = fleet.units.get(unit)
-            items[f"unit/{unit}"] = None if record is None else _encode(record)
-        self.forget_changes(fleet)
+            items[f"task/{key}"] = None if task is None else dump(task)
+        items |= fleet.units.changed()
+        self.forget_changes()
         return items
 
-    def forget_changes(self, fleet: Fleet) -> None:
+    def forget_changes(self) -> None:
         self._tasks.clear()
         self._now.clear()
         self._learned = self._clock = False
-        fleet.changed.clear()
 
-    def read(self, items: Mapping[str, bytes]) -> Restored:
-        """Return what the items say; ValueError for what is none, naming the key."""
+    def read(self, items: Mapping[str, bytes], fleet: Fleet) -> Restored:
+        """Put units back into the fleet and return the rest; DataError for others, by key."""
         state = Restored()
         for key, data in items.items():
             name, _, rest = key.partition("/")
             match name:
                 case "clock":
-                    clock = _decoded(key, data, Clock)
+                    clock = load("demand", key, data, Clock)
                     state.areas, state.minute, state.hour = clock.areas, clock.minute, clock.hour
                 case "now":
                     if rest in self._codes:
-                        state.now[self._codes[rest]] = _decoded(key, data, Present)
+                        state.now[self._codes[rest]] = load("demand", key, data, Present)
                 case "task":
-                    state.tasks[rest] = _decoded(key, data, OpenTask)
+                    state.tasks[rest] = load("demand", key, data, OpenTask)
                 case "unit":
-                    state.units[rest] = _decoded(key, data, UnitRecord)
+                    fleet.units.take_up("demand", key, data)
                 case "learned":
                     pass
                 case _:
-                    raise ValueError(f"demand state {key!r}: no such kind of item; leave it out")
+                    raise unknown_item("demand", key)
         return state
 
     def put_learned(
@@ -140,16 +134,4 @@ class DemandLedger:
             data = items.get(f"learned/{code}")
             if data is None:
                 continue
-            try:
-                put_learned(model, service, data, rows)
-            except ValueError as error:
-                raise ValueError(f"demand state 'learned/{code}': {error}; leave it out") from error
-
-
-def _decoded(key: str, data: bytes, as_type: type[T]) -> T:
-    try:
-        return msgspec.msgpack.decode(data, type=as_type)
-    except msgspec.MsgspecError as error:
-        raise ValueError(
-            f"demand state {key!r}: {len(data)} bytes do not decode ({error}); leave it out"
-        ) from error
+            put_learned(model, service, f"learned/{code}", data, rows)

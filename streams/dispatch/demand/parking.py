@@ -137,7 +137,7 @@ class ParkingForecaster:
             for i in chosen.tolist()
         ]
 
-    def changed(self) -> dict[str, bytes]:
+    def changed(self) -> dict[str, bytes | None]:
         """Return the state to be kept: of the open step always, what was learned once an hour.
 
         Nothing where nothing came since the last call.
@@ -147,7 +147,7 @@ class ParkingForecaster:
         ids = np.array(self._names)
         now = {name: getattr(self, f"_{name}") for name in _NOW}
         now |= {"ids": ids, "step": np.array(_UNKNOWN if self._step is None else self._step)}
-        items = {"parking/now": forecast_state.pack(now)}
+        items: dict[str, bytes | None] = {"parking/now": forecast_state.pack(now)}
         if self._closed and self._series.step is not None:
             recent = forecast_state.recent_arrays(self._series) | {
                 "ids": ids,

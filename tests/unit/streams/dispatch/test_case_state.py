@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.city import City
+from civicstream.errors import DataError
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Case
 from streams.dispatch.cases import CaseDesk
@@ -155,5 +156,5 @@ def test_changed_tells_each_change_once() -> None:
     "items", [{"case/x": b"no"}, {"dragon/x": b""}, {"seen/x": msgspec.msgpack.encode("a")}]
 )
 def test_what_is_no_state_of_a_desk_is_named(items: dict[str, bytes]) -> None:
-    with pytest.raises(ValueError, match=next(iter(items))):
+    with pytest.raises(DataError, match=next(iter(items))):
         make_desk().restore(items)

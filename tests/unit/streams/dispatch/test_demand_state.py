@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.city import City
+from civicstream.errors import DataError
 from civicstream.service_events import Demand
 from streams.dispatch.demand import DemandDesk
 from streams.dispatch.demand.desk import DemandEvent
@@ -112,5 +113,5 @@ def test_items_stay_small_and_unchanged_ones_are_not_written() -> None:
     [{"dragon/1": b""}, {"clock": b"x"}, {"task/1": b"\x01"}, {"learned/pothole": b"x"}],
 )
 def test_what_is_no_state_of_a_desk_is_named(items: dict[str, bytes]) -> None:
-    with pytest.raises(ValueError, match=next(iter(items))):
+    with pytest.raises(DataError, match=next(iter(items))):
         DemandDesk(DEMAND_SERVICES, make_city()).restore(items)
