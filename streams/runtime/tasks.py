@@ -22,6 +22,7 @@ from civicstream.errors import OwnershipLost, ServerUnavailable
 from civicstream.kafka.log_gaps import Log, LogGap, go_on
 from civicstream.kafka.sequences import ReadAccount
 from civicstream.kafka.topic_admin import describe
+from civicstream.retry import pauses
 from civicstream.settings import KafkaSettings
 from streams.runtime.app import make_channel
 from streams.runtime.committed_consumer import CommittedConsumer, PlacedMessage
@@ -33,9 +34,6 @@ from streams.runtime.task_state import Input, TaskState
 __all__ = ["Tasks", "resume"]
 
 log = logging.getLogger(__name__)
-
-_FIRST_PAUSE_S = 0.2
-_MAX_PAUSE_S = 5.0
 
 # How often to look whether a full partition has room again; a commit takes tens of milliseconds.
 _FULL_PAUSE_S = 0.005
@@ -219,9 +217,8 @@ class Tasks:
         opening.add_done_callback(done)
 
     async def _open(self, task: _AnyTask, partition: int, pause_s: float) -> None:
-        attempt_s = _FIRST_PAUSE_S
         await asyncio.sleep(pause_s)
-        while True:
+        for attempt_s in pauses(first_s=0.2):
             state = TaskState(self._kafka, task.name, partition)
             try:
                 items = await state.open()
@@ -237,7 +234,6 @@ class Tasks:
                 )
                 await state.close()
                 await asyncio.sleep(attempt_s)
-                attempt_s = min(attempt_s * 2, _MAX_PAUSE_S)
             except BaseException:
                 await state.close()
                 raise

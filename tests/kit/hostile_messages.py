@@ -213,10 +213,10 @@ class HostileIntake:
     def settle(self) -> None:
         """Let Kafka confirm everything; every message must be acknowledged by then."""
         intake = self.intake
-        intake.seal_due(0.0, NOW, everything=True)
-        while intake.ready or intake.letters or intake.events:
-            while intake.ready:
-                frame: SealedFrame = intake.ready.popleft()
+        intake.lanes.seal_due(0.0, NOW, everything=True)
+        while intake.lanes.ready or intake.letters or intake.events:
+            while intake.lanes.ready:
+                frame: SealedFrame = intake.lanes.ready.popleft()
                 self.taken += 1
                 intake.frame_confirmed(frame)
             while intake.letters:
