@@ -1,6 +1,6 @@
-"""The city's desk: cases, containers and car parks, demand, allocation and tours; pure.
+"""Dispatch: cases, containers and car parks, demand, allocation and tours; pure.
 
-Each is told what the others conclude.
+Each takes in what the others conclude.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from streams.dispatch.allocation import (
     Dispatcher,
     DispatchSettings,
     Refusal,
-    TourDesk,
+    TourPlanner,
     task_of_case,
     task_of_incident,
 )
-from streams.dispatch.cases import CaseDesk
-from streams.dispatch.demand import DemandDesk, ResourceDesk
+from streams.dispatch.cases import CaseProcessor
+from streams.dispatch.demand import DemandForecaster, ResourceForecaster
 from streams.network.network_judgement import RoadOutlook
 from streams.runtime.records import Record, make_record
 from streams.runtime.state_items import StateItems, under
@@ -111,10 +111,10 @@ class Dispatch:
         """``offset_ms`` tells local time minus UTC at a time [ms]: people live by it."""
         self._services = services
         self._city = city
-        self._cases = CaseDesk(services, city)
-        self._demand = DemandDesk(services, city, offset_ms)
-        self._resources = ResourceDesk(city, offset_ms)
-        self._tours = TourDesk()
+        self._cases = CaseProcessor(services, city)
+        self._demand = DemandForecaster(services, city, offset_ms)
+        self._resources = ResourceForecaster(city, offset_ms)
+        self._tours = TourPlanner()
         # Without roads there are no travel times: cases and demand are kept all the same.
         self._dispatcher = Dispatcher(city, settings) if city.segments else None
         self._processors: dict[str, Processor[Any, _Output]] = {
@@ -197,7 +197,7 @@ class Dispatch:
         return [*self._dispatcher.close_task(task, now_ms)] if self._dispatcher else []
 
     def _settle(self, outputs: list[_Output], now_ms: int) -> list[Record]:
-        """Tell each output to the desks that it concerns, and so on; return the records of all."""
+        """Give each output to those that it concerns, and so on; return the records of all."""
         waiting, records = deque(outputs), []
         while waiting:
             output = waiting.popleft()

@@ -1,6 +1,6 @@
 """Who is sent where: crews matched to open incidents and cases over the roads, and bin tours."""
 
-from streams.dispatch.allocation.collection import TourDesk
+from streams.dispatch.allocation.collection import TourPlanner
 from streams.dispatch.allocation.dispatcher import Dispatcher
 from streams.dispatch.allocation.policies import POLICIES
 from streams.dispatch.allocation.settings import DispatchSettings
@@ -12,7 +12,7 @@ __all__ = [
     "DispatchSettings",
     "Dispatcher",
     "Refusal",
-    "TourDesk",
+    "TourPlanner",
     "task_of_case",
     "task_of_incident",
 ]

@@ -1,4 +1,4 @@
-"""The tour desk: forecasts of containers and words of trucks in, versions of tours out.
+"""The tours: forecasts of containers and messages of trucks in, versions of tours out.
 
 Pure and deterministic: the clock is a parameter. Life of a tour: docs/allocation.md.
 """
@@ -31,14 +31,14 @@ from streams.dispatch.allocation.following import Following, overflow_of
 from streams.dispatch.allocation.tours import Tour as Way
 from streams.dispatch.allocation.tours import Truck
 
-__all__ = ["TourDesk"]
+__all__ = ["TourPlanner"]
 
 Place = tuple[float, float]
 
 MINUTE_MS = 60_000
 
 
-class TourDesk:
+class TourPlanner:
     """Knows containers, trucks and the tours that stand."""
 
     def __init__(self, settings: CollectionSettings | None = None) -> None:

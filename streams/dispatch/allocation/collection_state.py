@@ -1,4 +1,4 @@
-"""What the tour desk knows, record by record, and what it weighs; checked when made."""
+"""What the tour planner knows, record by record, and what it weighs; checked when made."""
 
 from __future__ import annotations
 

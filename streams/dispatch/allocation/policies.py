@@ -92,7 +92,7 @@ def _in_order(problem: Problem, settings: DispatchSettings, order: Indices) -> P
 
 
 def nearest_unit(problem: Problem, settings: DispatchSettings) -> Plan:
-    """Return the plan of a dispatcher's desk: by priority, then by age, the nearest free unit."""
+    """Return the plan of human dispatchers: by priority, then by age, the nearest free unit."""
     return _in_order(problem, settings, np.lexsort((problem.opened, problem.priority)))
 
 

@@ -1,4 +1,4 @@
-"""What the desk cannot take becomes a dead letter that says why and what to do."""
+"""What cannot be taken in becomes a dead letter that says why and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that the case desk remembers: items by key, what changed, and what time will change."""
+"""All that is remembered of cases: items by key, what changed, and what time will change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEAST_CELL_M = 25.0
 
 
 class Memory:
-    """State of one desk; the same items give the same desk."""
+    """State of the cases; the same items give the same state."""
 
     def __init__(self, services: Mapping[str, ServiceType], rules: CaseRules) -> None:
         self.services = services

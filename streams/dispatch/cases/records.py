@@ -1,4 +1,4 @@
-"""What the desk remembers, one msgspec struct per item of its state."""
+"""What is remembered of cases, one msgspec struct per item of its state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Credit(msgspec.Struct, array_like=True):
 
 
 class CaseRecord(msgspec.Struct):
-    """One case; what ``Case`` shows of it, and what only the desk needs."""
+    """One case; what ``Case`` shows of it, and what only dispatch needs."""
 
     id: str
     area: str

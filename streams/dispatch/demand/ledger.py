@@ -1,4 +1,4 @@
-"""The state of the demand desk as items by key, and which of them changed."""
+"""The state of the demand as items by key, and which of them changed."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from streams.dispatch.demand.bins import BinForecaster
 from streams.dispatch.demand.parking import ParkingForecaster
 from streams.windows.levels import Levels
 
-__all__ = ["ResourceDesk"]
+__all__ = ["ResourceForecaster"]
 
 
-class ResourceDesk:
+class ResourceForecaster:
     """The forecasters of the whole city; same state and same levels, same forecasts."""
 
     def __init__(self, city: City, offset_ms: Callable[[int], int]) -> None:

@@ -16,7 +16,7 @@ from sensors_sim.channels import TRAITS
 from sensors_sim.city_plan import plan_city
 from sensors_sim.containers import Containers
 from sensors_sim.trucks import Truck, plan_trucks
-from streams.dispatch.allocation import TourDesk
+from streams.dispatch.allocation import TourPlanner
 from streams.dispatch.demand import BinForecaster
 from streams.windows.windows import Columns
 
@@ -29,8 +29,8 @@ BINS = np.flatnonzero(CITY.sensors.kind == Sensors.kind_names.index("waste"))
 KEYS = CITY.sensor_keys[BINS]
 
 
-def desk_with_roads() -> TourDesk:
-    desk = TourDesk()
+def desk_with_roads() -> TourPlanner:
+    desk = TourPlanner()
     desk.take_speeds(SPEEDS)
     return desk
 
@@ -40,7 +40,7 @@ class Streets:
     """A city whose containers report every five minutes."""
 
     trucks: int = 1
-    desk: TourDesk = field(default_factory=desk_with_roads)
+    desk: TourPlanner = field(default_factory=desk_with_roads)
     versions: list[Tour] = field(default_factory=list)
     said: list[Unit] = field(default_factory=list)
     emptied: list[tuple[int, float]] = field(default_factory=list)
@@ -203,7 +203,7 @@ def truck_says(state: str, task: str | None = None, at: int = NOW, place: int = 
     return Unit("t", "all", state, skills, lon, lat, NOW + 8 * HOUR, 40.0, 0.0, at, task)  # type: ignore[arg-type]
 
 
-def planned(full_in_h: float = -1.0) -> tuple[TourDesk, Tour]:
+def planned(full_in_h: float = -1.0) -> tuple[TourPlanner, Tour]:
     desk = desk_with_roads()
     desk.apply(forecast(0, NOW, full_in_h), NOW)
     desk.apply(truck_says("available"), NOW)

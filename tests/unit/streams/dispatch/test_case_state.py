@@ -11,9 +11,9 @@ from civicstream.city import City
 from civicstream.errors import DataError
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Case
-from streams.dispatch.cases import CaseDesk
-from streams.dispatch.cases.desk import DeskEvent
+from streams.dispatch.cases import CaseProcessor
 from streams.dispatch.cases.life import MOVES
+from streams.dispatch.cases.processor import CaseEvent
 from tests.kit.case_making import SERVICES, at, make_desk, make_evidence, make_report
 
 Step = tuple[str, int, int, int]
@@ -28,7 +28,7 @@ STEPS = st.lists(
 )
 
 
-def _event(step: Step, hours: float, known: list[str]) -> DeskEvent | None:
+def _event(step: Step, hours: float, known: list[str]) -> CaseEvent | None:
     kind, number, other, _ = step
     if kind == "report":
         service = "flooding" if other == 3 else "pothole"
@@ -47,7 +47,7 @@ def _event(step: Step, hours: float, known: list[str]) -> DeskEvent | None:
 class _Life:
     """A desk, the state written down after each step, and all that it told."""
 
-    def __init__(self, desk: CaseDesk) -> None:
+    def __init__(self, desk: CaseProcessor) -> None:
         self.desk = desk
         self.stored: dict[str, bytes] = {}
         self.told: list[Case | DeadLetter] = []
@@ -123,7 +123,7 @@ def test_cases_of_a_service_that_the_city_gave_up_are_still_followed_to_their_en
     life.step(("report", 2, 2, 0), 0)
     first, second = (event for event in life.told if isinstance(event, Case))
     left = {code: s for code, s in SERVICES.items() if code != "pothole"}
-    desk = CaseDesk(left, City())
+    desk = CaseProcessor(left, City())
     desk.restore(life.stored)
     merge = Action("a1", f"case/{second.id}", "duplicate", "d1", "op", at(1), "", first.id)
     gone, kept = desk.apply(merge, at(1))

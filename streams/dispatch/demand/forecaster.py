@@ -22,12 +22,12 @@ from streams.dispatch.demand.needs import all_needs
 from streams.dispatch.demand.sources import SourceEvent, read_task, task_key
 from streams.dispatch.demand.tasks import OpenTasks, Totals
 
-__all__ = ["DemandDesk", "DemandEvent"]
+__all__ = ["DemandEvent", "DemandForecaster"]
 
 Floats = NDArray[np.float64]
 
 DemandEvent = SourceEvent | Unit
-"""What the desk understands."""
+"""Events that it takes in."""
 
 _MINUTE_MS = 60_000
 _TELL_AGAIN_MS = 15 * _MINUTE_MS
@@ -41,7 +41,7 @@ def _universal_time(_: int) -> int:
     return 0
 
 
-class DemandDesk:
+class DemandForecaster:
     """All areas and services of a city. Areas the city does not know enter when first heard."""
 
     def __init__(
@@ -180,10 +180,10 @@ class DemandDesk:
         return self._ledger.changed(self._model, self._fleet, now, clock)
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave so far, into a desk that is new.
+        """Go on from all items that ``changed`` gave so far, into one that is new.
 
         Services that are no more are left out. Raises DataError, naming the key, for what is
-        no state of a desk.
+        none of its state.
         """
         state = self._ledger.read(items, self._fleet)
         rows = np.array([self._area(area) for area in state.areas], np.intp)

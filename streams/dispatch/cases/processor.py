@@ -1,4 +1,4 @@
-"""The case desk: one after the other, what happens becomes versions of cases.
+"""All cases: one after the other, what happens becomes versions of cases.
 
 Pure and deterministic: the same state and the same events give the same ids and versions.
 docs/reports.md explains the rules.
@@ -21,13 +21,13 @@ from streams.dispatch.cases.records import CaseRecord
 from streams.dispatch.cases.rules import CaseRules
 from streams.dispatch.cases.standing import next_deadline
 
-__all__ = ["CaseDesk", "DeskEvent"]
+__all__ = ["CaseEvent", "CaseProcessor"]
 
-DeskEvent = Report | Action | Allocation | Unit | Incident | Anomaly | BinForecast | Evidence
-"""What the desk understands."""
+CaseEvent = Report | Action | Allocation | Unit | Incident | Anomaly | BinForecast | Evidence
+"""Events that it takes in."""
 
 
-class CaseDesk:
+class CaseProcessor:
     """All cases of a city."""
 
     def __init__(
@@ -43,7 +43,7 @@ class CaseDesk:
         """Return how many cases are at hand, closed ones included."""
         return len(self._memory.cases)
 
-    def apply(self, event: DeskEvent, now_ms: int) -> list[Case | DeadLetter]:
+    def apply(self, event: CaseEvent, now_ms: int) -> list[Case | DeadLetter]:
         """Return what follows from an event: versions of cases, or letters that refuse it.
 
         Letters are for the topic ``deadletter``. An event that came before changes nothing.
@@ -106,8 +106,8 @@ class CaseDesk:
         return self._memory.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave so far, into a desk that is new.
+        """Go on from all items that ``changed`` gave so far, into one that is new.
 
-        Raises DataError, naming the key, for what is no state of a desk.
+        Raises DataError, naming the key, for what is none of its state.
         """
         self._memory.restore(items)
