@@ -16,10 +16,10 @@ from streams.dispatch.cases.corroboration import take_evidence
 from streams.dispatch.cases.decisions import Decisions
 from streams.dispatch.cases.evidence import Evidence, EvidenceReader
 from streams.dispatch.cases.intake import Intake
-from streams.dispatch.cases.memory import Memory
 from streams.dispatch.cases.records import CaseRecord
 from streams.dispatch.cases.rules import CaseRules
 from streams.dispatch.cases.standing import next_deadline
+from streams.dispatch.cases.store import CaseStore
 
 __all__ = ["CaseEvent", "CaseProcessor"]
 
@@ -34,14 +34,14 @@ class CaseProcessor:
         self, services: Mapping[str, ServiceType], city: City, rules: CaseRules | None = None
     ) -> None:
         rules = rules or CaseRules()
-        self._memory = Memory(services, rules)
-        self._intake = Intake(self._memory)
-        self._decisions = Decisions(self._memory)
+        self._store = CaseStore(services, rules)
+        self._intake = Intake(self._store)
+        self._decisions = Decisions(self._store)
         self._evidence = EvidenceReader(city, rules.evidence_reach_m)
 
     def __len__(self) -> int:
         """Return how many cases are at hand, closed ones included."""
-        return len(self._memory.cases)
+        return len(self._store.cases)
 
     def apply(self, event: CaseEvent, now_ms: int) -> list[Case | DeadLetter]:
         """Return what follows from an event: versions of cases, or letters that refuse it.
@@ -58,7 +58,7 @@ class CaseProcessor:
             case Unit():
                 return [*self._decisions.follow_unit(event, now_ms)]
         evidence = self._read(event)
-        return [] if evidence is None else [*take_evidence(self._memory, evidence, now_ms)]
+        return [] if evidence is None else [*take_evidence(self._store, evidence, now_ms)]
 
     def examine(self, action: Action, now_ms: int) -> list[DeadLetter] | None:
         """Return None when a case allows an action that somebody else carries out.
@@ -87,9 +87,9 @@ class CaseProcessor:
         After a pause that skipped both, only the breach is told. Forgets what is old.
         """
         warnings = []
-        for record in self._memory.come_up(now_ms):
+        for record in self._store.due(now_ms):
             if record.closed_at is not None:
-                self._memory.forget_case(record)
+                self._store.forget_case(record)
             else:
                 warnings.append(self._warn(record, now_ms))
         return warnings
@@ -97,17 +97,17 @@ class CaseProcessor:
     def _warn(self, record: CaseRecord, now_ms: int) -> Case:
         record.breach = "near"
         note = "the target is near"
-        if (next_deadline(record, self._memory.rules) or 0) <= now_ms:
+        if (next_deadline(record, self._store.rules) or 0) <= now_ms:
             record.breach, note = "breached", "not resolved by its target"
-        return self._memory.tell(record, now_ms, "system", note)
+        return self._store.next_version(record, now_ms, "system", note)
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the items of state that changed since the last call; None: drop that key."""
-        return self._memory.changed()
+        return self._store.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Go on from all items that ``changed`` gave so far, into one that is new.
 
         Raises DataError, naming the key, for what is none of its state.
         """
-        self._memory.restore(items)
+        self._store.restore(items)

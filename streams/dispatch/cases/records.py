@@ -66,7 +66,7 @@ class CaseRecord(msgspec.Struct):
         self.state, self.closed_at, self.duplicate_of = state, None, None
         self.term_start, self.breach = now_ms, "none"
 
-    def told(self, by: str, note: str, latest_report: str | None) -> Case:
+    def as_case(self, by: str, note: str, latest_report: str | None) -> Case:
         """Return this version as the world sees it."""
         return Case(
             id=self.id,

@@ -1,4 +1,4 @@
-"""Whatever happens: versions without gaps, the same again after a crash, bounded memory."""
+"""Whatever happens: versions without gaps, the same again after a crash, bounded store."""
 
 from __future__ import annotations
 

@@ -13,23 +13,23 @@ from streams.dispatch.cases.rules import HOUR_MS, CaseRules
 from streams.dispatch.cases.standing import forgotten_at, next_deadline
 from streams.runtime.state_items import StateStore
 
-__all__ = ["Memory"]
+__all__ = ["CaseStore"]
 
 _EVIDENCE_CELL_M = 500.0
 _LEAST_CELL_M = 25.0
 
 
-class Memory:
+class CaseStore:
     """State of the cases; the same items give the same state."""
 
     def __init__(self, services: Mapping[str, ServiceType], rules: CaseRules) -> None:
         self.services = services
         self.rules = rules
-        self._store = StateStore("case")
-        self.cases = self._store.table("case", CaseRecord, str)
-        self.seen = self._store.table("seen", SeenReport, str)
-        self.reporters = self._store.table("reporter", ReporterRecord, str)
-        self.evidence = self._store.table("evidence", EvidenceRecord, str)
+        self._items = StateStore("case")
+        self.cases = self._items.table("case", CaseRecord, str)
+        self.seen = self._items.table("seen", SeenReport, str)
+        self.reporters = self._items.table("reporter", ReporterRecord, str)
+        self.evidence = self._items.table("evidence", EvidenceRecord, str)
         self.places: dict[str, PlaceIndex] = {}
         """Of the cases, per service."""
         self.evidence_places = PlaceIndex(_EVIDENCE_CELL_M)
@@ -56,7 +56,7 @@ class Memory:
             work_min=1.0,
         )
 
-    def tell(
+    def next_version(
         self, record: CaseRecord, now_ms: int, by: str, note: str, latest_report: str | None = None
     ) -> Case:
         """Make the next version of a case: kept, scheduled, and returned to be published."""
@@ -64,7 +64,7 @@ class Memory:
         record.updated_at = now_ms
         self.cases[record.id] = record
         self._agenda.put(self.cases.key(record.id), next_deadline(record, self.rules))
-        return record.told(by, note, latest_report)
+        return record.as_case(by, note, latest_report)
 
     def place(self, record: CaseRecord) -> None:
         """Let the case be found by its place and service, wherever it was found before."""
@@ -111,9 +111,9 @@ class Memory:
         self.reporters[pseudonym] = reporter
         self._agenda.put(self.reporters.key(pseudonym), forgotten_at(reporter, self.rules))
 
-    def come_up(self, now_ms: int) -> Iterator[CaseRecord]:
+    def due(self, now_ms: int) -> Iterator[CaseRecord]:
         """Forget what is old; yield the cases that time has come for, in order of time."""
-        for key in self._agenda.come_up(now_ms):
+        for key in self._agenda.due(now_ms):
             name, _, item_id = key.partition("/")
             if name == "case":
                 record = self.cases.get(item_id)
@@ -128,11 +128,11 @@ class Memory:
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the items that changed since the last call, by key; None: dropped."""
-        return self._store.changed()
+        return self._items.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from items that ``changed`` gave, into an empty memory; DataError for others."""
-        self._store.restore(items)
+        """Go on from items that ``changed`` gave, into an empty store; DataError for others."""
+        self._items.restore(items)
         for case in self.cases.values():
             self.place(case)
             self._agenda.put(self.cases.key(case.id), next_deadline(case, self.rules))
