@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Allocation, Case, CaseState, Unit
-from streams.dispatch.cases.letters import refused_action
+from streams.dispatch.cases.dead_letters import refused_action
 from streams.dispatch.cases.life import MOVES, Move
 from streams.dispatch.cases.matching import follow_duplicates
 from streams.dispatch.cases.records import CaseRecord
 from streams.dispatch.cases.standing import settle
 from streams.dispatch.cases.store import CaseStore
 
-__all__ = ["Decisions"]
+__all__ = ["CaseDecisions"]
 
 _PREFIX = "case/"
 _REMEMBERED_ACTIONS = 16
 """Per case; what is sent again comes soon after the first time."""
 
 
-class Decisions:
+class CaseDecisions:
     """Carries out what others decided about cases."""
 
     def __init__(self, store: CaseStore) -> None:
         self._store = store
 
     def act(self, action: Action, now_ms: int) -> list[Case | DeadLetter]:
-        """Return the versions that the action makes, or the letter that refuses it.
+        """Return the versions that the action makes, or the dead letter that refuses it.
 
         Nothing for an action on something else than a case, or one that was carried out already.
         """
@@ -39,7 +39,7 @@ class Decisions:
     def examine(self, action: Action, now_ms: int) -> list[DeadLetter] | None:
         """Return None when the case allows the action, which now counts as carried out by others.
 
-        Else the letters that refuse it, none for an action that was carried out already.
+        Else the dead letters that refuse it, none for an action that was carried out already.
         """
         found = self._taken_note(action, now_ms)
         if not isinstance(found, CaseRecord):
@@ -48,7 +48,7 @@ class Decisions:
         return None
 
     def _taken_note(self, action: Action, now_ms: int) -> CaseRecord | list[DeadLetter]:
-        """Return the case, the action noted in it, or the letters that refuse it."""
+        """Return the case, the action noted in it, or the dead letters that refuse it."""
         record = self._store.cases.get(action.subject.removeprefix(_PREFIX))
         if record is not None and action.id in record.actions:
             return []

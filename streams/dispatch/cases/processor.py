@@ -13,10 +13,10 @@ from civicstream.events import Anomaly, DeadLetter, Incident
 from civicstream.service_events import Action, Allocation, BinForecast, Case, Report, Unit
 from civicstream.services import ServiceType
 from streams.dispatch.cases.corroboration import take_evidence
-from streams.dispatch.cases.decisions import Decisions
+from streams.dispatch.cases.decisions import CaseDecisions
 from streams.dispatch.cases.evidence import Evidence, EvidenceReader
-from streams.dispatch.cases.intake import Intake
 from streams.dispatch.cases.records import CaseRecord
+from streams.dispatch.cases.reports import CaseReports
 from streams.dispatch.cases.rules import CaseRules
 from streams.dispatch.cases.standing import next_deadline
 from streams.dispatch.cases.store import CaseStore
@@ -35,8 +35,8 @@ class CaseProcessor:
     ) -> None:
         rules = rules or CaseRules()
         self._store = CaseStore(services, rules)
-        self._intake = Intake(self._store)
-        self._decisions = Decisions(self._store)
+        self._reports = CaseReports(self._store)
+        self._decisions = CaseDecisions(self._store)
         self._evidence = EvidenceReader(city, rules.evidence_reach_m)
 
     def __len__(self) -> int:
@@ -44,13 +44,13 @@ class CaseProcessor:
         return len(self._store.cases)
 
     def apply(self, event: CaseEvent, now_ms: int) -> list[Case | DeadLetter]:
-        """Return what follows from an event: versions of cases, or letters that refuse it.
+        """Return what follows from an event: versions of cases, or dead letters that refuse it.
 
-        Letters are for the topic ``deadletter``. An event that came before changes nothing.
+        Dead letters are for the topic ``deadletter``. An event that came before changes nothing.
         """
         match event:
             case Report():
-                return self._intake.take(event, now_ms)
+                return self._reports.take(event, now_ms)
             case Action():
                 return self._decisions.act(event, now_ms)
             case Allocation():
@@ -63,7 +63,7 @@ class CaseProcessor:
     def examine(self, action: Action, now_ms: int) -> list[DeadLetter] | None:
         """Return None when a case allows an action that somebody else carries out.
 
-        Else the letters that refuse it; none for one that came before.
+        Else the dead letters that refuse it; none for one that came before.
         """
         return self._decisions.examine(action, now_ms)
 

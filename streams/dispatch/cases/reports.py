@@ -8,7 +8,7 @@ from civicstream.events import DeadLetter
 from civicstream.service_events import Case, Report
 from civicstream.services import ServiceType
 from streams.dispatch.cases.corroboration import confirm_by_known
-from streams.dispatch.cases.letters import refused_report
+from streams.dispatch.cases.dead_letters import refused_report
 from streams.dispatch.cases.matching import find_case
 from streams.dispatch.cases.places import is_place
 from streams.dispatch.cases.records import CaseRecord, Credit, ReporterRecord
@@ -18,10 +18,10 @@ from streams.dispatch.cases.store import CaseStore
 from streams.dispatch.cases.suggestion import Suggester
 from streams.dispatch.cases.text import clean_text
 
-__all__ = ["Intake"]
+__all__ = ["CaseReports"]
 
 
-class Intake:
+class CaseReports:
     """Reports become cases."""
 
     def __init__(self, store: CaseStore) -> None:
@@ -29,7 +29,7 @@ class Intake:
         self._suggester = Suggester(store.services)
 
     def take(self, report: Report, now_ms: int) -> list[Case | DeadLetter]:
-        """Return the version that the report makes, a letter if it is refused, or nothing.
+        """Return the version that the report makes, a dead letter if it is refused, or nothing.
 
         Nothing for a report that was taken already.
         """
