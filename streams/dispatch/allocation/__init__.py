@@ -4,7 +4,7 @@ from streams.dispatch.allocation.collection import TourPlanner
 from streams.dispatch.allocation.dispatcher import Dispatcher
 from streams.dispatch.allocation.policies import POLICIES
 from streams.dispatch.allocation.settings import DispatchSettings
-from streams.dispatch.allocation.state import Refusal
+from streams.dispatch.allocation.store import Refusal
 from streams.dispatch.allocation.tasks import task_of_case, task_of_incident
 
 __all__ = [

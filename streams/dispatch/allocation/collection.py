@@ -19,11 +19,11 @@ from streams.dispatch.allocation.collection_plan import (
     plan_ways,
     worth_a_look,
 )
-from streams.dispatch.allocation.collection_state import (
+from streams.dispatch.allocation.collection_store import (
     SKILL,
     BinRecord,
-    CollectionBook,
     CollectionSettings,
+    CollectionStore,
     TourRecord,
     TruckRecord,
 )
@@ -43,8 +43,8 @@ class TourPlanner:
 
     def __init__(self, settings: CollectionSettings | None = None) -> None:
         self.settings = settings or CollectionSettings()
-        self._book = CollectionBook()
-        self._following = Following(self._book, self.settings)
+        self._store = CollectionStore()
+        self._following = Following(self._store, self.settings)
         self._looked_at = 0
         self._speeds: RoadSpeeds | None = None
 
@@ -71,22 +71,22 @@ class TourPlanner:
 
     def _revise(self, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
         out = []
-        for record in list(self._book.tours.values()):
+        for record in list(self._store.tours.values()):
             since = now_ms - record.looked_at
             if record.tour.state == "under_way" and since >= self.settings.revise_every_s * 1000:
                 record.looked_at = now_ms
-                self._book.tours.touch(record.tour.id)
+                self._store.tours.touch(record.tour.id)
                 out += self._revise_one(record, now_ms, speeds)
         return out
 
     def _revise_one(self, record: TourRecord, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
         """Return the tour's next version if it pays to go on otherwise."""
-        tour, truck = record.tour, self._book.trucks[record.tour.unit]
+        tour, truck = record.tour, self._store.trucks[record.tour.unit]
         done = [s for s in tour.stops if s.emptied_at is not None]
         left = [s.sensor_key for s in tour.stops if s.emptied_at is None]
         if not left or truck.unit.state == "on_site":
             return []
-        candidates = [self._book.bins[key] for key in left]
+        candidates = [self._store.bins[key] for key in left]
         candidates += self._wanted(now_ms, truck.depot)
         here = (truck.unit.lon, truck.unit.lat)
         survey = Survey.of(speeds, here, truck.depot, candidates, now_ms)
@@ -117,8 +117,8 @@ class TourPlanner:
     def _plan(self, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
         out: list[Tour] = []
         idle: dict[Place, list[TruckRecord]] = defaultdict(list)
-        for unit in sorted(self._book.trucks):
-            truck = self._book.trucks[unit]
+        for unit in sorted(self._store.trucks):
+            truck = self._store.trucks[unit]
             free = truck.unit.state == "available" and truck.tour is None
             if free and truck.barred_until <= now_ms < truck.unit.shift_end:
                 idle[_rounded(truck.depot)].append(truck)
@@ -134,13 +134,13 @@ class TourPlanner:
 
     def _wanted(self, now_ms: int, depot: Place) -> list[BinRecord]:
         """Return the containers of the depot that will be full soon and that no tour has."""
-        taken = {s.sensor_key for r in self._book.tours.values() for s in r.tour.stops}
+        taken = {s.sensor_key for r in self._store.tours.values() for s in r.tour.stops}
         limit_s = self.settings.next_visit_h * 3600
-        depots = sorted({_rounded(t.depot) for t in self._book.trucks.values()})
+        depots = sorted({_rounded(t.depot) for t in self._store.trucks.values()})
         own = depots.index(_rounded(depot))
         found = [
             record
-            for key, record in sorted(self._book.bins.items())
+            for key, record in sorted(self._store.bins.items())
             if key not in taken
             and full_in_s(record, now_ms) <= limit_s
             and not self._believed_empty(record, now_ms)
@@ -154,7 +154,7 @@ class TourPlanner:
         return visited is not None and now_ms - visited < patience
 
     def _open(self, survey: Survey, way: Way, now_ms: int) -> Tour:
-        truck = self._book.trucks[way.truck]
+        truck = self._store.trucks[way.truck]
         stops = survey.stops_of(way)
         state: TourState = "planned"
         tour = Tour(
@@ -175,17 +175,17 @@ class TourPlanner:
             note=f"{len(stops)} containers are full or will be before the next visit",
         )
         truck.tour, truck.km = tour.id, 0.0
-        self._book.tours[tour.id] = TourRecord(tour, now_ms)
-        self._book.trucks.touch(way.truck)
+        self._store.tours[tour.id] = TourRecord(tour, now_ms)
+        self._store.trucks.touch(way.truck)
         return tour
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the state's items changed since the last call; None for those to be deleted."""
-        return self._book.changed()
+        return self._store.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Go on from all items that ``changed`` gave; raise DataError for others."""
-        self._book.restore(items)
+        self._store.restore(items)
 
 
 def _truck(truck: TruckRecord, now_ms: int) -> Truck:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from civicstream.roads import RoadSpeeds, Trips, find_trips
 from civicstream.service_events import TourStop
-from streams.dispatch.allocation.collection_state import BinRecord, CollectionSettings
+from streams.dispatch.allocation.collection_store import BinRecord, CollectionSettings
 from streams.dispatch.allocation.tours import (
     Bins,
     Truck,

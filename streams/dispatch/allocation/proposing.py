@@ -9,13 +9,13 @@ from streams.dispatch.allocation.ledger import AdviceLedger
 from streams.dispatch.allocation.problem import Plan
 from streams.dispatch.allocation.rounds import Round, target_at
 from streams.dispatch.allocation.settings import DispatchSettings
-from streams.dispatch.allocation.state import Book, Refusal
+from streams.dispatch.allocation.store import AllocationStore, Refusal
 
 __all__ = ["propose"]
 
 
 def propose(
-    book: Book,
+    store: AllocationStore,
     ledger: AdviceLedger,
     graph: RoadGraph,
     round_: Round,
@@ -28,7 +28,7 @@ def propose(
     fresh: list[int] = []
     for row, (task, unit) in enumerate(zip(round_.tasks, plan.unit.tolist(), strict=True)):
         wanted = round_.units[unit] if unit >= 0 else None
-        standing = book.advice_of(task)
+        standing = store.advice_of(task)
         if standing is not None and standing.allocation.unit != wanted:
             note = _why_withdrawn(round_, plan, standing.allocation.unit, wanted)
             out.append(ledger.end(standing, "withdrawn", "system", now_ms, note))
@@ -40,7 +40,7 @@ def propose(
         for row in fresh:
             unit = int(plan.unit[row])
             others = alternatives(extra[row], arrival[row], unit, round_.units, now_ms)
-            made = _proposal(book, graph, round_, row, unit, others, now_ms, settings)
+            made = _proposal(store, graph, round_, row, unit, others, now_ms, settings)
             out.append(ledger.open(made))
     return out
 
@@ -56,7 +56,7 @@ def _why_withdrawn(round_: Round, plan: Plan, unit: str, wanted: str | None) -> 
 
 
 def _proposal(
-    book: Book,
+    store: AllocationStore,
     graph: RoadGraph,
     round_: Round,
     row: int,
@@ -65,7 +65,7 @@ def _proposal(
     now_ms: int,
     settings: DispatchSettings,
 ) -> Allocation:
-    task = book.tasks[round_.tasks[row]].task
+    task = store.tasks[round_.tasks[row]].task
     name = round_.units[unit]
     arrival_at = now_ms + round(float(round_.problem.arrival_min[row, unit]) * 60_000)
     route = round_.trips.route(unit, row)

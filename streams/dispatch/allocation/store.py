@@ -9,7 +9,7 @@ import msgspec
 from civicstream.service_events import Allocation, Task, Unit
 from streams.runtime.state_items import StateStore
 
-__all__ = ["AdviceRecord", "Book", "Refusal", "TaskRecord", "UnitRecord"]
+__all__ = ["AdviceRecord", "AllocationStore", "Refusal", "TaskRecord", "UnitRecord"]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -57,24 +57,24 @@ class AdviceRecord(msgspec.Struct):
     """When it was first proposed."""
 
 
-class Book:
+class AllocationStore:
     """Tables by id. Whoever changes a record in place touches its id, that it is written down."""
 
     def __init__(self) -> None:
-        self._store = StateStore("allocation")
-        self.units = self._store.table("unit", UnitRecord, str)
-        self.tasks = self._store.table("task", TaskRecord, str)
-        self.advices = self._store.table("allocation", AdviceRecord, str)
+        self._items = StateStore("allocation")
+        self.units = self._items.table("unit", UnitRecord, str)
+        self.tasks = self._items.table("task", TaskRecord, str)
+        self.advices = self._items.table("allocation", AdviceRecord, str)
         self.advice_by_unit: dict[str, str] = {}
         """Id of the standing allocation of each unit that has one."""
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the records changed since the last call, None for those removed."""
-        return self._store.changed()
+        return self._items.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Put back what ``changed`` returned, all of it; raise DataError for foreign bytes."""
-        self._store.restore(items)
+        self._items.restore(items)
         self.advice_by_unit = {a.allocation.unit: id_ for id_, a in self.advices.items()}
 
     def advice_of(self, task: str) -> AdviceRecord | None:

@@ -11,7 +11,7 @@ from civicstream.errors import ConfigurationError
 from civicstream.service_events import BinForecast, Tour, Unit
 from streams.runtime.state_items import StateStore
 
-__all__ = ["SKILL", "BinRecord", "CollectionBook", "CollectionSettings", "TruckRecord"]
+__all__ = ["SKILL", "BinRecord", "CollectionSettings", "CollectionStore", "TruckRecord"]
 
 SKILL = "bin_collection"
 """A unit that has it is a waste truck: it drives tours and is sent to nothing else."""
@@ -83,19 +83,19 @@ class TourRecord(msgspec.Struct):
     """When it was last planned, or looked at again."""
 
 
-class CollectionBook:
+class CollectionStore:
     """Tables by id. Whoever changes a record in place touches its id, that it is written down."""
 
     def __init__(self) -> None:
-        self._store = StateStore("collection")
-        self.trucks = self._store.table("truck", TruckRecord, str)
-        self.bins = self._store.table("bin", BinRecord, int)
-        self.tours = self._store.table("tour", TourRecord, str)
+        self._items = StateStore("collection")
+        self.trucks = self._items.table("truck", TruckRecord, str)
+        self.bins = self._items.table("bin", BinRecord, int)
+        self.tours = self._items.table("tour", TourRecord, str)
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the records changed since the last call, None for those removed."""
-        return self._store.changed()
+        return self._items.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Put back what ``changed`` returned, all of it; raise DataError for foreign bytes."""
-        self._store.restore(items)
+        self._items.restore(items)
