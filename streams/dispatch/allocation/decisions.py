@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from civicstream.service_events import Action, Allocation, Unit
-from streams.dispatch.allocation.ledger import AdviceLedger, fixed
 from streams.dispatch.allocation.settings import DispatchSettings
 from streams.dispatch.allocation.store import AdviceRecord, AllocationStore, Refusal, TaskRecord
+from streams.dispatch.allocation.versions import AllocationVersions, fixed
 
-__all__ = ["Decisions"]
+__all__ = ["AllocationDecisions"]
 
 Out = list[Allocation | Refusal]
 
 MANUAL = "manual"
 
 
-class Decisions:
+class AllocationDecisions:
     """Carries actions out on the store; what cannot be done is refused with the reason."""
 
     def __init__(
-        self, store: AllocationStore, ledger: AdviceLedger, settings: DispatchSettings
+        self, store: AllocationStore, versions: AllocationVersions, settings: DispatchSettings
     ) -> None:
         self._store = store
-        self._ledger = ledger
+        self._versions = versions
         self._settings = settings
 
     def apply(self, action: Action, now_ms: int) -> Out:
@@ -41,14 +41,14 @@ class Decisions:
         if action.action == "accept":
             if advice.allocation.state == "accepted":
                 return []
-            return [self._ledger.accept(advice, action.by, now_ms, action.note)]
+            return [self._versions.accept(advice, action.by, now_ms, action.note)]
         if action.action == "reject":
             return self._reject(advice, action, now_ms)
         if action.action == "override":
             return self._override(advice.allocation.task, action, now_ms)
         if action.action == "done":
             task.done = True
-            return [self._ledger.end(advice, "completed", action.by, now_ms, action.note)]
+            return [self._versions.end(advice, "completed", action.by, now_ms, action.note)]
         return [
             _refused(
                 action,
@@ -77,13 +77,13 @@ class Decisions:
                 )
             ]
         until = now_ms + round(length * 60_000)
-        self._ledger.bar(allocation.task, allocation.unit, until)
+        self._versions.bar(allocation.task, allocation.unit, until)
         if scope == "unit":
             self._store.units[allocation.unit].barred_until = until
             self._store.units.touch(allocation.unit)
         elif scope == "task":
             task.barred_until = until
-        return [self._ledger.end(advice, "rejected", action.by, now_ms, action.note)]
+        return [self._versions.end(advice, "rejected", action.by, now_ms, action.note)]
 
     def _override(self, task_id: str, action: Action, now_ms: int) -> Out:
         task, unit = self._store.tasks.get(task_id), self._store.units.get(action.value or "")
@@ -96,7 +96,7 @@ class Decisions:
         for standing in (self._store.advice_of(task_id), self._store.advice_for_unit(unit.unit.id)):
             if standing is not None and standing.allocation.id in self._store.advices:
                 note = action.note or f"{action.by} sends {unit.unit.id} to {task_id}"
-                out.append(self._ledger.end(standing, "overridden", action.by, now_ms, note))
+                out.append(self._versions.end(standing, "overridden", action.by, now_ms, note))
         manual = fixed(
             task.task,
             unit.unit.id,
@@ -107,7 +107,7 @@ class Decisions:
             action.note,
         )
         task.barred_until = 0
-        return [*out, self._ledger.open(manual, pinned=True)]
+        return [*out, self._versions.open(manual, pinned=True)]
 
     def _sent_already(self, task_id: str, unit: str) -> bool:
         """Whether the same was decided before: sent again, it must not turn the unit round."""

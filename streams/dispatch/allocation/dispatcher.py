@@ -15,13 +15,13 @@ from civicstream.city import City
 from civicstream.errors import ConfigurationError
 from civicstream.roads import Places, RoadGraph, RoadSpeeds
 from civicstream.service_events import Action, Allocation, Task, Unit
-from streams.dispatch.allocation.decisions import Decisions
-from streams.dispatch.allocation.ledger import AdviceLedger, Ended
+from streams.dispatch.allocation.decisions import AllocationDecisions
 from streams.dispatch.allocation.policies import POLICIES, REVISING
 from streams.dispatch.allocation.proposing import propose
 from streams.dispatch.allocation.rounds import place_tasks, prepare
 from streams.dispatch.allocation.settings import DispatchSettings
 from streams.dispatch.allocation.store import AllocationStore, Refusal, TaskRecord, UnitRecord
+from streams.dispatch.allocation.versions import AllocationVersions, Ended
 
 __all__ = ["Dispatcher"]
 
@@ -50,8 +50,8 @@ class Dispatcher:
         self.graph = graph or RoadGraph(city)
         self.speeds = RoadSpeeds.free_flow(self.graph)
         self.store = AllocationStore()
-        self._ledger = AdviceLedger(self.store, self.settings)
-        self._decisions = Decisions(self.store, self._ledger, self.settings)
+        self._versions = AllocationVersions(self.store, self.settings)
+        self._decisions = AllocationDecisions(self.store, self._versions, self.settings)
         self._places: dict[str, Places] = {}
         self._planned_at: int | None = None
         self._urgent = False
@@ -86,7 +86,7 @@ class Dispatcher:
         out: Out = []
         if advice is not None:
             ended: Ended = "completed" if record.started_at is not None else "withdrawn"
-            out.append(self._ledger.end(advice, ended, "system", now_ms, "the task was closed"))
+            out.append(self._versions.end(advice, ended, "system", now_ms, "the task was closed"))
         del self.store.tasks[task]
         self._places.pop(task, None)
         self._news = True
@@ -98,7 +98,7 @@ class Dispatcher:
         due = since_ms is None or since_ms >= self.settings.plan_every_s * 1000
         if not (self._urgent or due):
             return []
-        out = self._ledger.expire(now_ms)
+        out = self._versions.expire(now_ms)
         # Time alone brings something too: a bar ends, a unit is about to be free.
         quiet = since_ms is not None and since_ms < self.settings.plan_at_least_every_s * 1000
         if quiet and not (self._news or self._urgent or out):
@@ -120,7 +120,7 @@ class Dispatcher:
         if not round_.tasks:
             return []
         plan = POLICIES[self.settings.policy](round_.problem, self.settings)
-        return propose(self.store, self._ledger, self.graph, round_, plan, now_ms, self.settings)
+        return propose(self.store, self._versions, self.graph, round_, plan, now_ms, self.settings)
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the state's items changed since the last call; None for those to be deleted."""
@@ -163,4 +163,4 @@ class Dispatcher:
         if unit.state != before.state or unit.task != before.task:
             self._news = True
         self.store.units.touch(unit.id)
-        return self._ledger.follow(record, before, now_ms)
+        return self._versions.follow(record, before, now_ms)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from civicstream.roads import RoadGraph
 from civicstream.service_events import Allocation, Alternative
 from streams.dispatch.allocation.advice import alternatives, extras, sentence
-from streams.dispatch.allocation.ledger import AdviceLedger
 from streams.dispatch.allocation.problem import Plan
 from streams.dispatch.allocation.rounds import Round, target_at
 from streams.dispatch.allocation.settings import DispatchSettings
 from streams.dispatch.allocation.store import AllocationStore, Refusal
+from streams.dispatch.allocation.versions import AllocationVersions
 
 __all__ = ["propose"]
 
 
 def propose(
     store: AllocationStore,
-    ledger: AdviceLedger,
+    versions: AllocationVersions,
     graph: RoadGraph,
     round_: Round,
     plan: Plan,
@@ -31,7 +31,7 @@ def propose(
         standing = store.advice_of(task)
         if standing is not None and standing.allocation.unit != wanted:
             note = _why_withdrawn(round_, plan, standing.allocation.unit, wanted)
-            out.append(ledger.end(standing, "withdrawn", "system", now_ms, note))
+            out.append(versions.end(standing, "withdrawn", "system", now_ms, note))
         if wanted is not None and (standing is None or standing.allocation.unit != wanted):
             fresh.append(row)
     if fresh:
@@ -41,7 +41,7 @@ def propose(
             unit = int(plan.unit[row])
             others = alternatives(extra[row], arrival[row], unit, round_.units, now_ms)
             made = _proposal(store, graph, round_, row, unit, others, now_ms, settings)
-            out.append(ledger.open(made))
+            out.append(versions.open(made))
     return out
 
 

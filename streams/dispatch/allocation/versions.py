@@ -10,7 +10,7 @@ from civicstream.service_events import Allocation, AllocationState, Task, Unit
 from streams.dispatch.allocation.settings import DispatchSettings
 from streams.dispatch.allocation.store import AdviceRecord, AllocationStore, Refusal, UnitRecord
 
-__all__ = ["AdviceLedger", "Ended", "fixed"]
+__all__ = ["AllocationVersions", "Ended", "fixed"]
 
 ACTIVE = frozenset({"assigned", "en_route", "on_site"})
 
@@ -20,7 +20,7 @@ OWN_CHOICE = "unit"
 Ended = Literal["rejected", "overridden", "withdrawn", "completed"]
 
 
-class AdviceLedger:
+class AllocationVersions:
     """Writes the store's allocations; every change is a new version."""
 
     def __init__(self, store: AllocationStore, settings: DispatchSettings) -> None:
