@@ -53,7 +53,7 @@ _PROVISIONAL_SHARE = 0.2
 # Without Kafka, Faust's stop waits for ever for its last commit.
 _STOP_S = 15.0
 
-_TELL_GROUP_S = 5.0
+_COMMIT_TO_GROUP_S = 5.0
 
 # How long a log that was cut and has grown again is taken for the one that was read.
 _LOOK_AT_LOGS_S = 1.0
@@ -96,7 +96,7 @@ class Worker:
             self._report,
             self._seek_left_out,
             self._look_at_logs,
-            self._tell_group,
+            self._commit_to_group,
         ):
             self.app.task(loop)
 
@@ -151,12 +151,12 @@ class Worker:
             await asyncio.sleep(_LOOK_AT_LOGS_S)
             await self.app.consumer.look_at_logs()
 
-    async def _tell_group(self) -> None:
+    async def _commit_to_group(self) -> None:
         while not self.app.should_stop:
-            await asyncio.sleep(_TELL_GROUP_S)
+            await asyncio.sleep(_COMMIT_TO_GROUP_S)
             committed = self.tasks.committed()
             if committed:
-                await self.app.consumer.tell_group(committed)
+                await self.app.consumer.commit_to_group(committed)
 
     async def _provisional(self) -> None:
         every_s = self.settings.windows.provisional_every_s

@@ -144,17 +144,17 @@ class Dispatch:
         if isinstance(event, Levels):
             return [*self._resources.apply(event, now_ms)]
         if isinstance(event, Report | Action):
-            return self._take_word(event, now_ms)
+            return self._take_message(event, now_ms)
         followed: list[_Output] = []
         if isinstance(event, Unit):
             followed = [*self._allocate(event, now_ms), *self._tours.apply(event, now_ms)]
-        followed += self._tell_both(event, now_ms)
+        followed += self._apply_to_both(event, now_ms)
         if isinstance(event, Incident):
             followed += self._follow_incident(event, now_ms)
         return followed
 
-    def _take_word(self, event: Report | Action, now_ms: int) -> list[_Output]:
-        """Take in what people say."""
+    def _take_message(self, event: Report | Action, now_ms: int) -> list[_Output]:
+        """Take in a report or a decision."""
         if isinstance(event, Action):
             if event.subject.startswith(("allocation/", "incident/")):
                 return self._allocate(event, now_ms)
@@ -165,7 +165,7 @@ class Dispatch:
     def _assign(self, dispatcher: Dispatcher, action: Action, now_ms: int) -> list[_Output]:
         """Send a unit to a case as somebody decided; the case follows its allocation.
 
-        What the dispatcher cannot do is told in the case, which stays as it was.
+        What the dispatcher cannot do is noted in the case, which stays as it was.
         """
         refused = self._cases.examine(action, now_ms)
         if refused is not None:
@@ -177,7 +177,7 @@ class Dispatch:
             outputs += self._cases.remark(case, action.by, note, now_ms)
         return outputs
 
-    def _tell_both(
+    def _apply_to_both(
         self, event: Unit | Incident | Anomaly | BinForecast, now_ms: int
     ) -> list[_Output]:
         return [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
@@ -207,7 +207,10 @@ class Dispatch:
             elif isinstance(output, Allocation):
                 waiting += self._cases.apply(output, now_ms)
             elif isinstance(output, BinForecast):
-                waiting += [*self._tell_both(output, now_ms), *self._tours.apply(output, now_ms)]
+                waiting += [
+                    *self._apply_to_both(output, now_ms),
+                    *self._tours.apply(output, now_ms),
+                ]
             elif isinstance(output, ParkingForecast):
                 waiting += self._demand.apply(output, now_ms)
         return records

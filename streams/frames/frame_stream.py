@@ -90,7 +90,7 @@ class FrameStream:
     sensors: SensorState | None
     """State of the watch in ``calculation``."""
     feeds_network: bool
-    """Whether each closing is told to the topic ``network``."""
+    """Whether each closing goes to the topic ``network``."""
     state: TaskState
     executor: Executor
     gauges: Gauges

@@ -78,7 +78,7 @@ class FramesTask:
         progress = recorded_progress(state, items, kind.name, topic)
         windows = PartitionWindows(self._config, progress)
         calculation = Calculation(kind, windows.areas, self._segments)
-        calculation.tells_levels = self._levels and kind.name in LEVEL_KINDS
+        calculation.publishes_levels = self._levels and kind.name in LEVEL_KINDS
         sensors = None
         if self._settings.intelligence.sensor_health:
             calculation.watch = self._watch(kind)

@@ -63,7 +63,7 @@ class TruckRecord(msgspec.Struct):
     tour: str | None = None
     barred_until: int = 0
     km: float = 0.0
-    """Driven on the present tour, between the places that it told."""
+    """Driven on the present tour, between the places that it reported."""
 
 
 class BinRecord(msgspec.Struct):

@@ -59,7 +59,7 @@ class CaseDecisions:
         return record
 
     def remark(self, case_id: str, by: str, note: str, now_ms: int) -> list[Case]:
-        """Return the version of the case that tells of something which left it as it was."""
+        """Return the next version of the case: a note, and its state as it was."""
         record = self._store.cases.get(case_id)
         return [] if record is None else [self._store.next_version(record, now_ms, by, note)]
 

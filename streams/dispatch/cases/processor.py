@@ -68,7 +68,7 @@ class CaseProcessor:
         return self._decisions.examine(action, now_ms)
 
     def remark(self, case_id: str, by: str, note: str, now_ms: int) -> list[Case]:
-        """Return the version of a case that tells of something which left it as it was."""
+        """Return the next version of a case: a note, and its state as it was."""
         return self._decisions.remark(case_id, by, note, now_ms)
 
     def _read(self, event: Incident | Anomaly | BinForecast | Evidence) -> Evidence | None:
@@ -84,7 +84,7 @@ class CaseProcessor:
     def tick(self, now_ms: int) -> list[Case]:
         """Return the warnings that are due: near the target and at it, once each per term.
 
-        After a pause that skipped both, only the breach is told. Forgets what is old.
+        After a pause that skipped both, only the breach is published. Forgets what is old.
         """
         warnings = []
         for record in self._store.due(now_ms):

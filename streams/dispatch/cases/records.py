@@ -102,7 +102,7 @@ class SeenReport(msgspec.Struct, array_like=True):
 
 
 class ReporterRecord(msgspec.Struct, array_like=True):
-    """How many problems a reporter told of lately: ``recent`` as of ``at``, fading."""
+    """How many problems a reporter has reported lately: ``recent`` as of ``at``, fading."""
 
     recent: float
     at: int

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 _HOUR_MS = 3_600_000
 _SILENT_MS = 2 * _HOUR_MS
-"""A unit that was not heard for so long is not counted on."""
+"""A unit that has not reported for this long is not counted on."""
 _REFRESH_MS = _HOUR_MS // 6
 _MOVED_KM = 0.3
 """Smaller moves change no capacity that anyone could see; units report every few seconds."""
@@ -58,15 +58,15 @@ class Fleet:
             self.units[unit.id] = record
 
     def forget_silent(self, now_ms: int) -> None:
-        """Let go of units not heard for a day: they come back when they report."""
+        """Let go of units that have not reported for a day: they come back when they report."""
         for unit in [u for u, r in self.units.items() if r.at < now_ms - 24 * _HOUR_MS]:
             del self.units[unit]
 
     def on_shift(self, now_ms: int) -> list[UnitRecord]:
         """Return the units that work now, in order of their ids."""
         ordered = (self.units[unit] for unit in sorted(self.units))
-        heard = now_ms - _SILENT_MS
-        return [u for u in ordered if u.on_shift and u.shift_end > now_ms and u.at >= heard]
+        since = now_ms - _SILENT_MS
+        return [u for u in ordered if u.on_shift and u.shift_end > now_ms and u.at >= since]
 
 
 def _differs(before: UnitRecord, after: UnitRecord) -> bool:

@@ -39,7 +39,7 @@ class Place:
 
 
 class SensorRows:
-    """Sensors enter when first heard. ``state`` has the named columns, one row per sensor."""
+    """Sensors enter with their first reading. ``state``: the named columns, a row per sensor."""
 
     def __init__(self, city: City, columns: Sequence[Column]) -> None:
         self._city = city

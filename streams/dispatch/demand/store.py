@@ -16,7 +16,7 @@ from streams.dispatch.demand.model_state import dump_learned, put_learned
 from streams.dispatch.demand.tasks import OpenTask
 from streams.runtime.state_items import dump, load, unknown_item
 
-__all__ = ["Clock", "DemandLedger", "Present", "Restored"]
+__all__ = ["Clock", "DemandStore", "Present", "Restored"]
 
 _CLOCK = "clock"
 
@@ -30,11 +30,11 @@ class Clock(msgspec.Struct, array_like=True):
 
 
 class Present(msgspec.Struct, array_like=True):
-    """Of one service, by area: what came in the present hour, and what was told last."""
+    """Of one service, by area: what came in the present hour, and what was published last."""
 
     came: list[float]
-    told_at: list[int]
-    told_open: list[float]
+    published_at: list[int]
+    published_open: list[float]
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Restored:
     tasks: dict[str, OpenTask] = field(default_factory=dict)
 
 
-class DemandLedger:
+class DemandStore:
     """Keys: ``clock``, ``now/<service>``, ``learned/<service>``, ``task/<key>``, ``unit/<id>``."""
 
     def __init__(self, services: list[str]) -> None:
