@@ -18,7 +18,7 @@ from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
 from civicstream.kinds import KINDS, Kind
 from civicstream.topics import frames_topic, topic_name
 from ingest.channels import Channel
-from ingest.parking import Place
+from ingest.parking import TopicPartition
 from ingest.validation import Row
 
 __all__ = ["Lane", "Lanes", "OpenFrame", "SealedFrame", "build_frame", "rows_that_fit"]
@@ -193,7 +193,7 @@ class Lanes:
         if lane.sealed:
             self.ready.append(lane.sealed[0])
 
-    def delivered(self, place: Place, headers: FrameHeaders) -> None:
+    def delivered(self, place: TopicPartition, headers: FrameHeaders) -> None:
         """A frame that was parked, by this start or an earlier one, is on its partition."""
         if headers.epoch != self._epoch:
             earlier = (headers.epoch, *place)
@@ -201,12 +201,12 @@ class Lanes:
         elif lane := self._lane_of(place):
             lane.deliver(headers.seq)
 
-    def none_parked(self, place: Place) -> None:
+    def none_parked(self, place: TopicPartition) -> None:
         """No record of the partition is parked any more."""
         if lane := self._lane_of(place):
             lane.none_parked()
 
-    def _lane_of(self, place: Place) -> Lane | None:
+    def _lane_of(self, place: TopicPartition) -> Lane | None:
         return self._lanes.get((place.topic.removeprefix("frames."), place.partition))
 
     def written(self, prefix: str) -> list[WrittenSequence]:

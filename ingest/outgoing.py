@@ -12,7 +12,7 @@ from ingest.delivery import Attempt, Delivered, Delivery, Done, Reader
 from ingest.intake import Intake, PendingEvent, PendingLetter
 from ingest.kafka_output import KafkaOutput
 from ingest.lanes import SealedFrame
-from ingest.parking import PARKED, Place, Record
+from ingest.parking import PARKED, Record, TopicPartition
 
 __all__ = ["Item", "Outgoing", "Report"]
 
@@ -94,7 +94,7 @@ class Outgoing:
         self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
     ) -> Record:
         partition = partition_of_key(key, self._partitions_of(topic))
-        return Record(Place(topic, partition), value, headers, key)
+        return Record(TopicPartition(topic, partition), value, headers, key)
 
     def _partitions_of(self, topic: str) -> int:
         return TOPICS[topic].partitions or self._partitions
@@ -112,5 +112,5 @@ class Outgoing:
 
 
 def _frame_record(frame: SealedFrame) -> Record:
-    place = Place(frames_topic(frame.lane.kind.name), frame.lane.partition)
+    place = TopicPartition(frames_topic(frame.lane.kind.name), frame.lane.partition)
     return Record(place, frame.value, frame.headers.to_kafka(), count=frame.headers.count)

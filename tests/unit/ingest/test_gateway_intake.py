@@ -19,7 +19,7 @@ from civicstream.partitioning import partition_of
 from civicstream.settings import GatewaySettings, KafkaSettings, Settings
 from ingest.intake import Intake, PendingLetter
 from ingest.lanes import SealedFrame
-from ingest.parking import Place
+from ingest.parking import TopicPartition
 
 NOW = 1_795_282_800_000
 GOOD = {"ts": NOW, "intensity": 12, "period": 20}
@@ -131,7 +131,7 @@ def test_a_parked_frame_is_acknowledged_and_written_only_when_it_is_where_it_bel
         bench.after(0.1)
         sealed.append(bench.intake.lanes.ready.popleft())
         assert len(bench.intake.frame_confirmed(sealed[-1], parked=parked)) == 1
-    place = Place("frames.traffic", sealed[0].lane.partition)
+    place = TopicPartition("frames.traffic", sealed[0].lane.partition)
     epoch = sealed[0].headers.epoch
     assert bench.intake.ledger.accepted["traffic"] == 3
     assert written() == {epoch: 1}
