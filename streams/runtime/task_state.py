@@ -252,7 +252,7 @@ class TaskState:
     async def _send(self, outgoing: list[_Outgoing]) -> None:
         producer = self._producer
         if producer is None or self._failed:
-            raise OwnershipLost(f"{self._place} was given up")
+            raise OwnershipLost(f"{self._name} was given up")
         self._failed = True
         try:
             with numbered_transaction(self._numbering) as next_header:
@@ -265,19 +265,19 @@ class TaskState:
             ClusterAuthorizationFailedError,
         ) as error:
             raise ConfigurationError(
-                f"{self._place}: Kafka refuses its records ({error!r}); run `civicstream init` "
+                f"{self._name}: Kafka refuses its records ({error!r}); run `civicstream init` "
                 "for the topics' limits and the rights of this process"
             ) from error
         except KafkaError as error:
-            raise OwnershipLost(f"{self._place}: {error!r}") from error
+            raise OwnershipLost(f"{self._name}: {error!r}") from error
         except AssertionError as error:
             # aiokafka asserts the order of its calls; closing aborts what is under way.
             if self._producer is producer:
                 raise
-            raise OwnershipLost(f"{self._place} was given up") from error
+            raise OwnershipLost(f"{self._name} was given up") from error
 
     @property
-    def _place(self) -> str:
+    def _name(self) -> str:
         return f"task {self.task} partition {self.partition}"
 
     async def close(self) -> None:

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _FULL_PAUSE_S = 0.005
 
 _AnyTask = Task[Any]
-_Place = tuple[str, int]
+_PartitionId = tuple[str, int]
 
 
 class Tasks:
@@ -61,8 +61,8 @@ class Tasks:
         self._app, self._kafka = app, kafka
         self._tasks = {task.name: task for task in tasks}
         self._on_failure = on_failure
-        self._states: dict[_Place, TaskState] = {}
-        self._opening: dict[_Place, asyncio.Task[None]] = {}
+        self._states: dict[_PartitionId, TaskState] = {}
+        self._opening: dict[_PartitionId, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._topic_ids: dict[str, str] = {}
         self._asking = asyncio.Lock()
@@ -195,7 +195,7 @@ class Tasks:
         self._drop((state.task, state.partition))
         self._open_soon(self._tasks[state.task], state.partition, pause_s)
 
-    def _drop(self, place: _Place) -> None:
+    def _drop(self, place: _PartitionId) -> None:
         state, partition = self._states.pop(place), self._tasks[place[0]].partitions.pop(place[1])
         state.assigned = False
         partition.on_revoked()

@@ -33,7 +33,7 @@ from streams.dispatch.allocation.tours import Truck
 
 __all__ = ["TourPlanner"]
 
-Place = tuple[float, float]
+LonLat = tuple[float, float]
 
 MINUTE_MS = 60_000
 
@@ -116,7 +116,7 @@ class TourPlanner:
 
     def _plan(self, now_ms: int, speeds: RoadSpeeds) -> list[Tour]:
         out: list[Tour] = []
-        idle: dict[Place, list[TruckRecord]] = defaultdict(list)
+        idle: dict[LonLat, list[TruckRecord]] = defaultdict(list)
         for unit in sorted(self._store.trucks):
             truck = self._store.trucks[unit]
             free = truck.unit.state == "available" and truck.tour is None
@@ -132,7 +132,7 @@ class TourPlanner:
                 out += [self._open(survey, way, now_ms) for way in ways.values()]
         return out
 
-    def _wanted(self, now_ms: int, depot: Place) -> list[BinRecord]:
+    def _wanted(self, now_ms: int, depot: LonLat) -> list[BinRecord]:
         """Return the containers of the depot that will be full soon and that no tour has."""
         taken = {s.sensor_key for r in self._store.tours.values() for s in r.tour.stops}
         limit_s = self.settings.next_visit_h * 3600
@@ -193,12 +193,12 @@ def _truck(truck: TruckRecord, now_ms: int) -> Truck:
     return Truck(truck.unit.id, truck.unit.capacity, left_s)
 
 
-def _rounded(place: Place) -> Place:
+def _rounded(place: LonLat) -> LonLat:
     """Return the place to 0.001 degrees: trucks of one yard have one depot."""
     return round(place[0], 3), round(place[1], 3)
 
 
-def _nearest(depots: list[Place], bin_: BinForecast) -> int:
+def _nearest(depots: list[LonLat], bin_: BinForecast) -> int:
     """Return the index of the depot nearest to a container; 0 where its place is not known."""
     if bin_.lon is None or bin_.lat is None:
         return 0

@@ -25,7 +25,7 @@ from streams.dispatch.allocation.tours import Tour as Way
 __all__ = ["Survey", "better_way", "full_in_s", "plan_ways", "worth_a_look"]
 
 Floats = NDArray[np.float64]
-Place = tuple[float, float]
+LonLat = tuple[float, float]
 
 HOUR_MS = 3_600_000
 _PLANNING_KMH = 30.0
@@ -44,7 +44,7 @@ class Survey:
 
     @classmethod
     def of(
-        cls, speeds: RoadSpeeds, start: Place, depot: Place, records: Sequence[BinRecord], at: int
+        cls, speeds: RoadSpeeds, start: LonLat, depot: LonLat, records: Sequence[BinRecord], at: int
     ) -> Survey:
         """Return the survey of those that can be reached from ``start`` and left to ``depot``."""
         known = [r for r in records if r.forecast.lon is not None and r.forecast.lat is not None]

@@ -16,8 +16,8 @@ from civicstream.service_events import Demand, Unit
 from civicstream.services import ServiceType
 from streams.dispatch.demand.arrivals import ArrivalModel, Expected
 from streams.dispatch.demand.capacity import capacity_per_h
-from streams.dispatch.demand.fleet import Fleet, distances_km, skill_matrix
 from streams.dispatch.demand.needs import all_needs
+from streams.dispatch.demand.shifts import UnitsOnShift, distances_km, skill_matrix
 from streams.dispatch.demand.sources import SourceEvent, read_task, task_key
 from streams.dispatch.demand.store import DemandStore
 from streams.dispatch.demand.tasks import OpenTasks, Totals
@@ -60,7 +60,7 @@ class DemandForecaster:
         self._areas: list[str] = []
         self._area_codes: dict[str, int] = {}
         self._tasks = OpenTasks()
-        self._fleet = Fleet()
+        self._units = UnitsOnShift()
         self._model = ArrivalModel(0, len(self._needs))
         self._published_at = np.zeros((0, len(self._needs)), np.int64)
         self._published_open = np.zeros((0, len(self._needs)))
@@ -76,7 +76,7 @@ class DemandForecaster:
         """
         due = self.tick(now_ms)
         if isinstance(event, Unit):
-            self._fleet.take(event)
+            self._units.take(event)
             return due
         key = task_key(event)
         read = read_task(event, key in self._tasks, now_ms)
@@ -119,7 +119,7 @@ class DemandForecaster:
         offset = self._offset_ms(now_ms)
         if self._model.advance(now_ms, offset):
             self._store.touch_learned()
-            self._fleet.forget_silent(now_ms)
+            self._units.forget_silent(now_ms)
         shape = (len(self._areas), len(self._needs))
         totals = self._tasks.totals(*shape, now_ms)
         expected = self._model.expect(now_ms, offset)
@@ -139,7 +139,7 @@ class DemandForecaster:
         ]
 
     def _capacity(self, tasks: Floats, now_ms: int) -> Floats:
-        units = self._fleet.on_shift(now_ms)
+        units = self._units.on_shift(now_ms)
         nowhere = np.full(2, np.nan)
         middles = np.array([self._middles.get(a, nowhere) for a in self._areas]).reshape(-1, 2)
         has_skill = skill_matrix(units, self._skills)
@@ -177,7 +177,7 @@ class DemandForecaster:
             for s in range(len(self._needs))
         }
         clock = (self._areas, self._minute, self._model.hour)
-        return self._store.changed(self._model, self._fleet, now, clock)
+        return self._store.changed(self._model, self._units, now, clock)
 
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Go on from all items that ``changed`` gave so far, into one that is new.
@@ -185,7 +185,7 @@ class DemandForecaster:
         Services that are no more are left out. Raises DataError, naming the key, for what is
         none of its state.
         """
-        state = self._store.read(items, self._fleet)
+        state = self._store.read(items, self._units)
         rows = np.array([self._area(area) for area in state.areas], np.intp)
         self._minute, self._model.hour = state.minute, state.hour
         for service, now in state.now.items():

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.dispatch.demand.arrivals import ArrivalModel
-from streams.dispatch.demand.fleet import Fleet
 from streams.dispatch.demand.model_state import dump_learned, put_learned
+from streams.dispatch.demand.shifts import UnitsOnShift
 from streams.dispatch.demand.tasks import OpenTask
 from streams.runtime.state_items import dump, load, unknown_item
 
@@ -79,7 +79,7 @@ class DemandStore:
     def changed(
         self,
         model: ArrivalModel,
-        fleet: Fleet,
+        units: UnitsOnShift,
         now: Mapping[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
         clock: tuple[list[str], int, int | None],
     ) -> dict[str, bytes | None]:
@@ -95,7 +95,7 @@ class DemandStore:
                 items[f"learned/{code}"] = dump_learned(model, service)
         for key, task in sorted(self._tasks.items()):
             items[f"task/{key}"] = None if task is None else dump(task)
-        items |= fleet.units.changed()
+        items |= units.records.changed()
         self.forget_changes()
         return items
 
@@ -104,8 +104,8 @@ class DemandStore:
         self._now.clear()
         self._learned = self._clock = False
 
-    def read(self, items: Mapping[str, bytes], fleet: Fleet) -> Restored:
-        """Put units back into the fleet and return the rest; DataError for others, by key."""
+    def read(self, items: Mapping[str, bytes], units: UnitsOnShift) -> Restored:
+        """Put units back and return the rest; DataError for others, by key."""
         state = Restored()
         for key, data in items.items():
             name, _, rest = key.partition("/")
@@ -119,7 +119,7 @@ class DemandStore:
                 case "task":
                     state.tasks[rest] = load("demand", key, data, OpenTask)
                 case "unit":
-                    fleet.units.take_up("demand", key, data)
+                    units.records.take_up("demand", key, data)
                 case "learned":
                     pass
                 case _:
