@@ -45,10 +45,10 @@ from streams.runtime.records import Record, make_record
 from streams.runtime.state_items import StateItems, under
 from streams.windows.levels import Levels, decode_levels
 
-__all__ = ["INPUTS", "Dispatch", "Input", "decode_input"]
+__all__ = ["INPUTS", "Dispatch", "InputEvent", "decode_input"]
 
 Event = Report | Action | Unit | Incident | Anomaly
-Input = Event | Levels
+InputEvent = Event | Levels
 
 _EVENTS: dict[str, type[Event]] = {
     "reports": Report,
@@ -83,7 +83,7 @@ class Processor(StateItems, Protocol[E_contra, O_co]):
         """Return what time alone makes due; called about once a second."""
 
 
-def decode_input(topic: str, value: bytes) -> Input:
+def decode_input(topic: str, value: bytes) -> InputEvent:
     """Return the event of a record; raise CorruptFrame when it is none."""
     if topic == "levels":
         return decode_levels(value)
@@ -126,7 +126,7 @@ class Dispatch:
             self._tours.take_speeds(self._dispatcher.speeds)
         self._processors |= {"resources": self._resources, "tours": self._tours}
 
-    def apply(self, events: Sequence[Input], now_ms: int) -> list[Record]:
+    def apply(self, events: Sequence[InputEvent], now_ms: int) -> list[Record]:
         """Take the events in, in order, and return all that follows from them."""
         return [
             record for event in events for record in self._settle(self._take(event, now_ms), now_ms)
@@ -140,7 +140,7 @@ class Dispatch:
         due = [made for each in self._processors.values() for made in each.tick(now_ms)]
         return self._settle(due, now_ms)
 
-    def _take(self, event: Input, now_ms: int) -> list[_Output]:
+    def _take(self, event: InputEvent, now_ms: int) -> list[_Output]:
         if isinstance(event, Levels):
             return [*self._resources.apply(event, now_ms)]
         if isinstance(event, Report | Action):

@@ -18,13 +18,12 @@ from civicstream.errors import CorruptFrame
 from civicstream.kafka.sequences import received
 from civicstream.settings import KafkaSettings
 from civicstream.topics import topic_name
-from streams.dispatch.dispatch import INPUTS, Dispatch, Input, decode_input
+from streams.dispatch.dispatch import INPUTS, Dispatch, InputEvent, decode_input
 from streams.network.network_judgement import RoadOutlook
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.records import Record
 from streams.runtime.task import BackgroundWork, Failed
-from streams.runtime.task_state import Input as ReadInput
-from streams.runtime.task_state import TaskState
+from streams.runtime.task_state import Input, TaskState
 
 __all__ = ["DispatchGauges", "DispatchPartition", "DispatchTask"]
 
@@ -155,9 +154,9 @@ class DispatchPartition:
             size += len(batch[-1].value or b"")
         return batch
 
-    def _read(self, message: PlacedMessage) -> Input | None:
+    def _read(self, message: PlacedMessage) -> InputEvent | None:
         topic = self.topics[message.topic]
-        event: Input | None = None
+        event: InputEvent | None = None
         try:
             event = decode_input(topic, message.value or b"")
         except CorruptFrame as error:
@@ -171,7 +170,7 @@ class DispatchPartition:
         return event
 
     def _conclude(
-        self, events: list[Input], due: bool, outlook: RoadOutlook | None
+        self, events: list[InputEvent], due: bool, outlook: RoadOutlook | None
     ) -> tuple[list[Record], dict[str, bytes | None]]:
         now = now_ms()
         records = self.dispatch.apply(events, now)
@@ -185,7 +184,7 @@ class DispatchPartition:
         records: list[Record],
         items: dict[str, bytes | None],
     ) -> None:
-        read: dict[str, ReadInput] = {}
+        read: dict[str, Input] = {}
         for message in batch:
             following = message.offset + 1
             read |= self.state.read_to(message.topic, following, following)

@@ -28,7 +28,7 @@ from streams.runtime.task import BackgroundWork, Failed
 from streams.runtime.task_state import TaskState
 from streams.windows.windows import Closing, LateReadings, PartitionWindows, Progress, Window
 
-__all__ = ["FrameStream", "Gauges", "recorded_progress"]
+__all__ = ["FrameGauges", "FrameStream", "recorded_progress"]
 
 # Work of one partition that may wait before reading pauses: bounds memory when the calculation or
 # Kafka is slower than the frames, and when an outage's backlog is late through and through.
@@ -42,7 +42,7 @@ _LATE_BYTES = 1024 * 1024
 
 
 @dataclass
-class Gauges:
+class FrameGauges:
     """Figures of this process for the status view."""
 
     frames: int = 0
@@ -93,7 +93,7 @@ class FrameStream:
     """Whether each closing goes to the topic ``network``."""
     state: TaskState
     executor: Executor
-    gauges: Gauges
+    gauges: FrameGauges
     failed: Failed
     _pending: PendingOffsets = field(default_factory=PendingOffsets)
     _waiting: list[Closing | _Late] = field(default_factory=list)

@@ -15,7 +15,7 @@ from civicstream.local_time import local_offset
 from civicstream.settings import Settings
 from civicstream.topics import frames_topic, topic_name
 from streams.anomaly import AnomalyDetector
-from streams.frames.frame_stream import FrameStream, Gauges, recorded_progress
+from streams.frames.frame_stream import FrameGauges, FrameStream, recorded_progress
 from streams.frames.results import Calculation
 from streams.frames.sensor_state import SensorState
 from streams.health import SensorPlaces, SensorWatch
@@ -47,7 +47,7 @@ class FramesTask:
         levels: bool,
     ) -> None:
         """``network``, ``levels``: whether a task reads these topics of the whole city."""
-        self.gauges = Gauges()
+        self.gauges = FrameGauges()
         self.partitions: dict[int, FramesPartition] = {}
         self._settings, self._executor = settings, executor
         self._network, self._levels = network, levels
@@ -114,7 +114,7 @@ class FramesPartition:
         self,
         streams: Mapping[str, FrameStream],
         state: TaskState,
-        gauges: Gauges,
+        gauges: FrameGauges,
         failed: Failed,
     ) -> None:
         """``streams`` by topic."""

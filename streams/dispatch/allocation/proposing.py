@@ -5,7 +5,7 @@ from __future__ import annotations
 from civicstream.roads import RoadGraph
 from civicstream.service_events import Allocation, Alternative
 from streams.dispatch.allocation.advice import alternatives, extras, sentence
-from streams.dispatch.allocation.problem import Plan
+from streams.dispatch.allocation.problem import RoundPlan
 from streams.dispatch.allocation.rounds import Round, target_at
 from streams.dispatch.allocation.settings import DispatchSettings
 from streams.dispatch.allocation.store import AllocationStore, Refusal
@@ -19,7 +19,7 @@ def propose(
     versions: AllocationVersions,
     graph: RoadGraph,
     round_: Round,
-    plan: Plan,
+    plan: RoundPlan,
     now_ms: int,
     settings: DispatchSettings,
 ) -> list[Allocation | Refusal]:
@@ -45,7 +45,7 @@ def propose(
     return out
 
 
-def _why_withdrawn(round_: Round, plan: Plan, unit: str, wanted: str | None) -> str:
+def _why_withdrawn(round_: Round, plan: RoundPlan, unit: str, wanted: str | None) -> str:
     takers = [
         task
         for task, u in zip(round_.tasks, plan.unit.tolist(), strict=True)

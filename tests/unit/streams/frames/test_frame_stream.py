@@ -14,7 +14,7 @@ from civicstream.city import City
 from civicstream.frames import FrameHeaders
 from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings
-from streams.frames.frame_stream import FrameStream, Gauges
+from streams.frames.frame_stream import FrameGauges, FrameStream
 from streams.frames.results import Calculation
 from streams.runtime.records import Record
 from streams.runtime.task_state import Input, TaskState
@@ -63,7 +63,7 @@ def begun(state: State, executor: ThreadPoolExecutor) -> FrameStream:
         feeds_network=False,
         state=state,
         executor=executor,
-        gauges=Gauges(),
+        gauges=FrameGauges(),
         failed=fail,
     )
 
