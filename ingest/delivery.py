@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 _QUIET_S = 5.0
-"""When nothing at all was confirmed for so long, Kafka is away, and no single partition stuck."""
+"""When nothing at all was confirmed for this long, Kafka is away, and no single partition stuck."""
 _COPY_PATIENCE_S = 2.0
 """A copy that is not confirmed by then is written to another partition of the parked topic too."""
 _BACK_IN_FLIGHT = 200
@@ -197,7 +197,7 @@ class Delivery(Generic[Item]):
         return self._looked
 
     def waiting(self, now: float, longer_than_s: float) -> list[TopicPartition]:
-        """Return the partitions, not of the parked topic, that have confirmed nothing so long."""
+        """Return the partitions, except parked ones, that have confirmed nothing for longer."""
         return [
             p.place
             for p in self._partitions.values()
@@ -225,7 +225,7 @@ class Delivery(Generic[Item]):
             self._attempt(partition, Attempt(record, sending), now)
 
     def send_again(self) -> None:
-        """Hand over anew what has no outcome: its producer is gone."""
+        """Hand over again what has no outcome: its producer is gone."""
         for partition in self._partitions.values():
             for attempt in list(partition.out):
                 self._send(attempt)

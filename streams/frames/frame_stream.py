@@ -35,7 +35,7 @@ __all__ = ["FrameGauges", "FrameStream", "recorded_progress"]
 _MAX_CLOSINGS = 4
 _MAX_LATE_BYTES = 8 * 1024 * 1024
 
-# Late readings alone are worth a transaction when the first of them has waited for so long, or
+# Late readings alone are worth a transaction when the first of them has waited for this long, or
 # when they are so many.
 _LATE_AFTER_MS = 1_000
 _LATE_BYTES = 1024 * 1024

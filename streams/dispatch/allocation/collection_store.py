@@ -22,11 +22,11 @@ class CollectionSettings:
     """Times and prices of the tours."""
 
     next_visit_h: float = 12.0
-    """A container that is full within so long is taken along: two tours a day."""
+    """A container that is full within this time is taken along: two tours a day."""
     worth_capacity: float = 0.5
     """A truck sets out when so much of it would be filled …"""
     urgent_min: float = 30.0
-    """… or when a container is full within so long."""
+    """… or when a container is full within this time."""
     stop_s: float = 120.0
     """To empty a container."""
     overflow_km_per_h: float = 2.0
@@ -44,9 +44,9 @@ class CollectionSettings:
     silent_bar_min: float = 30.0
     """How long such a truck is not planned for."""
     lost_after_min: float = 30.0
-    """A truck under way that says nothing for so long has given its tour up."""
+    """A truck under way that says nothing for this long has given its tour up."""
     visit_believed_min: float = 60.0
-    """So long a container counts as emptied though its sensor has not said so yet."""
+    """Grace period: how long a container counts as emptied before its sensor confirms it."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

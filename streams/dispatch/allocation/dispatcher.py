@@ -127,7 +127,7 @@ class Dispatcher:
         return self.store.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from the items of ``changed``; speeds come anew from the network."""
+        """Go on from the items of ``changed``; speeds come from the network again."""
         self.store.restore(items)
         self._news = True
 

@@ -23,7 +23,7 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _PREFIX = "tour/"
 _BEFORE_VISIT_MS = 10 * _MINUTE_MS
-"""A container was seen emptied up to so long before the truck said so: its clock may differ."""
+"""How long before the truck reported it a container may have been seen emptied: clocks differ."""
 _UNDER_WAY = frozenset({"assigned", "en_route", "on_site"})
 
 

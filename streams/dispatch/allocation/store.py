@@ -29,7 +29,7 @@ class UnitRecord(msgspec.Struct):
     unit: Unit
     on_site_since: int | None = None
     barred_until: int = 0
-    """Not to be asked before then, by its own word."""
+    """Unavailable until then, as it reported."""
 
 
 class TaskRecord(msgspec.Struct):

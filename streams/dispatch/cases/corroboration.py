@@ -16,7 +16,7 @@ __all__ = ["confirm_by_known", "take_evidence"]
 def take_evidence(store: CaseStore, evidence: Evidence, now_ms: int) -> list[Case]:
     """Keep the evidence and return the versions of the cases that it confirms.
 
-    The end of something that was never heard of is no evidence: most containers are not full.
+    The end of something that never began is no evidence: most containers are not full.
     """
     if evidence.ended and evidence.id not in store.evidence:
         return []
@@ -28,7 +28,7 @@ def take_evidence(store: CaseStore, evidence: Evidence, now_ms: int) -> list[Cas
         reach = service.duplicate_radius_m + record.reach_m
         for case in store.near(service.code, record.lon, record.lat, reach):
             if case.is_open and _confirm(store, case, record):
-                settle(case, service, store.rules, anew=False)
+                settle(case, service, store.rules, new_term=False)
                 confirmed.append(
                     store.next_version(case, now_ms, "system", f"confirmed by {record.source}")
                 )
@@ -78,7 +78,7 @@ def _confirm(store: CaseStore, case: CaseRecord, evidence: EvidenceRecord) -> bo
         evidence.type in service.confirmed_by
         and away <= service.duplicate_radius_m + evidence.reach_m
         and case.last_seen >= evidence.since - slack
-        # As long as it has not ended it holds: sensors tell changes, not every minute.
+        # As long as it has not ended it holds: sensors report changes, not every minute.
         and (not evidence.ended or case.last_seen <= evidence.last_seen + slack)
     )
     new = evidence.source not in case.confirmed_by

@@ -106,7 +106,7 @@ class CaseDecisions:
                 note = self._reclassify(record, action.value or "", note)
             case "reopen":
                 record.reopen("acknowledged", now_ms)
-                settle(record, self._store.service_of(record), self._store.rules, anew=True)
+                settle(record, self._store.service_of(record), self._store.rules, new_term=True)
             case _:
                 note = _move(record, MOVES[action.action], action.value, now_ms, note)
         return [self._store.next_version(record, now_ms, action.by, note), *versions]
@@ -129,7 +129,7 @@ class CaseDecisions:
         target.reports += record.reports
         target.first_seen = min(target.first_seen, record.first_seen)
         target.last_seen = max(target.last_seen, record.last_seen)
-        settle(target, store.service_of(target), store.rules, anew=False)
+        settle(target, store.service_of(target), store.rules, new_term=False)
         return [
             store.next_version(target, now_ms, action.by, f"{record.id} is a duplicate of this")
         ]
@@ -138,7 +138,7 @@ class CaseDecisions:
         before, service = record.service, self._store.services[code]
         record.service, record.agency, record.suggested_service = code, service.agency, None
         self._store.place(record)
-        settle(record, service, self._store.rules, anew=True)
+        settle(record, service, self._store.rules, new_term=True)
         return "; ".join(filter(None, [f"service corrected from {before} to {code}", note]))
 
     def follow_allocation(self, allocation: Allocation, now_ms: int) -> list[Case]:

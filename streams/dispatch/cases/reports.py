@@ -90,7 +90,9 @@ class CaseReports:
         )
         self._store.place(record)
         self._count(record, report.reporter, now_ms)
-        return self._next_version(record, report, service, ["reported", *done], now_ms, anew=True)
+        return self._next_version(
+            record, report, service, ["reported", *done], now_ms, new_term=True
+        )
 
     def _join(self, record: CaseRecord, report: Report, seen_at: int, now_ms: int) -> Case:
         service = self._store.service_of(record)
@@ -108,7 +110,7 @@ class CaseReports:
             record.reopen("received", now_ms)
             if report.reporter in record.reporters:
                 record.reporters[report.reporter].reopened = True
-        return self._next_version(record, report, service, notes, now_ms, anew=reopens)
+        return self._next_version(record, report, service, notes, now_ms, new_term=reopens)
 
     def _next_version(
         self,
@@ -118,13 +120,13 @@ class CaseReports:
         notes: list[str],
         now_ms: int,
         *,
-        anew: bool,
+        new_term: bool,
     ) -> Case:
         if record.is_open:
             notes += [f"confirmed by {s}" for s in confirm_by_known(self._store, record)]
         if record.suggested_service is not None:
             notes.append(f"the text speaks of {record.suggested_service}")
-        settle(record, service, self._store.rules, anew=anew)
+        settle(record, service, self._store.rules, new_term=new_term)
         note = "; ".join(notes)
         return self._store.next_version(record, now_ms, "system", note, latest_report=report.id)
 
