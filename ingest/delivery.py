@@ -150,6 +150,8 @@ class _Pass(Generic[Item]):
     def __init__(self, serves: Iterable[_Partition[Item]]) -> None:
         self.due = {partition: partition.backlog for partition in serves}
         """Partitions whose records are sent on -> how many must still be found."""
+        self.met: set[_Partition[Item]] = set()
+        """Partitions of which a record was found."""
         self.skipped: dict[int, int] = {}
         """Partition of the parked topic -> its first record that stays there."""
         self.end: PassEnd | None = None
@@ -398,9 +400,12 @@ class Delivery(Generic[Item]):
         own, origin = self._at(found.record.place), (found.read_from, found.offset)
         if found.offset < own.done.get(found.read_from, 0):
             return
-        self._count_earlier(current, own, found)
-        # A partition that is only thought to be stuck gets one record, to find out.
-        probe = own.stuck and not own.out
+        first = own not in current.met
+        current.met.add(own)
+        self._count_earlier(current, own, found, first=first)
+        # A partition that is only thought to be stuck gets one record, to find out. The first of
+        # the pass: another would overtake those that were skipped meanwhile.
+        probe = first and own.stuck and not own.out
         if own not in current.due and not probe:
             current.skipped.setdefault(*origin)
             return
@@ -414,7 +419,9 @@ class Delivery(Generic[Item]):
         sending: _Sending[Item] = _Sending(found.record, None, origin)
         self._attempt(own, Attempt(found.record, sending), now)
 
-    def _count_earlier(self, current: _Pass[Item], own: _Partition[Item], found: Parked) -> None:
+    def _count_earlier(
+        self, current: _Pass[Item], own: _Partition[Item], found: Parked, *, first: bool
+    ) -> None:
         """Count a record that an earlier start has left, the first time that it is read."""
         if found.number.epoch == self._epoch:
             return
@@ -426,7 +433,7 @@ class Delivery(Generic[Item]):
         own.readings += found.record.count
         if own in current.due:
             current.due[own] += 1
-        else:
+        elif first:
             own.stuck = True  # for all that is known
 
     def _end_pass(self, current: _Pass[Item], end: PassEnd, now: float) -> None:

@@ -41,6 +41,8 @@ class Log:
         self.committed: dict[int, int] = {}
         self.failing = 0
         """So many passes over the parked topic fail half way."""
+        self.at_once: int | None = None
+        """So many parked records are read between two confirmations."""
 
     def numbers(self, place: TopicPartition) -> list[int]:
         return [int(record.value) for record in self.records[place]]
@@ -52,6 +54,7 @@ class Reading:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._read: deque[Parked | PassEnd] = deque()
+        self._given = 0
 
     def start(self, begin: Mapping[int, int]) -> None:
         starts = self._log.committed | dict(begin)
@@ -72,7 +75,11 @@ class Reading:
             self._read.append(PassEnd(ends))
 
     def next(self) -> Parked | PassEnd | None:
-        return self._read.popleft() if self._read else None
+        self._given += 1
+        if not self._read or self._given == self._log.at_once:
+            self._given = 0
+            return None
+        return self._read.popleft()
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         self._log.committed |= offsets
@@ -146,7 +153,7 @@ class Gateway:
         return any(p.held is not None for p in self.delivery._partitions.values())
 
     def settle(self) -> None:
-        for _ in range(500):
+        for _ in range(2_000):
             self.turn()
             on_their_way = self._pending or self._appended
             if not on_their_way and self.delivery.parked()[0] == 0 and not self.held():
@@ -336,6 +343,26 @@ def test_a_partition_that_is_stuck_again_does_not_hold_up_the_parked_records_of_
     assert log.numbers(again) == list(range(60))
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 7])
+def test_what_an_earlier_start_has_parked_arrives_in_order_however_long_it_is_read(
+    at_once: int,
+) -> None:
+    log = Log()
+    log.blocked = {PLACES[0]}
+    earlier = Gateway(log, 1)
+    for number in range(30):
+        earlier.send(PLACES[0], number)
+        earlier.turn(1.0)
+    earlier.turns(10)
+    assert len(earlier.parked) == 30
+    log.blocked.clear()
+    log.at_once = at_once
+    later = Gateway(log, 2)
+    later.settle()
+    assert log.numbers(PLACES[0]) == list(range(30))
+    assert later.delivery.parked()[0] == 0
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_gets_stuck_and_whenever_the_gateway_dies_what_was_acknowledged_arrives(
     seed: int,
@@ -343,6 +370,7 @@ def test_whatever_gets_stuck_and_whenever_the_gateway_dies_what_was_acknowledged
     chance = random.Random(seed)
     crashes = seed % 2 == 1
     log = Log()
+    log.at_once = (None, 2, 5)[seed % 3]
     slow = chance if seed % 4 < 2 else None
     gateway = Gateway(log, 1, slow)
     places = [*PLACES, *(TopicPartition(PARKED, n) for n in range(COPIES))]
