@@ -122,13 +122,13 @@ class AlertInput:
             raise LogShortened("a log was cut and has grown again")
         return [
             Received(
-                self._topics[r.topic],
-                partition,
-                r.offset,
-                r.timestamp,
-                append_time(r),
-                r.value,
-                r.headers,
+                topic=self._topics[r.topic],
+                partition=partition,
+                offset=r.offset,
+                timestamp=r.timestamp,
+                appended_ms=append_time(r),
+                value=r.value,
+                headers=r.headers,
             )
             for partition, records in polled.items()
             for r in records

@@ -169,7 +169,12 @@ class AlertOutput:
 
     def _letter(self, place: Origin, payload: bytes, reason: str, why: str) -> Outgoing:
         letter = dead_letter(
-            *("alerts", self._instance, place, payload, reason, why),
+            "alerts",
+            self._instance,
+            place,
+            payload,
+            reason,
+            why,
             at_ms=now_ms(),
             whole_up_to=_WHOLE_BYTES,
         )

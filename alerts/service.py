@@ -307,7 +307,10 @@ class _Process:
         self._letters.append(self._output.letter(record, why, reason))
         log.warning(
             "%s partition %d offset %d is a dead letter: %s",
-            *(record.topic, record.partition.partition, record.offset, why),
+            record.topic,
+            record.partition.partition,
+            record.offset,
+            why,
         )
 
     def _commit(self, made: Iterable[Alert], gaps: Iterable[Any] = ()) -> None:

@@ -15,8 +15,11 @@ _CHATTY = ("kafka", "aiokafka", "faust", "mode", "amqtt", "transitions", "asynci
 _REPETITIVE = ("kafka", "aiokafka")
 # That a server cannot be reached they say in a dozen ways, of each attempt: one state all the same.
 _CONNECTING = (
-    *("kafka.net", "kafka.cluster"),
-    *("aiokafka.client", "aiokafka.conn", "aiokafka.cluster"),
+    "kafka.net",
+    "kafka.cluster",
+    "aiokafka.client",
+    "aiokafka.conn",
+    "aiokafka.cluster",
 )
 _AGAIN_AFTER_S = 60.0
 

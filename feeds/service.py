@@ -140,7 +140,9 @@ def _allow_open_files(connections: int) -> None:
         log.warning(
             "%d open files are allowed, %d live clients need %d; raise the limit (ulimit -n) or "
             "lower CIVICSTREAM_FEEDS__LIVE_MAX_CLIENTS",
-            *(allowed, connections, needed),
+            allowed,
+            connections,
+            needed,
         )
 
 
@@ -189,7 +191,15 @@ def _assemble(settings: Settings) -> _Parts:
     )
     listener = _listen(feeds.host, feeds.port)
     opened = (store, history, access, operations, live, cap)
-    return _Parts(_Server(config), listener, store, output, ledger, live, opened)
+    return _Parts(
+        server=_Server(config),
+        listener=listener,
+        store=store,
+        output=output,
+        ledger=ledger,
+        live=live,
+        opened=opened,
+    )
 
 
 def _desk(

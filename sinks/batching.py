@@ -235,7 +235,10 @@ def _check_range(name: str, value: int | None, end: int, reason: str = "late_hea
 
 def _check_letter(letter: DeadLetter) -> None:
     for name, end in (
-        *(("count", _INT4_END), ("partition", _INT4_END), ("offset", _INT8_END)),
-        *(("payload_bytes", _INT8_END), ("received_at", _LAST_TS_MS)),
+        ("count", _INT4_END),
+        ("partition", _INT4_END),
+        ("offset", _INT8_END),
+        ("payload_bytes", _INT8_END),
+        ("received_at", _LAST_TS_MS),
     ):
         _check_range(name, getattr(letter, name), end, "foreign_record")

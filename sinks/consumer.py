@@ -68,11 +68,11 @@ def _partition(place: Place) -> TopicPartition:
 
 def _record(record: Any) -> KafkaRecord:
     return KafkaRecord(
-        Place(record.topic, record.partition),
-        record.offset,
-        record.timestamp,
-        list(record.headers),
-        record.value,
-        record.key,
-        append_time(record) or None,
+        place=Place(record.topic, record.partition),
+        offset=record.offset,
+        timestamp=record.timestamp,
+        headers=list(record.headers),
+        value=record.value,
+        key=record.key,
+        append_time=append_time(record) or None,
     )

@@ -31,12 +31,20 @@ _FORECAST_VALUES = tuple(name for name in ForecastRow.__struct_fields__ if name 
 FORECASTS = BulkTable(
     "forecasts",
     (
-        *("area", "segment", "made_at", "target", "horizon_min"),
+        "area",
+        "segment",
+        "made_at",
+        "target",
+        "horizon_min",
         *_FORECAST_VALUES,
         "computed_at",
     ),
     (
-        *("text", "text", "timestamptz", "timestamptz", "int4"),
+        "text",
+        "text",
+        "timestamptz",
+        "timestamptz",
+        "int4",
         *("float8" for _ in _FORECAST_VALUES),  # type: ignore[arg-type]
         "timestamptz",
     ),

@@ -24,8 +24,21 @@ __all__ = [
 ]
 
 _COLUMNS = (
-    *("source", "id", "received_at", "stage", "instance", "reason", "detail", "kind", "count"),
-    *("topic", "partition", '"offset"', "members", "payload", "payload_bytes"),
+    "source",
+    "id",
+    "received_at",
+    "stage",
+    "instance",
+    "reason",
+    "detail",
+    "kind",
+    "count",
+    "topic",
+    "partition",
+    '"offset"',
+    "members",
+    "payload",
+    "payload_bytes",
 )
 _PLACES = ", ".join("to_timestamp(%s)" if c == "received_at" else "%s" for c in _COLUMNS)
 INSERT = (
@@ -63,11 +76,21 @@ def letter_row(stored: StoredLetter) -> Sequence[Any]:
     letter = stored.letter
     members = [(index, printable(sentence)) for index, sentence in letter.members]
     return (
-        *(printable(stored.source), printable(stored.id), letter.received_at / 1000),
-        *(printable(letter.stage), printable(letter.instance), printable(letter.reason)),
-        *(printable(letter.detail), printable(letter.kind), letter.count),
-        *(printable(letter.topic), letter.partition, letter.offset),
-        *(msgspec.json.encode(members).decode(), letter.payload, letter.payload_bytes),
+        printable(stored.source),
+        printable(stored.id),
+        letter.received_at / 1000,
+        printable(letter.stage),
+        printable(letter.instance),
+        printable(letter.reason),
+        printable(letter.detail),
+        printable(letter.kind),
+        letter.count,
+        printable(letter.topic),
+        letter.partition,
+        letter.offset,
+        msgspec.json.encode(members).decode(),
+        letter.payload,
+        letter.payload_bytes,
     )
 
 

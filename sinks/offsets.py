@@ -89,8 +89,11 @@ def place(
             "WHERE topic = %s AND partition = %s",
             [
                 (
-                    *(after[spot].topic_id, after[spot].next_offset, after[spot].newest_ms),
-                    *(spot.topic, spot.partition),
+                    after[spot].topic_id,
+                    after[spot].next_offset,
+                    after[spot].newest_ms,
+                    spot.topic,
+                    spot.partition,
                 )
                 for spot in changed
                 if spot in before
@@ -101,8 +104,14 @@ def place(
             "next_offset, read_from, sink) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 (
-                    *(gap.topic, gap.partition, gap.topic_id, gap.reason),
-                    *(gap.first, gap.end, gap.read_from, sink),
+                    gap.topic,
+                    gap.partition,
+                    gap.topic_id,
+                    gap.reason,
+                    gap.first,
+                    gap.end,
+                    gap.read_from,
+                    sink,
                 )
                 for gap in gaps
             ],

@@ -49,7 +49,10 @@ def _sequence(
     repeated, reordered, corrupt = counts
     ranges = list(zip(missing[::2], missing[1::2], strict=True))
     return ReadSequence(
-        *(writer, epoch, topic, partition),
+        writer,
+        epoch,
+        topic,
+        partition,
         first=0,
         next=following,
         records=records,
@@ -98,7 +101,15 @@ def load_given_up(connection: Connection) -> dict[Stream, list[tuple[int, int]]]
 
 def _row(s: ReadSequence) -> tuple[Any, ...]:
     return (
-        *(s.writer, s.epoch, s.topic, s.partition, s.next, s.records, s.events),
+        s.writer,
+        s.epoch,
+        s.topic,
+        s.partition,
+        s.next,
+        s.records,
+        s.events,
         list(itertools.chain.from_iterable(s.missing)),
-        *(s.repeated, s.reordered, s.corrupt),
+        s.repeated,
+        s.reordered,
+        s.corrupt,
     )

@@ -16,7 +16,10 @@ __all__ = ["environment_columns", "late_columns", "traffic_columns"]
 
 _TRAFFIC_NUMBERS_BEFORE = ("readings", "vehicles", "flow_veh_h")
 _TRAFFIC_NULLABLE = (
-    *("time_mean_speed_kmh", "space_mean_speed_kmh", "p85_speed_kmh", "occupancy"),
+    "time_mean_speed_kmh",
+    "space_mean_speed_kmh",
+    "p85_speed_kmh",
+    "occupancy",
     "density_veh_km_lane",
 )
 

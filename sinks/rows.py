@@ -44,14 +44,14 @@ class Rows:
     def take(self, index: NDArray[Any] | slice) -> Rows:
         """Return the rows of ``index`` (numbers, mask or slice)."""
         return Rows(
-            self.kind,
-            self.frames,
-            self.key[index],
-            self.ts[index],
-            self.ingested_at[index],
-            tuple(m[index] for m in self.measures),
-            self.frame[index],
-            self.row[index],
+            kind=self.kind,
+            frames=self.frames,
+            key=self.key[index],
+            ts=self.ts[index],
+            ingested_at=self.ingested_at[index],
+            measures=tuple(m[index] for m in self.measures),
+            frame=self.frame[index],
+            row=self.row[index],
         )
 
     @property
@@ -65,16 +65,16 @@ def collect(kind_name: str, frames: Sequence[RawFrame]) -> Rows:
     kind = KINDS[kind_name]
     counts = [len(f.frame) for f in frames]
     return Rows(
-        kind,
-        frames,
-        np.concatenate([f.frame.sensor_key for f in frames]),
-        np.concatenate([f.frame.ts for f in frames]),
-        np.repeat(np.array([f.headers.ingested_at for f in frames], np.int64), counts),
-        tuple(
+        kind=kind,
+        frames=frames,
+        key=np.concatenate([f.frame.sensor_key for f in frames]),
+        ts=np.concatenate([f.frame.ts for f in frames]),
+        ingested_at=np.repeat(np.array([f.headers.ingested_at for f in frames], np.int64), counts),
+        measures=tuple(
             np.concatenate([f.frame.measures[name] for f in frames]) for name in kind.measure_names
         ),
-        np.repeat(np.arange(len(frames), dtype=np.int32), counts),
-        np.concatenate([np.arange(n, dtype=np.int32) for n in counts]),
+        frame=np.repeat(np.arange(len(frames), dtype=np.int32), counts),
+        row=np.concatenate([np.arange(n, dtype=np.int32) for n in counts]),
     )
 
 

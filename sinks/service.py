@@ -165,7 +165,8 @@ class _Sink:
         if missing := self._intake.missing_topics():
             log.warning(
                 "Kafka lacks %d of the topics, %s among them; run civicstream init",
-                *(len(missing), missing[0]),
+                len(missing),
+                missing[0],
             )
         else:
             log.warning("Kafka has assigned no partitions yet: other sinks may have them all")
@@ -211,7 +212,10 @@ class _Sink:
             if following is None or record.offset < following:
                 log.warning(
                     "%s partition %d went back to offset %d, expected %s",
-                    *(record.place.topic, record.place.partition, record.offset, following),
+                    record.place.topic,
+                    record.place.partition,
+                    record.offset,
+                    following,
                 )
                 self._start_over()
                 return

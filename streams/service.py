@@ -74,8 +74,12 @@ class Worker:
         self.app.on_rebalance_complete.connect(self._assigned)
         self.app.on_partitions_revoked.connect(self._revoked)
         loops = (
-            *(self._tick, self._provisional, self._report),
-            *(self._seek_left_out, self._look_at_logs, self._tell_group),
+            self._tick,
+            self._provisional,
+            self._report,
+            self._seek_left_out,
+            self._look_at_logs,
+            self._tell_group,
         )
         for loop in loops:
             self.app.task(loop)

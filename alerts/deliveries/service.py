@@ -138,7 +138,15 @@ def _delivery(
     letter: Callable[..., Outgoing] = functools.partial(out.letter, receiver.name)
     outlet = TransactionalSender(settings.kafka, f"deliver-{receiver.name}", receiver.timeout_s)
     prefix = settings.kafka.topic_prefix
-    return Delivery(receiver, sender, open_reader, letter, outlet, prefix, stop)
+    return Delivery(
+        receiver=receiver,
+        sender=sender,
+        open_reader=open_reader,
+        letter=letter,
+        outlet=outlet,
+        prefix=prefix,
+        stop=stop,
+    )
 
 
 def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
@@ -171,7 +179,15 @@ def _citizen_news(
     patience_s = plan.citizens.give_up_after_s
     prefix = settings.kafka.topic_prefix
     return CitizenNews(
-        people, keys, senders, open_reader, give_up, out.publish, prefix, stop, patience_s
+        people=people,
+        keys=keys,
+        senders=senders,
+        open_reader=open_reader,
+        give_up=give_up,
+        keep=out.publish,
+        prefix=prefix,
+        stop=stop,
+        patience_s=patience_s,
     )
 
 

@@ -44,7 +44,12 @@ class AlertMaker:
         point = self._point(subject, area, known)
         since = int(verdict.since[i])
         alert = Alert(
-            *(alert_id(rule.name, key, since), 1, "active", "raised", rule.name, key),
+            alert_id(rule.name, key, since),
+            1,
+            "active",
+            "raised",
+            rule.name,
+            key,
             severity=SEVERITIES[severity],
             area=area,
             subject=subject,
@@ -126,7 +131,10 @@ class AlertMaker:
         raised = min(severity + known.alert.escalation, len(SEVERITIES) - 1)
         return [
             self._book.change(
-                *(known, now_ms, at, "updated"),
+                known,
+                now_ms,
+                at,
+                "updated",
                 value=None if math.isnan(value) else value,
                 severity=SEVERITIES[raised],
                 headline=templates.fill(state.rule.message, fields | shared),

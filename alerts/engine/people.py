@@ -21,7 +21,10 @@ def due_by_clock(book: Book, states: Mapping[str, RuleState], now_ms: int) -> li
             if now_ms >= alert.silenced_until:
                 made.append(
                     book.change(
-                        *(known, now_ms, alert.silenced_until, "unsilenced"),
+                        known,
+                        now_ms,
+                        alert.silenced_until,
+                        "unsilenced",
                         silenced_until=None,
                         silenced_by=None,
                     )
@@ -32,7 +35,10 @@ def due_by_clock(book: Book, states: Mapping[str, RuleState], now_ms: int) -> li
             worse = SEVERITIES[SEVERITIES.index(alert.severity) + 1]
             made.append(
                 book.change(
-                    *(known, now_ms, due, "escalated"),
+                    known,
+                    now_ms,
+                    due,
+                    "escalated",
                     severity=worse,
                     escalation=alert.escalation + 1,
                 )

@@ -151,7 +151,12 @@ class Storms:
         point = self._area_point(area)
         strays = [k.alert for k in self._strays(scope)]
         parent = Alert(
-            *(alert_id(scope.rule, scope.key, at), 1, "active", "raised", scope.rule, scope.key),
+            alert_id(scope.rule, scope.key, at),
+            1,
+            "active",
+            "raised",
+            scope.rule,
+            scope.key,
             severity=max((a.severity for a in strays), key=SEVERITIES.index),
             area=area,
             subject="city" if area == "city" else f"area/{area}",
@@ -178,9 +183,7 @@ class Storms:
         for child in self._strays(scope):
             members.add(child.alert.id)
             made.append(
-                self._book.change(
-                    *(child, now_ms, child.event_at, "updated"), parent=parent.alert.id
-                )
+                self._book.change(child, now_ms, child.event_at, "updated", parent=parent.alert.id)
             )
         return made
 
@@ -197,7 +200,10 @@ class Storms:
         headline = _headline(now.rule, now.area, len(severities))
         return [
             self._book.change(
-                *(parent, now_ms, max(at, parent.event_at), "updated"),
+                parent,
+                now_ms,
+                max(at, parent.event_at),
+                "updated",
                 severity=worst if worse else now.severity,
                 children=len(severities),
                 value=float(len(severities)),

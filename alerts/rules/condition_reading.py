@@ -11,8 +11,23 @@ from alerts.rules.sources import SOURCES, Source
 __all__ = ["CONDITION_FIELDS", "read_condition"]
 
 CONDITION_FIELDS = (
-    *("source", "field", "per", "change_over", "above", "below", "clear_below", "clear_above"),
-    *("is", "in", "is_not", "where", "for", "no_data_for", "by", "at_least", "forget_after"),
+    "source",
+    "field",
+    "per",
+    "change_over",
+    "above",
+    "below",
+    "clear_below",
+    "clear_above",
+    "is",
+    "in",
+    "is_not",
+    "where",
+    "for",
+    "no_data_for",
+    "by",
+    "at_least",
+    "forget_after",
 )
 
 _TESTS = ("above", "below", "is", "in", "is_not", "no_data_for")
@@ -86,7 +101,10 @@ def _threshold(
     if per is not None and source.field_type(per) != "number":
         raise WrongValue(f"{prefix}per", f"{per!r} is a text; divide by a number")
     return Condition(
-        *(name, source.topic, field, per),
+        name,
+        source.topic,
+        field,
+        per,
         change_over_ms=_change(table, prefix),
         above=limit if test == "above" else None,
         below=limit if test == "below" else None,

@@ -28,8 +28,23 @@ __all__ = ["MESSAGE_FIELDS", "read_grouping", "read_rule"]
 ReadCondition = Callable[[str, dict[str, Any], str], Condition]
 
 _RULE_FIELDS = (
-    *("name", "severity", "message", "description", "areas", "schedule", "key", "worse"),
-    *("update_share", "escalate_after", "group", "within", "join", "all", "any", "not", "for"),
+    "name",
+    "severity",
+    "message",
+    "description",
+    "areas",
+    "schedule",
+    "key",
+    "worse",
+    "update_share",
+    "escalate_after",
+    "group",
+    "within",
+    "join",
+    "all",
+    "any",
+    "not",
+    "for",
 )
 _COMBINED = ("all", "any", "not")
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,59}$")

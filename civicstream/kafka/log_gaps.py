@@ -201,7 +201,15 @@ def go_on(
     needed = read.next_offset if needed_from is None else needed_from
 
     def gap(reason: Reason, first: int, end: int | None, read_from: int) -> LogGap:
-        return LogGap(topic, partition, log.topic_id, reason, first, end, read_from)
+        return LogGap(
+            topic=topic,
+            partition=partition,
+            topic_id=log.topic_id,
+            reason=reason,
+            first=first,
+            end=end,
+            read_from=read_from,
+        )
 
     if read.topic_id and log.topic_id and log.topic_id != read.topic_id:
         end = read.next_offset if needed < read.next_offset else None

@@ -128,7 +128,9 @@ class Channel:
             return self.snapshot(at)[0]
         items = [*_after(self._gone, since), *_after(self._told, since)]
         data = b'{"from":%d,"seq":%d,"at":%d,"changes":%s}' % (
-            *(since, self.seq, at),
+            since,
+            self.seq,
+            at,
             changes_json(items),
         )
         return Message("conflated", self.stream, self.seq, at, data)

@@ -225,7 +225,10 @@ class KafkaSource:
             if self.unreadable <= _SAY_UNREADABLE:
                 log.warning(
                     "live: %s partition %d offset %d cannot be read: %s",
-                    *(record.topic, record.partition, record.offset, error),
+                    record.topic,
+                    record.partition,
+                    record.offset,
+                    error,
                 )
             return []
 

@@ -54,7 +54,14 @@ class OperationsDesk:
             unit = await self._store.unit_state(asked.value or "")
         check(asked, standing, unit, now_ms)
         action = Action(
-            id_, asked.subject, asked.action, standing.area, by, now_ms, asked.note, asked.value
+            id=id_,
+            subject=asked.subject,
+            action=asked.action,
+            area=standing.area,
+            by=by,
+            at=now_ms,
+            note=asked.note,
+            value=asked.value,
         )
         await self._publish([self._record(action)])
         self._recent[id_] = action

@@ -155,7 +155,15 @@ def _totals(connection: Connection) -> dict[tuple[str, str], Counts]:
         "FROM ledger_totals"
     ).fetchall()
     return {
-        (stage, kind): Counts(received, accepted, rejected, duplicate, late, 0, corrected)
+        (stage, kind): Counts(
+            received=received,
+            accepted=accepted,
+            rejected=rejected,
+            duplicate=duplicate,
+            late=late,
+            in_flight=0,
+            corrected=corrected,
+        )
         for stage, kind, received, accepted, rejected, duplicate, late, corrected in rows
     }
 

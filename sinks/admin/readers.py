@@ -97,7 +97,15 @@ def held_by_sink(
         said = written.get(stream)
         upto = max(had.next, said.next if said else 0)
         void = said.void if said else given_up.get(stream, ())
-        yield Held("sink", "", stream, had, upto, void, not log.waiting)
+        yield Held(
+            stage="sink",
+            reader="",
+            stream=stream,
+            had=had,
+            upto=upto,
+            void=void,
+            caught_up=not log.waiting,
+        )
 
 
 def held_by_readers(
@@ -121,7 +129,15 @@ def held_by_readers(
             upto = max(one.next, said.next if said else 0)
             void = said.void if said else given_up.get(stream, ())
             caught_up = waiting.get(reader) == 0
-            yield Held(reader.stage, reader.name, stream, one, upto, void, caught_up)
+            yield Held(
+                stage=reader.stage,
+                reader=reader.name,
+                stream=stream,
+                had=one,
+                upto=upto,
+                void=void,
+                caught_up=caught_up,
+            )
 
 
 def newest_readers(

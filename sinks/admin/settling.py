@@ -138,8 +138,14 @@ def _add_up(connection: Connection, stage: str, kinds: Mapping[str, Counts]) -> 
         [
             (
                 # What it had in flight, the MQTT broker has given to its next start.
-                *(stage, kind, c.received - c.in_flight, c.accepted, c.rejected),
-                *(c.duplicate, c.corrected, c.late),
+                stage,
+                kind,
+                c.received - c.in_flight,
+                c.accepted,
+                c.rejected,
+                c.duplicate,
+                c.corrected,
+                c.late,
             )
             for kind, c in sorted(kinds.items())
         ],

@@ -23,15 +23,34 @@ __all__ = [
 ]
 
 BOOKKEEPING_TABLES = (
-    *("sink_offsets", "records_seen", "sink_counts", "rows_written"),
-    *("ledger_settled", "ledger_totals"),
+    "sink_offsets",
+    "records_seen",
+    "sink_counts",
+    "rows_written",
+    "ledger_settled",
+    "ledger_totals",
 )
 _HISTORY_TABLES = (
-    *("results_traffic", "results_environment", "late_readings", "dead_letters"),
-    *("incidents", "forecasts", "sensor_health", "anomalies"),
-    *("citizen_reports", "cases", "units", "allocations", "demand", "actions"),
-    *("alerts", "frame_gaps", "kafka_gaps"),
-    *("bin_forecasts", "parking_forecasts", "tours"),
+    "results_traffic",
+    "results_environment",
+    "late_readings",
+    "dead_letters",
+    "incidents",
+    "forecasts",
+    "sensor_health",
+    "anomalies",
+    "citizen_reports",
+    "cases",
+    "units",
+    "allocations",
+    "demand",
+    "actions",
+    "alerts",
+    "frame_gaps",
+    "kafka_gaps",
+    "bin_forecasts",
+    "parking_forecasts",
+    "tours",
 )
 MOST_CHUNKS = 500
 """Of one hypertable."""

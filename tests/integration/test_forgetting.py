@@ -144,8 +144,26 @@ def refusals(pseudonym: str) -> list[DeadLetter]:
     """Return letters of a person's refused reports: the gateway's, and the desk's."""
     told = msgspec.json.encode(report(reporter=pseudonym))
     topic = f"city/v1/report/north/{pseudonym}"
-    gateway = DeadLetter("gateway", "too_old", "sentence", topic, AT, b"sealed", 6, "report")
-    desk = DeadLetter("worker", "too_old", "sentence", "reports", AT, told, len(told), "report")
+    gateway = DeadLetter(
+        stage="gateway",
+        reason="too_old",
+        detail="sentence",
+        topic=topic,
+        received_at=AT,
+        payload=b"sealed",
+        payload_bytes=6,
+        kind="report",
+    )
+    desk = DeadLetter(
+        stage="worker",
+        reason="too_old",
+        detail="sentence",
+        topic="reports",
+        received_at=AT,
+        payload=told,
+        payload_bytes=len(told),
+        kind="report",
+    )
     return [gateway, desk]
 
 

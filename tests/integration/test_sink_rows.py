@@ -232,7 +232,20 @@ def test_a_corrupt_record_becomes_a_dead_letter_and_stops_nothing(
 
 
 def traffic(segment: str, flow: float, status: str = "final") -> bytes:
-    row = TrafficRow(segment, 3, 5.0, flow, 50.0, 48.0, None, 0.1, None, "C", 1.1, 1.0)
+    row = TrafficRow(
+        segment=segment,
+        readings=3,
+        vehicles=5.0,
+        flow_veh_h=flow,
+        time_mean_speed_kmh=50.0,
+        space_mean_speed_kmh=48.0,
+        p85_speed_kmh=None,
+        occupancy=0.1,
+        density_veh_km_lane=None,
+        level_of_service="C",
+        travel_time_index=1.1,
+        coverage=1.0,
+    )
     return msgspec.json.encode(
         TrafficResult("a", START, START + 60_000, status, START + 90_000, [row])  # type: ignore[arg-type]
     )
@@ -240,8 +253,19 @@ def traffic(segment: str, flow: float, status: str = "final") -> bytes:
 
 def test_only_final_results_are_stored_and_the_first_one_stays(database: str) -> None:
     environment = EnvironmentResult(
-        *("air", "a", START, START + 60_000, "final", START + 90_000, 9, 3),
-        [EnvironmentRow("pm10", 9, 3, 20.0, 10.0, 30.0, 29.0)],
+        kind="air",
+        area="a",
+        window_start=START,
+        window_end=START + 60_000,
+        status="final",
+        computed_at=START + 90_000,
+        readings=9,
+        sensors=3,
+        measures=[
+            EnvironmentRow(
+                measure="pm10", readings=9, sensors=3, mean=20.0, min=10.0, max=30.0, p95=29.0
+            )
+        ],
     )
     with loader(database) as loaded:
         topic = "city.results.traffic"

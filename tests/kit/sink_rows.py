@@ -46,7 +46,9 @@ def as_role(url: str, role: str) -> SecretStr:
 
 FOR_EVER = dict.fromkeys(
     (
-        *("readings_retention_days", "results_retention_days", "forecasts_retention_days"),
+        "readings_retention_days",
+        "results_retention_days",
+        "forecasts_retention_days",
         "units_retention_days",
     ),
     36_500,

@@ -25,13 +25,36 @@ from tests.kit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
 GRAPH, SERVICES = RoadGraph(TOWN), load_services()
 SPEEDS = RoadSpeeds.free_flow(GRAPH)
 STEP = 5_000
-PLAN = CrewPlan("crew-1", "a", ("road",), 0.0, 0.0, NOW, NOW + 8 * HOUR)
+PLAN = CrewPlan(
+    id="crew-1",
+    area="a",
+    skills=("road",),
+    lon=0.0,
+    lat=0.0,
+    shift_start=NOW,
+    shift_end=NOW + 8 * HOUR,
+)
 
 
 def case(id_: str, km: float, service: str = "pothole") -> Case:
     return Case(
-        *(id_, 1, "received", "a", service, "Roads", 3, km * KM, 0.0, "", 1, 1, 1.0),
-        *(NOW, NOW, NOW + HOUR, "system"),
+        id=id_,
+        version=1,
+        state="received",
+        area="a",
+        service=service,
+        agency="Roads",
+        priority=3,
+        lon=km * KM,
+        lat=0.0,
+        description="",
+        reports=1,
+        reporters=1,
+        weight=1.0,
+        opened_at=NOW,
+        updated_at=NOW,
+        due_at=NOW + HOUR,
+        changed_by="system",
     )
 
 
@@ -39,9 +62,22 @@ def allocation(
     task: str, state: str = "proposed", by: str = "system", version: int = 1
 ) -> Allocation:
     return Allocation(
-        f"{task}/crew-1", version, state, "optimal", task, "crew-1", "a", 3, NOW, NOW, [], "", [],  # type: ignore[arg-type]
-        by, NOW,
-    )  # fmt: skip
+        id=f"{task}/crew-1",
+        version=version,
+        state=state,  # type: ignore[arg-type]
+        policy="optimal",
+        task=task,
+        unit="crew-1",
+        area="a",
+        priority=3,
+        proposed_at=NOW,
+        arrival_at=NOW,
+        route=[],
+        reason="",
+        alternatives=[],
+        decided_by=by,
+        decided_at=NOW,
+    )
 
 
 class Town:
@@ -134,7 +170,15 @@ def test_an_idle_crew_says_every_minute_where_it_is() -> None:
 
 
 def test_the_next_shift_takes_over_where_one_ends() -> None:
-    plan = CrewPlan("crew-1", "a", ("road",), 0.0, 0.0, NOW - 7 * HOUR, NOW + HOUR)
+    plan = CrewPlan(
+        id="crew-1",
+        area="a",
+        skills=("road",),
+        lon=0.0,
+        lat=0.0,
+        shift_start=NOW - 7 * HOUR,
+        shift_end=NOW + HOUR,
+    )
     town = Town(plan=plan)
     assert town.live(90) == ["available", "off_duty", "available"]
     last = town.said[-1]
@@ -147,9 +191,15 @@ def test_a_crew_needs_as_long_as_the_simulated_problem_nearby_not_as_the_service
     sites.learn(case("x", 2))
     sites.learn(case("y", 2))
     sites.problems = [
-        CityProblem("p1", "a", "graffiti", 2 * KM, 0.0, NOW, 111.0),
-        CityProblem("p2", "a", "pothole", 2.2 * KM, 0.0, NOW, 777.0),
-        CityProblem("p3", "a", "pothole", 4 * KM, 0.0, NOW, 222.0),
+        CityProblem(
+            id="p1", area="a", service="graffiti", lon=2 * KM, lat=0.0, start_ms=NOW, work_s=111.0
+        ),
+        CityProblem(
+            id="p2", area="a", service="pothole", lon=2.2 * KM, lat=0.0, start_ms=NOW, work_s=777.0
+        ),
+        CityProblem(
+            id="p3", area="a", service="pothole", lon=4 * KM, lat=0.0, start_ms=NOW, work_s=222.0
+        ),
     ]
     assert sites.site("case/x").work_s == 777.0
     sites.problems = []
@@ -187,7 +237,10 @@ def test_the_gateway_understands_what_crews_say() -> None:
         assert got.at == wall, "crews speak by the clock, however quick the simulated city is"
         if isinstance(said, Unit) and isinstance(got, Unit):
             assert (got.id, got.state, got.task, got.skills) == (
-                *(said.id, said.state, said.task, said.skills),
+                said.id,
+                said.state,
+                said.task,
+                said.skills,
             )
             assert got.shift_end - got.at == said.shift_end - said.at
         elif isinstance(said, Action) and isinstance(got, Action):

@@ -33,7 +33,17 @@ def event(topic: str, what: msgspec.Struct) -> tuple[str, bytes, list[tuple[str,
 
 
 def letter(**changes: Any) -> DeadLetter:
-    whole = DeadLetter("gateway", "r", "d", "t", AT, b"x", 1, partition=0, offset=5)
+    whole = DeadLetter(
+        stage="gateway",
+        reason="r",
+        detail="d",
+        topic="t",
+        received_at=AT,
+        payload=b"x",
+        payload_bytes=1,
+        partition=0,
+        offset=5,
+    )
     return msgspec.structs.replace(whole, **changes)
 
 

@@ -23,7 +23,11 @@ EXAMPLE = Path(__file__).parents[4] / "deploy" / "receivers.toml"
 def test_the_example_declares_one_of_each_type() -> None:
     plan = read_plan(EXAMPLE)
     assert {type(receiver) for receiver in plan.receivers} == {
-        *(KafkaReceiver, MqttReceiver, WebhookReceiver, AlertmanagerReceiver, EmailReceiver),
+        KafkaReceiver,
+        MqttReceiver,
+        WebhookReceiver,
+        AlertmanagerReceiver,
+        EmailReceiver,
     }
     assert plan.mail is not None
     assert plan.citizens is not None
