@@ -35,7 +35,7 @@ from streams.health.roll import SensorRoll
 from streams.health.sensor_table import SensorTable
 from streams.health.series import AnomalySeries
 from streams.health.snapshot import pack, unpack
-from streams.health.unusual import AnomalyChange, Detector
+from streams.health.unusual import AnomalyChange, Detector, ScoredBlock
 from streams.health.verdict import HEALTH, OK, Change
 from streams.windows.windows import Columns, LateReadings
 
@@ -185,16 +185,8 @@ class SensorWatch:
             rows = np.flatnonzero(ok & ~np.isnan(mean))
             scores = self._series.score(m, rows, window_end, mean[rows])
             if scores is not None:
-                found += unusual.follow(
-                    self._table,
-                    self._roll.neighbours,
-                    m,
-                    rows,
-                    mean[rows],
-                    scores,
-                    begun,
-                    window_end,
-                )
+                block = ScoredBlock(m, rows, mean[rows], scores, begun, window_end)
+                found += unusual.follow(self._table, self._roll.neighbours, block)
         return sorted(found, key=lambda c: (int(self._table.keys[c.row]), c.measure))
 
     def _health_event(self, change: Change, window_end: int, now_ms: int) -> SensorHealth:
