@@ -74,7 +74,7 @@ class AlertEngine:
         for condition in rule.conditions:
             space = (condition.source, condition.by_area)
             if space not in self._spaces:
-                kind = "area" if condition.by_area else SOURCES[condition.source].kind
+                kind = "area" if condition.by_area else SOURCES[condition.source].subject
                 source = SOURCES[condition.source]
                 self._spaces[space] = Subjects(kind, source, self._areas, self._segments)
             conditions.append(ConditionState(condition, self._spaces[space]))
@@ -133,12 +133,12 @@ class AlertEngine:
         if state.machine_time:
             verdict = verdict.in_city_time(self._clock)
         news = state.transitions(verdict)
-        for i in news.rise.tolist():
-            made += self._maker.rise(state, verdict, i, int(news.severity[i]), now_ms)
-        for i in news.fall.tolist():
-            made += self._maker.fall(state, verdict, i, now_ms)
-        for i in news.moved.tolist():
-            made += self._maker.move(state, verdict, i, int(news.severity[i]), now_ms)
+        for found in news.rises:
+            made += self._maker.rise(state, found, now_ms)
+        for found in news.falls:
+            made += self._maker.fall(state, found, now_ms)
+        for found in news.moves:
+            made += self._maker.move(state, found, now_ms)
         return made
 
     def _act(self, action: Action, now_ms: int) -> list[Alert]:

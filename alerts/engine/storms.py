@@ -129,14 +129,16 @@ class Storms:
 
     def _group(self, scope: _Scope, child: Alert, at: int, now_ms: int) -> list[Alert]:
         """Let the scope's alerts have a parent, if they are enough or it has one already."""
-        made: list[Alert] = []
-        parent = self._book.of_key(scope.key)
+        parent, made = self._book.of_key(scope.key), []
         if parent is None or not parent.active:
             if len(self._strays(scope)) <= scope.grouping.more_than:
                 return []
-            parent = self._begin(scope, child, at, now_ms, made)
-            if parent is None:
+            alert = self._first_version(scope, child, at, now_ms)
+            if self._book.raise_(alert, alert.subject) is None:
                 return []
+            parent, made = self._book.of_key(scope.key), [alert]
+            self._members[alert.id] = set()
+        assert parent is not None  # noqa: S101 it was raised
         return made + self._adopt(scope, parent, now_ms) + self._counted(parent, at, now_ms)
 
     def _strays(self, scope: _Scope) -> list[Known]:
@@ -144,19 +146,17 @@ class Storms:
         found = (self._book.of_id(id_) for _, id_ in scope.recent)
         return [k for k in found if k is not None and k.active and k.alert.parent is None]
 
-    def _begin(
-        self, scope: _Scope, child: Alert, at: int, now_ms: int, made: list[Alert]
-    ) -> Known | None:
+    def _first_version(self, scope: _Scope, child: Alert, at: int, now_ms: int) -> Alert:
         area = child.area if scope.grouping.by == "area" else "city"
         point = self._area_point(area)
         strays = [k.alert for k in self._strays(scope)]
-        parent = Alert(
-            alert_id(scope.rule, scope.key, at),
-            1,
-            "active",
-            "raised",
-            scope.rule,
-            scope.key,
+        return Alert(
+            id=alert_id(scope.rule, scope.key, at),
+            version=1,
+            state="active",
+            change="raised",
+            rule=scope.rule,
+            key=scope.key,
             severity=max((a.severity for a in strays), key=SEVERITIES.index),
             area=area,
             subject="city" if area == "city" else f"area/{area}",
@@ -170,11 +170,6 @@ class Storms:
             lat=point and point[1],
             children=len(strays),
         )
-        if self._book.raise_(parent, parent.subject) is None:
-            return None
-        self._members[parent.id] = set()
-        made.append(parent)
-        return self._book.of_key(scope.key)
 
     def _adopt(self, scope: _Scope, parent: Known, now_ms: int) -> list[Alert]:
         """Let the recent alerts name their parent."""

@@ -146,7 +146,7 @@ def _join(field: str, value: Any, conditions: tuple[Condition, ...]) -> Join:
     if value not in {"area", "segment", "city"}:
         raise WrongValue(field, f'{value!r}: write "area", "segment" or "city"')
     for condition in conditions:
-        if value == "segment" and (not SOURCES[condition.source].segment or condition.by_area):
+        if value == "segment" and (not SOURCES[condition.source].on_segments or condition.by_area):
             raise WrongValue(field, f'{condition.source} has no segments; write "area"')
     return cast(Join, value)
 
