@@ -102,7 +102,7 @@ class _Process:
         """Which of the writers' numbers have come."""
         self._refused: tuple[TopicPartition, int] | None = None
         """The newest record that became a dead letter."""
-        self._letters: list[Outgoing] = []
+        self._dead_letters: list[Outgoing] = []
         self._catching_up = False
         self._store_ids: dict[str, Any] = {}
         self._at_end: dict[TopicPartition, float] = {}
@@ -189,7 +189,7 @@ class _Process:
         self._engine, self._catching_up = None, False
         self._read.clear()
         self._accounts.clear()
-        self._letters.clear()
+        self._dead_letters.clear()
         self._output.suspend()
         if self._input is not None:
             self._input.hold()
@@ -304,7 +304,7 @@ class _Process:
             return
         self._counts["unreadable_events"] += 1
         self._refused = record.partition, record.offset
-        self._letters.append(self._output.letter(record, why, reason))
+        self._dead_letters.append(self._output.dead_letter(record, why, reason))
         log.warning(
             "%s partition %d offset %d is a dead letter: %s",
             record.topic,
@@ -321,9 +321,9 @@ class _Process:
         assert self._engine is not None  # noqa: S101 - for the type checker
         items = self._engine.take_changes()
         read = {place: (at, self._accounts[place]) for place, at in self._read.items()}
-        self._output.commit(versions, items, read, list(gaps), self._letters)
+        self._output.commit(versions, items, read, list(gaps), self._dead_letters)
         self._read.clear()
-        self._letters.clear()
+        self._dead_letters.clear()
         self._counts["versions"] += len(versions)
 
     def _every_second(self) -> None:

@@ -13,7 +13,7 @@ from civicstream.city import City
 from civicstream.errors import RejectedReading
 from civicstream.events import DeadLetter, WrittenSequence
 from civicstream.frames import FrameHeaders
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.kinds import KINDS
 from civicstream.reading_age import max_age_of
 from civicstream.settings import Settings
@@ -194,7 +194,7 @@ class Intake:
     ) -> None:
         if refusal.reason == "rate_limited":
             self.ledger.gauges["rate_limited"] += 1
-        letter = dead_letter(
+        letter = make_dead_letter(
             "gateway",
             self._gateway,
             Origin(refusal.topic),
@@ -254,7 +254,7 @@ class Intake:
         detail = bad[0].detail
         if total > 1:
             detail = f"{len(bad)} of {total} readings rejected; [{bad[0].index}] {detail}"
-        letter = dead_letter(
+        letter = make_dead_letter(
             "gateway",
             self._gateway,
             Origin(topic),
@@ -363,7 +363,7 @@ class Intake:
             )
         ]
 
-    def letter_id(self, pending: PendingLetter) -> str:
+    def dead_letter_id(self, pending: PendingLetter) -> str:
         """Return the event id of a dead letter, the same when it is sent again."""
         return f"{self._gateway}/{self._epoch}/{pending.receipt}"
 

@@ -13,7 +13,7 @@ from civicstream.city import City
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
-from civicstream.kafka.dead_letter import letter_record
+from civicstream.kafka.dead_letter import dead_letter_record
 from civicstream.kafka.ledger_report import ReportPace, report_record
 from civicstream.kinds import KINDS
 from civicstream.partitioning import partition_of_key
@@ -328,7 +328,9 @@ class _Gateway:
 
     def _letter_record(self, pending: PendingLetter) -> Record:
         letter = pending.letter
-        made = letter_record(letter, f"gateway/{letter.instance}", self._intake.letter_id(pending))
+        made = dead_letter_record(
+            letter, f"gateway/{letter.instance}", self._intake.dead_letter_id(pending)
+        )
         return self._keyed("deadletter", made.key, made.value, made.headers)
 
     def _keyed(

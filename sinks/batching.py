@@ -20,9 +20,9 @@ from civicstream.frames import Frame, FrameHeaders, decode
 from civicstream.kafka.sequences import Received, received
 from civicstream.kinds import KINDS
 from civicstream.topics import frames_topic, topic_name
+from sinks.dead_letters import StoredDeadLetter, corrupt_record
 from sinks.event_tables import STORED_EVENTS
 from sinks.intelligence import forecast_fault
-from sinks.letters import StoredLetter, corrupt_record
 from sinks.personal_records import Arrived, decode_personal
 from sinks.records import KafkaRecord, Place
 
@@ -85,7 +85,7 @@ class Batch:
     histories: dict[type[msgspec.Struct], list[msgspec.Struct]] = field(default_factory=dict)
     """Incidents, reports, cases and others: a row each."""
     personal: list[Arrived] = field(default_factory=list)
-    letters: list[StoredLetter] = field(default_factory=list)
+    dead_letters: list[StoredDeadLetter] = field(default_factory=list)
     unreadable: dict[str, int] = field(default_factory=dict)
     """Readings by kind in frames that could not be read."""
     rejected: list[DeadLetter] = field(default_factory=list)
@@ -157,9 +157,9 @@ class Batch:
         elif topic == routes.late:
             self._add_late(record, record.value)
         else:
-            letter = _from_json(record.value, DeadLetter)
-            _check_letter(letter)
-            self.letters.append(StoredLetter.of(record, letter))
+            dead_letter = _from_json(record.value, DeadLetter)
+            _check_letter(dead_letter)
+            self.dead_letters.append(StoredDeadLetter.of(record, dead_letter))
             self.rows += 1
 
     def _add_frame(self, record: KafkaRecord, kind: str, value: bytes) -> None:
@@ -233,7 +233,7 @@ def _check_range(name: str, value: int | None, end: int, reason: str = "late_hea
         raise CorruptFrame(reason, f"{name} {value} is outside 0..{end - 1}")
 
 
-def _check_letter(letter: DeadLetter) -> None:
+def _check_letter(dead_letter: DeadLetter) -> None:
     for name, end in (
         ("count", _INT4_END),
         ("partition", _INT4_END),
@@ -241,4 +241,4 @@ def _check_letter(letter: DeadLetter) -> None:
         ("payload_bytes", _INT8_END),
         ("received_at", _LAST_TS_MS),
     ):
-        _check_range(name, getattr(letter, name), end, "foreign_record")
+        _check_range(name, getattr(dead_letter, name), end, "foreign_record")

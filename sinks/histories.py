@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from sinks.database.copy_binary import ColumnType, integers
-from sinks.letters import printable
+from sinks.dead_letters import printable
 from sinks.tables import BulkTable
 
 __all__ = ["event_columns", "history_table", "newest_table"]

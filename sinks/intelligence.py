@@ -9,8 +9,8 @@ import numpy as np
 
 from civicstream.events import Anomaly, ForecastRow, Incident, SensorHealth, TrafficForecast
 from sinks.database.copy_binary import integers
+from sinks.dead_letters import printable
 from sinks.histories import history_table
-from sinks.letters import printable
 from sinks.tables import BulkTable
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from civicstream.events import EnvironmentResult, TrafficResult
 from sinks.batching import LateFrame
 from sinks.database.copy_binary import integers
-from sinks.letters import printable
+from sinks.dead_letters import printable
 
 __all__ = ["environment_columns", "late_columns", "traffic_columns"]
 

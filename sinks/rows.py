@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from civicstream.clock import rfc3339
 from civicstream.events import DeadLetter
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.kinds import KINDS, Kind
 from sinks.batching import RawFrame
 from sinks.database.copy_binary import representable
 
-__all__ = ["Rows", "collect", "reading_letters", "sensor_names", "unfit"]
+__all__ = ["Rows", "collect", "reading_dead_letters", "sensor_names", "unfit"]
 
-_LETTER_READINGS = 1_000
+_DEAD_LETTER_READINGS = 1_000
 """A dead letter is a record, which may not be of any size: some hundred bytes a reading."""
 _NAMED_MEMBERS = 20
 
@@ -102,7 +102,7 @@ def sensor_names(rows: Rows, index: int) -> tuple[str, str]:
     )
 
 
-def reading_letters(
+def reading_dead_letters(
     rows: Rows, indices: list[int], reason: str, detail: str, instance: str, now_ms: int
 ) -> Iterator[DeadLetter]:
     """Yield the dead letters for readings that are bad for one reason, some hundred in each."""
@@ -110,12 +110,12 @@ def reading_letters(
     for index in indices:
         by_frame.setdefault(int(rows.frame[index]), []).append(index)
     for found in by_frame.values():
-        for start in range(0, len(found), _LETTER_READINGS):
-            some = found[start : start + _LETTER_READINGS]
-            yield _letter(rows, some, reason, detail, instance, now_ms)
+        for start in range(0, len(found), _DEAD_LETTER_READINGS):
+            some = found[start : start + _DEAD_LETTER_READINGS]
+            yield _dead_letter(rows, some, reason, detail, instance, now_ms)
 
 
-def _letter(
+def _dead_letter(
     rows: Rows, indices: list[int], reason: str, detail: str, instance: str, now_ms: int
 ) -> DeadLetter:
     """Return a dead letter for readings of one frame; its payload is the readings as JSON."""
@@ -124,7 +124,7 @@ def _letter(
     payload = msgspec.json.encode(readings if len(readings) > 1 else readings[0])
     first = readings[0]
     others = f" and {len(readings) - 1} more readings of its frame" if len(readings) > 1 else ""
-    return dead_letter(
+    return make_dead_letter(
         "sink",
         instance,
         Origin(raw.place.topic, raw.place.partition, raw.offset),

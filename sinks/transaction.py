@@ -17,10 +17,10 @@ from civicstream.kafka.sequences import Gap, Stream, account
 from civicstream.postgres import Connection
 from sinks import offsets
 from sinks.batching import Batch
+from sinks.dead_letters import INSERT, corrupt_record, dead_letter_of_row, dead_letter_row
 from sinks.event_tables import HISTORIES, NEWEST, newest_of_each
 from sinks.histories import event_columns
 from sinks.intelligence import FORECASTS, forecast_columns
-from sinks.letters import INSERT, corrupt_record, letter_row, row_letter
 from sinks.personal_records import write_personal
 from sinks.reading_writer import ReadingWriter
 from sinks.records import Place
@@ -76,7 +76,7 @@ class BatchWriter:
         last ``most_days`` are written, if that is given. Raise OwnershipLost when
         another sink has moved the offsets.
         """
-        written = Written(letters=list(batch.rejected))
+        written = Written(dead_letters=list(batch.rejected))
         try:
             with self._connection.transaction():
                 offsets.lock(self._connection, {spot: expected[spot] for spot in batch.next})
@@ -84,12 +84,12 @@ class BatchWriter:
                 self._readings.write(batch, written, self._kept, careful=careful)
                 self._write_results(batch, written, careful=careful)
                 self._connection.cursor().executemany(
-                    INSERT, [letter_row(x) for x in batch.letters]
+                    INSERT, [dead_letter_row(x) for x in batch.dead_letters]
                 )
                 tallies = self._account(batch, written)
                 self._store_counts(written)
-                if written.letters or written.gaps:
-                    self._announce(written.letters, written.gaps)
+                if written.dead_letters or written.gaps:
+                    self._announce(written.dead_letters, written.gaps)
                 offsets.advance(self._connection, batch.next, batch.newest_at)
         except BaseException:
             self.forget()
@@ -136,7 +136,9 @@ class BatchWriter:
         written.events["sealed_records"] = new
         for record, error in refused:
             why = DataError("refused_by_database", sentence(error))
-            written.letters.append(corrupt_record(record, why, self._sink, now_ms(), withhold=True))
+            written.dead_letters.append(
+                corrupt_record(record, why, self._sink, now_ms(), withhold=True)
+            )
 
     def _merge(
         self, table: BulkTable, columns: list[Any], written: Written, *, careful: bool
@@ -155,8 +157,10 @@ class BatchWriter:
             why += [(i, reason, detail) for i in np.flatnonzero(old).tolist()]
         for index, reason, detail in why:
             values = {n: c[index] for n, c in zip(table.columns, columns, strict=True)}
-            letter = row_letter(table.name, values, reason, detail, self._sink, now_ms())
-            written.letters.append(letter)
+            dead_letter = dead_letter_of_row(
+                table.name, values, reason, detail, self._sink, now_ms()
+            )
+            written.dead_letters.append(dead_letter)
         merged.bad_rows = {index for index, _, _ in why}
         return merged
 

@@ -23,7 +23,7 @@ from civicstream.events import Alert
 from civicstream.kafka.log_gaps import gap_record
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 
-__all__ = ["Delivery", "GiveUp", "Letter", "Sender"]
+__all__ = ["Delivery", "GiveUp", "MakeDeadLetter", "Sender"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _COMMIT_MS = 200
 GiveUp = Callable[[str, str, Any], None]
 """Reason, sentence, Kafka record: publishes the dead letter, returns when Kafka has it."""
 
-Letter = Callable[[str, str, Any], Outgoing]
+MakeDeadLetter = Callable[[str, str, Any], Outgoing]
 """Reason, sentence, Kafka record: returns the dead letter's record."""
 
 
@@ -59,7 +59,7 @@ class Delivery(threading.Thread):
         receiver: Receiver,
         sender: Sender,
         open_reader: Callable[[], LogReader],
-        letter: Letter,
+        dead_letter: MakeDeadLetter,
         outlet: TransactionalSender,
         prefix: str,
         stop: threading.Event,
@@ -67,7 +67,7 @@ class Delivery(threading.Thread):
         super().__init__(name=f"deliver-{receiver.name}")
         self.figures = Figures(receiver.name)
         self._receiver, self._sender = receiver, sender
-        self._open_reader, self._letter, self._stop_event = open_reader, letter, stop
+        self._open_reader, self._dead_letter, self._stop_event = open_reader, dead_letter, stop
         self._outlet, self._prefix = outlet, prefix
         self._told = Told(receiver)
         self._rng = random.Random()
@@ -152,7 +152,7 @@ class Delivery(threading.Thread):
             if missing := reader.missing(f"deliver/{self._receiver.name}"):
                 self._publish(reader, missing, record.offset)
             if alert is None:
-                lost = self._letter("foreign_record", "not an alert", record)
+                lost = self._dead_letter("foreign_record", "not an alert", record)
                 self._publish(reader, [lost], following)
             elif self._told.take(alert):
                 reader.prove(record.offset)
@@ -230,7 +230,7 @@ class Delivery(threading.Thread):
         sentence = (
             f"receiver {self._receiver.name!r}, alert {alert.id!r} version {alert.version}: {why}"
         )
-        self._publish(reader, [self._letter(reason, sentence, record)], following)
+        self._publish(reader, [self._dead_letter(reason, sentence, record)], following)
         self.figures.failed += 1
 
     def _refresh(self) -> None:

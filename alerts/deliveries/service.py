@@ -11,10 +11,10 @@ from alerts.deliveries.alertmanager import Alertmanager
 from alerts.deliveries.citizen_senders import CitizenSenders
 from alerts.deliveries.citizens import NAME as CITIZENS
 from alerts.deliveries.citizens import CitizenNews
+from alerts.deliveries.dead_letters_out import DeadLettersOut
 from alerts.deliveries.delivery import Delivery, Sender
 from alerts.deliveries.figures import Figures
 from alerts.deliveries.kafka_receiver import KafkaTopic
-from alerts.deliveries.letters_out import LettersOut
 from alerts.deliveries.log_reader import LogReader
 from alerts.deliveries.mail import Mail, PostOffice
 from alerts.deliveries.mqtt_receiver import MqttTopics
@@ -117,32 +117,32 @@ def _office(server: MailServer | None, timeout_s: float) -> PostOffice:
     return PostOffice(server, timeout_s)
 
 
-def _obtain(settings: Settings, stop: threading.Event) -> LettersOut | None:
+def _obtain(settings: Settings, stop: threading.Event) -> DeadLettersOut | None:
     """Return the producer once Kafka answers; None when stopped before."""
     wait_for_kafka(settings.kafka, stop=stop)
     kafka = f"Kafka at {settings.kafka.bootstrap}"
-    return wait_until_available(lambda: LettersOut(settings), kafka, log=log, stop=stop)
+    return wait_until_available(lambda: DeadLettersOut(settings), kafka, log=log, stop=stop)
 
 
 def _delivery(
     receiver: Receiver,
     sender: Sender,
     settings: Settings,
-    out: LettersOut,
+    out: DeadLettersOut,
     stop: threading.Event,
 ) -> Delivery:
     def open_reader() -> LogReader:
         topic = topic_name(settings.kafka.topic_prefix, "alerts")
         return LogReader(settings.kafka, topic, f"civicstream-deliver-{receiver.name}", stop)
 
-    letter: Callable[..., Outgoing] = functools.partial(out.letter, receiver.name)
+    dead_letter: Callable[..., Outgoing] = functools.partial(out.dead_letter, receiver.name)
     outlet = TransactionalSender(settings.kafka, f"deliver-{receiver.name}", receiver.timeout_s)
     prefix = settings.kafka.topic_prefix
     return Delivery(
         receiver=receiver,
         sender=sender,
         open_reader=open_reader,
-        letter=letter,
+        dead_letter=dead_letter,
         outlet=outlet,
         prefix=prefix,
         stop=stop,
@@ -164,7 +164,7 @@ def _citizen_news(
     senders: CitizenSenders,
     plan: Plan,
     settings: Settings,
-    out: LettersOut,
+    out: DeadLettersOut,
     stop: threading.Event,
 ) -> CitizenNews:
     def open_reader() -> LogReader:

@@ -281,7 +281,7 @@ _OF_CITIZENS = "(h.topic LIKE '%%report%%' OR h.topic = 'forgotten' OR h.kind = 
 
 
 # The CloudEvents id begins with the topic.
-_LETTER_ID = "left(encode(sha256(convert_to(h.source || ' ' || h.id, 'UTF8')), 'hex'), 32)"
+_DEAD_LETTER_ID = "left(encode(sha256(convert_to(h.source || ' ' || h.id, 'UTF8')), 'hex'), 32)"
 
 
 def dead_letters(payload_bytes: int) -> Listing:
@@ -296,7 +296,7 @@ def dead_letters(payload_bytes: int) -> Listing:
         "What was refused, with the reason. Of refused reports neither text nor sender is shown.",
         "dead_letters h",
         columns(
-            Column("id", "text", "Hash of its source and CloudEvents id.", sql=_LETTER_ID),
+            Column("id", "text", "Hash of its source and CloudEvents id.", sql=_DEAD_LETTER_ID),
             "received_at",
             "stage",
             Column("instance", "text", "Which of these processes.", nullable=True),

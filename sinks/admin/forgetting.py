@@ -32,8 +32,8 @@ class Forgotten:
     def summary(self) -> str:
         """Return the sentences for the person who asked for it."""
         return (
-            f"erased: {self.erased.sealed} sealed records, the bytes of {self.erased.letters} dead "
-            "letters\n"
+            f"erased: {self.erased.sealed} sealed records, "
+            f"the bytes of {self.erased.dead_letters} dead letters\n"
             f"stay: {self.erased.reports} reports, each of a reporter who is nobody now, with "
             "service, place, times and description, without address, photo and reference\n"
             f"Kafka: the topic {self.topic} has been told to give up what it holds; what was "

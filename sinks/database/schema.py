@@ -92,7 +92,7 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         )
         for kind in KINDS
     ]
-    keep, letters = database.results_retention_days, database.dead_letters_retention_days
+    keep, dead_letters = database.results_retention_days, database.dead_letters_retention_days
     # Results are some hundredths of the readings, so their chunks span a week of the readings'.
     week = 7 * database.chunk_days
     return [
@@ -118,9 +118,9 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         ),
         TimeTable("alerts", "updated_at", keep, week, "id", hypertable=False),
         *_citizens_tables(database),
-        TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
-        TimeTable("frame_gaps", "at", letters, week, "gateway", hypertable=False),
-        TimeTable("kafka_gaps", "at", letters, week, "topic", hypertable=False),
+        TimeTable("dead_letters", "received_at", dead_letters, week, "source", hypertable=False),
+        TimeTable("frame_gaps", "at", dead_letters, week, "gateway", hypertable=False),
+        TimeTable("kafka_gaps", "at", dead_letters, week, "topic", hypertable=False),
     ]
 
 

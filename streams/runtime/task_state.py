@@ -27,7 +27,7 @@ from aiokafka.errors import (
 
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, OwnershipLost
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.kafka.log_gaps import LogGap, Position
 from civicstream.kafka.numbering import is_numbered, numbered_transaction, numbering_of_process
 from civicstream.kafka.sequences import ReadAccount, Received, missing_record
@@ -322,7 +322,7 @@ def _too_large(record: Record, size: int) -> Record:
     )
     log.error("%s; it is kept as a dead letter", detail)
     origin = Origin(record.topic)
-    letter = dead_letter(
+    letter = make_dead_letter(
         "worker", None, origin, record.value, "record_too_large", detail, at_ms=now_ms()
     )
     event_id = f"record_too_large/{_digest(record.value).hex()}"

@@ -98,7 +98,7 @@ class Loader:
 
     connection: Connection
     url: str = ""
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     positions: dict[Place, Position] = field(default_factory=dict)
 
@@ -107,8 +107,8 @@ class Loader:
         self._seq: dict[Place, int] = {}
         self._offset: dict[Place, int] = {}
 
-    def _announce(self, letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
-        self.letters += letters
+    def _announce(self, dead_letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
+        self.dead_letters += dead_letters
         self.gaps += gaps
 
     def record(

@@ -32,7 +32,7 @@ def event(topic: str, what: msgspec.Struct) -> tuple[str, bytes, list[tuple[str,
     return topic, msgspec.json.encode(what), []
 
 
-def letter(**changes: Any) -> DeadLetter:
+def dead_letter(**changes: Any) -> DeadLetter:
     whole = DeadLetter(
         stage="gateway",
         reason="r",
@@ -91,9 +91,11 @@ def test_a_frame_whose_numbers_no_column_holds_is_rejected(name: str, value: int
     ],
 )
 def test_a_dead_letter_whose_numbers_no_column_holds_is_itself_one(changes: Any) -> None:
-    batch = batch_of(event("deadletter", letter(**changes)), event("deadletter", letter()))
+    batch = batch_of(
+        event("deadletter", dead_letter(**changes)), event("deadletter", dead_letter())
+    )
     assert [r.reason for r in batch.rejected] == ["foreign_record"]
-    assert len(batch.letters) == 1
+    assert len(batch.dead_letters) == 1
 
 
 def test_a_forecast_with_a_value_too_many_is_no_forecast() -> None:
