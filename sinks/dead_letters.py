@@ -64,9 +64,11 @@ class StoredDeadLetter:
             return cls(
                 source.decode(errors="replace"), event_id.decode(errors="replace"), dead_letter
             )
-        place = record.place
+        topic_partition = record.topic_partition
         return cls(
-            place.topic, f"{place.partition}/{record.offset}/{record.timestamp}", dead_letter
+            topic_partition.topic,
+            f"{topic_partition.partition}/{record.offset}/{record.timestamp}",
+            dead_letter,
         )
 
 
@@ -125,14 +127,14 @@ def corrupt_record(
 
     ``withhold`` leaves its bytes out, where many may read dead letters and few these.
     """
-    place = record.place
+    topic, partition = record.topic_partition
     return make_dead_letter(
         "sink",
         instance,
-        Origin(place.topic, place.partition, record.offset),
+        Origin(topic, partition, record.offset),
         record.value or b"",
         error.reason,
-        f"{place.topic} partition {place.partition} offset {record.offset}: {error.detail}",
+        f"{topic} partition {partition} offset {record.offset}: {error.detail}",
         at_ms=now_ms,
         withhold=withhold,
     )

@@ -35,7 +35,7 @@ from sinks.batching import Batch, Routes
 from sinks.consumer import Intake
 from sinks.database.rights import check_rights
 from sinks.outbox import Outbox
-from sinks.records import KafkaRecord, Place
+from sinks.records import KafkaRecord, TopicPartition
 from sinks.reporting import Book
 from sinks.transaction import BatchWriter
 from sinks.writer import NOT_STORABLE
@@ -127,7 +127,7 @@ class _Sink:
         self._outbox = outbox
         self._writer = self._new_writer()
         self._intake = intake
-        self._positions: dict[Place, Position] = {}
+        self._positions: dict[TopicPartition, Position] = {}
         self._placed = False
         self._ownership = 0
         """Counts how often we started over: work begun under another count is void."""
@@ -207,13 +207,15 @@ class _Sink:
     def _keep(self, records: list[KafkaRecord]) -> None:
         ownership = self._ownership
         for record in records:
-            known = self._positions.get(record.place)
-            following = self._batch.next.get(record.place, known.next_offset if known else None)
+            known = self._positions.get(record.topic_partition)
+            following = self._batch.next.get(
+                record.topic_partition, known.next_offset if known else None
+            )
             if following is None or record.offset < following:
                 log.warning(
                     "%s partition %d went back to offset %d, expected %s",
-                    record.place.topic,
-                    record.place.partition,
+                    record.topic_partition.topic,
+                    record.topic_partition.partition,
                     record.offset,
                     following,
                 )
@@ -229,12 +231,12 @@ class _Sink:
 
     def _place(self) -> None:
         """Find out where to go on with the assigned partitions."""
-        places = sorted(self._intake.assigned(), key=lambda p: (p.topic, p.partition))
+        partitions = sorted(self._intake.assigned(), key=lambda p: (p.topic, p.partition))
 
         def attempt() -> None:
             with translated():
                 self._positions, gaps = offsets.settle(
-                    self._connection, self._intake.logs, places, self._settings.sink.id
+                    self._connection, self._intake.logs, partitions, self._settings.sink.id
                 )
             for gap in gaps:
                 log.error("gap: %s", gap)
@@ -284,8 +286,10 @@ class _Sink:
             attempt()
         elif not self._persist(attempt):
             return False
-        for place, following in piece.next.items():
-            self._positions[place] = Position(following, self._positions[place].topic_id)
+        for topic_partition, following in piece.next.items():
+            self._positions[topic_partition] = Position(
+                following, self._positions[topic_partition].topic_id
+            )
         self._book.add(written[0])
         return True
 
@@ -384,7 +388,9 @@ class _Sink:
         self._send_report()
 
     def _send_report(self, *, last: bool = False) -> None:
-        following = {place: at.next_offset for place, at in self._positions.items()}
+        following = {
+            topic_partition: at.next_offset for topic_partition, at in self._positions.items()
+        }
         pending = {
             kind: sum(len(raw.frame) for raw in raws) for kind, raws in self._batch.frames.items()
         }

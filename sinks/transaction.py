@@ -23,7 +23,7 @@ from sinks.histories import event_columns
 from sinks.intelligence import FORECASTS, forecast_columns
 from sinks.personal_records import write_personal
 from sinks.reading_writer import ReadingWriter
-from sinks.records import Place
+from sinks.records import TopicPartition
 from sinks.records_seen import load_sequences, store_sequences
 from sinks.result_rows import environment_columns, late_columns, traffic_columns
 from sinks.retention import Kept, kept
@@ -52,7 +52,7 @@ class BatchWriter:
         self._announce = announce
         self._readings = ReadingWriter(connection, sink)
         self._tallies: dict[Stream, ReadSequence] = {}
-        self._loaded: set[Place] = set()
+        self._loaded: set[TopicPartition] = set()
         self._kept = Kept({}, 0)
         """As of the transaction under way."""
 
@@ -64,7 +64,7 @@ class BatchWriter:
     def write(
         self,
         batch: Batch,
-        expected: Mapping[Place, Position],
+        expected: Mapping[TopicPartition, Position],
         *,
         careful: bool = False,
         most_days: int | None = None,
@@ -79,7 +79,9 @@ class BatchWriter:
         written = Written(dead_letters=list(batch.rejected))
         try:
             with self._connection.transaction():
-                offsets.lock(self._connection, {spot: expected[spot] for spot in batch.next})
+                offsets.lock(
+                    self._connection, {partition: expected[partition] for partition in batch.next}
+                )
                 self._kept = kept(self._connection, now_ms(), most_days)
                 self._readings.write(batch, written, self._kept, careful=careful)
                 self._write_results(batch, written, careful=careful)
@@ -165,7 +167,9 @@ class BatchWriter:
         return merged
 
     def _account(self, batch: Batch, written: Written) -> dict[Stream, ReadSequence]:
-        self._load_tallies({Place(r.stream.topic, r.stream.partition) for r in batch.received})
+        self._load_tallies(
+            {TopicPartition(r.stream.topic, r.stream.partition) for r in batch.received}
+        )
         changed, written.gaps = account(self._tallies, batch.received)
         store_sequences(self._connection, changed)
         for kind, count in batch.unreadable.items():
@@ -174,8 +178,8 @@ class BatchWriter:
             counts.rejected += count
         return changed
 
-    def _load_tallies(self, places: set[Place]) -> None:
-        new = places - self._loaded
+    def _load_tallies(self, partitions: set[TopicPartition]) -> None:
+        new = partitions - self._loaded
         if new:
             self._tallies |= load_sequences(self._connection, new)
             self._loaded |= new
