@@ -25,7 +25,7 @@ from streams.frames.sensor_state import SensorState
 from streams.runtime.records import Record
 from streams.runtime.sequence import HeldOffsets, RecordSequence
 from streams.runtime.task_state import Input, TaskState
-from streams.windows.windows import Closing, LateReadings, PartitionWindows, Progress, Window
+from streams.windows.windows import LateReadings, PartitionWindows, Progress, Window, WindowClose
 
 __all__ = ["Gauges", "PartitionStream", "recorded_progress"]
 
@@ -103,7 +103,7 @@ class PartitionStream:
     assigned: bool = True
     """False once revoked: nothing of this object may be published any more."""
     _held: HeldOffsets = field(default_factory=HeldOffsets)
-    _waiting: list[Closing | _Late] = field(default_factory=list)
+    _waiting: list[WindowClose | _Late] = field(default_factory=list)
     _closings: int = 0
     _late_bytes: int = 0
     _working: asyncio.Task[None] | None = None
@@ -185,7 +185,7 @@ class PartitionStream:
             self._closings = self._late_bytes = 0
             await self._publish(work)
 
-    async def _publish(self, work: list[Closing | _Late]) -> None:
+    async def _publish(self, work: list[WindowClose | _Late]) -> None:
         """Publish results and late readings in one transaction with the state after them."""
         before = progress = self.windows.progress
         results: list[WindowResult] = []
@@ -213,7 +213,7 @@ class PartitionStream:
             self.gauges.computations += 1
             self.gauges.results_published += len(records)
             self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
-            closings = [item for item in work if isinstance(item, Closing)]
+            closings = [item for item in work if isinstance(item, WindowClose)]
             self.gauges.windows_closed += sum(len(closing.windows) for closing in closings)
             self.windows.confirmed(closings, progress)
 

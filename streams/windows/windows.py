@@ -27,12 +27,12 @@ from streams.windows.deduplicate import kept_readings
 
 __all__ = [
     "Added",
-    "Closing",
     "Columns",
     "LateReadings",
     "PartitionWindows",
     "Progress",
     "Window",
+    "WindowClose",
     "WindowConfig",
 ]
 
@@ -164,7 +164,7 @@ class Added:
 
 
 @dataclass(frozen=True)
-class Closing:
+class WindowClose:
     """Windows to publish, oldest first, and the progress that holds once that is confirmed."""
 
     windows: list[Window]
@@ -304,7 +304,7 @@ class PartitionWindows:
         """Tell that the partition may have unread frames: silence begins anew."""
         self._silent_ms = 0
 
-    def due(self) -> Closing | None:
+    def due(self) -> WindowClose | None:
         """Return the windows whose lateness has run out, taken out of the open ones."""
         watermark = self.watermark
         if watermark is None:
@@ -317,12 +317,12 @@ class PartitionWindows:
         ready = sorted(start for start in self._open if start < boundary)
         windows = [self._open.pop(start) for start in ready]
         self._closing += sum(window.readings for window in windows)
-        return Closing(windows, boundary, self._next_offset, self._late)
+        return WindowClose(windows, boundary, self._next_offset, self._late)
 
-    def confirmed(self, closings: Sequence[Closing], progress: Progress) -> None:
+    def confirmed(self, closings: Sequence[WindowClose], progress: Progress) -> None:
         """Tell that closings were published and the progress after them written."""
-        for closing in closings:
-            self._closing -= sum(window.readings for window in closing.windows)
+        for close in closings:
+            self._closing -= sum(window.readings for window in close.windows)
         self.progress = progress
 
 
