@@ -12,14 +12,14 @@ from civicstream.kafka.reader import GroupReader
 from civicstream.settings import Settings
 from sinks.records import KafkaRecord, TopicPartition
 
-__all__ = ["Intake"]
+__all__ = ["SinkConsumer"]
 
 _POLL_RECORDS = 50
 _FETCH_BYTES = 8 * 1024 * 1024
 """Per partition and fetch: under lag some hundred frames at once, for large batches."""
 
 
-class Intake:
+class SinkConsumer:
     """Subscribed to the sink's topics; hands out records and says when partitions changed."""
 
     def __init__(self, settings: Settings, topics: list[str]) -> None:
