@@ -38,8 +38,8 @@ from feeds.live.routes import live_router
 from feeds.open311.routes import Open311
 from feeds.operations.operations import Operations
 from feeds.page import page_routes
-from feeds.report_desk import ReportDesk
 from feeds.report_output import ReportOutput
+from feeds.report_service import ReportService
 from feeds.report_store import ReportStore
 
 __all__ = ["run"]
@@ -161,13 +161,13 @@ def _assemble(settings: Settings) -> _Parts:
     cap = Cap(settings, city, now_ms)
     access = Access(settings)
     operations = Operations(settings, output.publish)
-    desk = _desk(settings, city, output, ledger)
-    if desk is not None and not keys and not feeds.allow_anonymous:
+    reports = _report_service(settings, city, output, ledger)
+    if reports is not None and not keys and not feeds.allow_anonymous:
         log.warning(
             "no API key is set, so nobody can post reports; set CIVICSTREAM_FEEDS__API_KEYS "
             "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
         )
-    open311 = Open311(feeds, services, keys, store.find, desk)
+    open311 = Open311(feeds, services, keys, store.find, reports)
     api = make_api([live_router(live), history.router(), operations.router()])
     app = make_app(
         open311.routes(),
@@ -202,9 +202,9 @@ def _assemble(settings: Settings) -> _Parts:
     )
 
 
-def _desk(
+def _report_service(
     settings: Settings, city: City | None, output: ReportOutput, ledger: FeedsLedger
-) -> ReportDesk | None:
+) -> ReportService | None:
     try:
         maker = ReportMaker.from_settings(settings)
     except ConfigurationError as error:
@@ -213,7 +213,7 @@ def _desk(
         log.warning("no reports are taken in: %s", error)
         return None
     areas = AreaFinder(city.areas) if city else None
-    return ReportDesk(settings, maker, areas, output.publish, ledger)
+    return ReportService(settings, maker, areas, output.publish, ledger)
 
 
 def _listen(host: str, port: int) -> socket.socket:

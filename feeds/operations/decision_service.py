@@ -18,7 +18,7 @@ from feeds.operations.operation_store import OperationStore
 from feeds.problems import Problem
 from feeds.report_output import KafkaRecord
 
-__all__ = ["OperationsDesk"]
+__all__ = ["DecisionService"]
 
 Publish = Callable[[Sequence[KafkaRecord]], Awaitable[None]]
 
@@ -30,7 +30,7 @@ _STORED_WITHIN_S = 3.0
 _LOOK_EVERY_S = 0.1
 
 
-class OperationsDesk:
+class DecisionService:
     """One for the process; ``source`` names it in the events."""
 
     def __init__(self, store: OperationStore, publish: Publish, source: str) -> None:
