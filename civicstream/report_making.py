@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from civicstream.addresses import AddressBook, read_addresses
+from civicstream.addresses import AddressRegister, read_addresses
 from civicstream.city import Point
 from civicstream.errors import RejectedReading
 from civicstream.personal import Privacy, mask_contacts
@@ -68,7 +68,7 @@ class ReportMaker:
         self,
         privacy: Privacy,
         services: Mapping[str, ServiceType],
-        addresses: AddressBook,
+        addresses: AddressRegister,
         *,
         max_description: int,
     ) -> None:
