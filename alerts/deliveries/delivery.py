@@ -15,8 +15,7 @@ from alerts.deliveries.figures import Figures
 from alerts.deliveries.kafka_receiver import KafkaTopic
 from alerts.deliveries.log_reader import LogReader, Stopped
 from alerts.deliveries.outcomes import Refused, TryAgain
-from alerts.deliveries.receivers import Receiver
-from alerts.deliveries.told import Told
+from alerts.deliveries.receivers import NotificationFilter, Receiver
 from civicstream.clock import wall_ms
 from civicstream.errors import Fenced, OwnershipLost, RecordTooLarge, ServerUnavailable
 from civicstream.events import Alert
@@ -69,7 +68,7 @@ class Delivery(threading.Thread):
         self._receiver, self._sender = receiver, sender
         self._open_reader, self._dead_letter, self._stop_event = open_reader, dead_letter, stop
         self._outlet, self._prefix = outlet, prefix
-        self._told = Told(receiver)
+        self._filter = NotificationFilter(receiver)
         self._rng = random.Random()
         self._said_at_ms = 0.0
 
@@ -120,14 +119,14 @@ class Delivery(threading.Thread):
         committed, gap = reader.wait_for_partition()
         first, end = reader.ends()
         until = end if committed is None else committed
-        self._told = Told(self._receiver)
+        self._filter = NotificationFilter(self._receiver)
         newest: dict[str, Any] = {}
         reader.seek(first)
         while reader.position() < until:
             for record in reader.poll():
                 if record.offset < until and (alert := _decoded(record)):
-                    self._told.take(alert)
-                    if alert.id in self._told.active:
+                    self._filter.take(alert)
+                    if alert.id in self._filter.active:
                         newest[alert.id] = record
         reader.begin(until)
         news = reader.identity()
@@ -137,7 +136,7 @@ class Delivery(threading.Thread):
         if news:
             self._publish(reader, news, committed)
         if committed is None:
-            for alert in list(self._told.active.values()):
+            for alert in list(self._filter.active.values()):
                 self._deliver(reader, alert, newest[alert.id], None)
             reader.commit(until)
         self.figures.read = reader.read(self._receiver.name)
@@ -154,7 +153,7 @@ class Delivery(threading.Thread):
             if alert is None:
                 lost = self._dead_letter("foreign_record", "not an alert", record)
                 self._publish(reader, [lost], following)
-            elif self._told.take(alert):
+            elif self._filter.take(alert):
                 reader.prove(record.offset)
                 self._deliver(reader, alert, record, following)
             done = following
@@ -236,7 +235,7 @@ class Delivery(threading.Thread):
     def _refresh(self) -> None:
         refresh = getattr(self._sender, "refresh", None)
         if refresh is not None:
-            refresh(self._told.active.values())
+            refresh(self._filter.active.values())
 
     def _say(self, sentence: str) -> None:
         """Log at once, and then now and then while it goes on."""

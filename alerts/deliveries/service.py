@@ -28,7 +28,7 @@ from alerts.deliveries.receivers import (
     Receiver,
     WebhookReceiver,
 )
-from alerts.deliveries.receivers_file import Plan, read_plan
+from alerts.deliveries.receivers_file import DeliveryPlan, read_plan
 from alerts.deliveries.webhook import Webhook
 from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError
@@ -81,7 +81,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         out.close()
 
 
-def _plan(settings: Settings) -> Plan:
+def _plan(settings: Settings) -> DeliveryPlan:
     if settings.deliver.receivers_file is None:
         raise ConfigurationError(
             "nobody is named who could get alerts; set CIVICSTREAM_DELIVER__RECEIVERS_FILE, "
@@ -90,7 +90,7 @@ def _plan(settings: Settings) -> Plan:
     return read_plan(settings.deliver.receivers_file)
 
 
-def _sender(receiver: Receiver, plan: Plan, settings: Settings) -> Sender:
+def _sender(receiver: Receiver, plan: DeliveryPlan, settings: Settings) -> Sender:
     """Return what sends to the receiver; raise ConfigurationError that names it."""
     link = settings.deliver.public_url
     try:
@@ -149,7 +149,7 @@ def _delivery(
     )
 
 
-def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
+def _citizen_senders(plan: DeliveryPlan, settings: Settings) -> CitizenSenders | None:
     if plan.citizens is None:
         return None
     try:
@@ -162,7 +162,7 @@ def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
 
 def _citizen_news(
     senders: CitizenSenders,
-    plan: Plan,
+    plan: DeliveryPlan,
     settings: Settings,
     out: DeadLettersOut,
     stop: threading.Event,

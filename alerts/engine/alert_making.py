@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.engine.book import Book, Known, alert_id
+from alerts.engine.alert_store import AlertStore, Known, alert_id
 from alerts.engine.places import Places
 from alerts.engine.rule_state import RuleState
 from alerts.engine.storms import Storms
@@ -36,8 +36,8 @@ class _Subject:
 class AlertMaker:
     """Makes versions in the store of alerts, and the parents' that follow."""
 
-    def __init__(self, book: Book, storms: Storms, places: Places) -> None:
-        self._book = book
+    def __init__(self, store: AlertStore, storms: Storms, places: Places) -> None:
+        self._store = store
         self._storms = storms
         self._places = places
 
@@ -52,8 +52,8 @@ class AlertMaker:
         if rule.join is not None and not _in_areas(state, subject.area):
             return []
         alert = self._first_version(state, subject, found, now_ms)
-        made = self._book.raise_(alert, subject.name)
-        of_key = self._book.of_key(alert.key)
+        made = self._store.raise_(alert, subject.name)
+        of_key = self._store.of_key(alert.key)
         if of_key is not None and of_key.active:
             state.note_raised(found)
         return [] if made is None else [made, *self._storms.raised(made, now_ms)]
@@ -117,7 +117,7 @@ class AlertMaker:
         if known is None:
             state.note_ended(found)
             return []
-        made = self._book.release(known, subject, now_ms, found.at)
+        made = self._store.release(known, subject, now_ms, found.at)
         if made is not None or not known.active or subject not in known.holders:
             state.note_ended(found)
         return [] if made is None else [made, *self._storms.cleared(made, now_ms)]
@@ -134,7 +134,7 @@ class AlertMaker:
         fields = _message_fields(rule, subject, found, known.alert.started_at)
         raised = min(found.severity + known.alert.escalation, len(SEVERITIES) - 1)
         return [
-            self._book.change(
+            self._store.change(
                 known,
                 now_ms,
                 found.at,
@@ -150,15 +150,15 @@ class AlertMaker:
         """Return the subject and the active alert it takes part in."""
         subject = self._subject(state, row).name
         if state.rule.key is None:
-            return subject, self._book.of_key(f"{state.rule.name}:{subject}")
-        for known in self._book.active():
+            return subject, self._store.of_key(f"{state.rule.name}:{subject}")
+        for known in self._store.active():
             if known.alert.rule == state.rule.name and subject in known.holders:
                 return subject, known
         return subject, None
 
     def end(self, known: Known, now_ms: int) -> list[Alert]:
         """Clear an alert whose rule is gone."""
-        made = self._book.clear(known, now_ms, now_ms)
+        made = self._store.clear(known, now_ms, now_ms)
         return [made, *self._storms.cleared(made, now_ms)]
 
     def assume(self, state: RuleState, known: Known) -> None:

@@ -14,7 +14,7 @@ from alerts.engine.alert_state import Held, Items, encode, held_key, number
 from alerts.engine.columns import Columns
 from alerts.engine.subjects import Subjects
 from alerts.rules.rule import Condition
-from alerts.rules.sources import SOURCES, Batch
+from alerts.rules.sources import SOURCES, EventColumns
 
 __all__ = ["ConditionState"]
 
@@ -55,7 +55,7 @@ class ConditionState:
         if self._change is not None:
             self._change.columns.extend_to(len(self.subjects))
 
-    def take(self, rows: Rows, batch: Batch, fresh: Mask) -> None:
+    def take(self, rows: Rows, batch: EventColumns, fresh: Mask) -> None:
         """Take an event in; ``fresh`` tells for which rows it is news."""
         self.extend()
         chosen = self._chosen(batch)
@@ -85,13 +85,13 @@ class ConditionState:
         names = self.subjects.names
         self._changed.update(names[row] for row in rows.tolist())
 
-    def _chosen(self, batch: Batch) -> Mask:
+    def _chosen(self, batch: EventColumns) -> Mask:
         chosen = np.ones(len(batch.rows), np.bool_)
         for field, wanted in self.condition.where:
             chosen &= _among(batch, field, wanted)
         return chosen
 
-    def _decide(self, rows: Rows, batch: Batch, fresh: Mask) -> tuple[Mask, Mask, Floats]:
+    def _decide(self, rows: Rows, batch: EventColumns, fresh: Mask) -> tuple[Mask, Mask, Floats]:
         """Return for each row whether the value says something, whether it holds, the value."""
         condition = self.condition
         field = condition.field or ""
@@ -273,7 +273,7 @@ def _ratio(values: Floats, per: Floats) -> Floats:
     return result
 
 
-def _among(batch: Batch, field: str, wanted: tuple[object, ...]) -> Mask:
+def _among(batch: EventColumns, field: str, wanted: tuple[object, ...]) -> Mask:
     number = batch.source.field_type(field) == "number"
     column = batch.numbers(field) if number else batch.texts(field)
     found = np.zeros(len(column), np.bool_)

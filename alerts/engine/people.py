@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alerts.engine.book import Book, Known
+from alerts.engine.alert_store import AlertStore, Known
 from alerts.engine.rule_state import RuleState
 from alerts.rules.rule import SEVERITIES
 from civicstream.events import Alert
@@ -12,15 +12,15 @@ from civicstream.events import Alert
 __all__ = ["due_by_clock"]
 
 
-def due_by_clock(book: Book, states: Mapping[str, RuleState], now_ms: int) -> list[Alert]:
+def due_by_clock(store: AlertStore, states: Mapping[str, RuleState], now_ms: int) -> list[Alert]:
     """Return the ends of silences, and the escalations of what nobody acknowledged in time."""
     made = []
-    for known in book.active():
+    for known in store.active():
         alert = known.alert
         if alert.silenced_until is not None:
             if now_ms >= alert.silenced_until:
                 made.append(
-                    book.change(
+                    store.change(
                         known,
                         now_ms,
                         alert.silenced_until,
@@ -34,7 +34,7 @@ def due_by_clock(book: Book, states: Mapping[str, RuleState], now_ms: int) -> li
         if due is not None and now_ms >= due:
             worse = SEVERITIES[SEVERITIES.index(alert.severity) + 1]
             made.append(
-                book.change(
+                store.change(
                     known,
                     now_ms,
                     due,

@@ -29,7 +29,7 @@ from civicstream.events import (
 from civicstream.kinds import KINDS
 from civicstream.service_events import Allocation, Case, Demand
 
-__all__ = ["SOURCES", "Batch", "FieldType", "InnerFields", "Source"]
+__all__ = ["SOURCES", "EventColumns", "FieldType", "InnerFields", "Source"]
 
 FieldType = Literal["number", "text"]
 
@@ -106,13 +106,15 @@ class Source:
             return self.fields.get(path)
         return self.inner.type_of(path)
 
-    def batch(self, event: Any) -> Batch:
+    def batch(self, event: Any) -> EventColumns:
         """Return the event as columns."""
-        return Batch(self, event, [event] if self.rows is None else getattr(event, self.rows))
+        return EventColumns(
+            self, event, [event] if self.rows is None else getattr(event, self.rows)
+        )
 
 
 @dataclass
-class Batch:
+class EventColumns:
     """An event's rows; every column is made once, however many rules look at it."""
 
     source: Source
