@@ -106,7 +106,7 @@ class _Process:
         self._catching_up = False
         self._store_ids: dict[str, Any] = {}
         self._at_end: dict[TopicPartition, float] = {}
-        self._heard_at = 0.0
+        self._answered_at = 0.0
         self._turn_at = 0.0
         self._epoch = wall_ms()
         self._latency_ms: deque[int] = deque(maxlen=_LATENCIES)
@@ -257,7 +257,7 @@ class _Process:
             if found and not self._catching_up:
                 oldest = min(oldest or record.timestamp, record.timestamp)
             if record.topic == "ledger":
-                self._heard_at = max(self._heard_at, record.timestamp / 1000)
+                self._answered_at = max(self._answered_at, record.timestamp / 1000)
         if made:
             self._commit_versions(made)
         if oldest is not None:
@@ -354,7 +354,7 @@ class _Process:
             if waiting == 0 or partition not in self._at_end:
                 self._at_end[partition] = now
         behind = any(now - self._at_end[p] > _BEHIND_S for p in lag)
-        return not behind and wall_ms() / 1000 - self._heard_at < _BEHIND_S
+        return not behind and wall_ms() / 1000 - self._answered_at < _BEHIND_S
 
     def _report(self, lag: int) -> LedgerReport:
         gauges = {

@@ -68,8 +68,8 @@ def leave_one_out(files: Sequence[JudgedFile], scores: Sequence[Floats]) -> list
     for i, file in enumerate(files):
         others = [j for j in range(len(files)) if j != i]
         best = sweep([files[j] for j in others], [scores[j] for j in others]).threshold
-        told = np.concatenate([scores[j][files[j].judged] for j in others])
-        lower = told[told < best]
+        pooled = np.concatenate([scores[j][files[j].judged] for j in others])
+        lower = pooled[pooled < best]
         middle = (best + float(lower.max())) / 2 if len(lower) and np.isfinite(best) else best
         raw.append(score_at(file, scores[i], middle))
     return raw

@@ -65,7 +65,7 @@ class Fleet:
     def _crew(self, plan: CrewPlan, now_ms: int) -> Crew:
         return Crew(plan, self._graph, self._sites.site, self._seed, now_ms)
 
-    def tell(self, allocation: Allocation, speeds: RoadSpeeds, now_ms: int) -> list[Said]:
+    def assign(self, allocation: Allocation, speeds: RoadSpeeds, now_ms: int) -> list[Said]:
         """Take in a version of an allocation, of any unit; return what the crew says to it."""
         vehicle = self._vehicles.get(allocation.unit)
         if vehicle is None:
@@ -99,7 +99,7 @@ class Fleet:
         out: list[Said] = []
         for allocation in list(self._nowhere.values()):
             if self._sites.knows(allocation.task):
-                out += self.tell(allocation, speeds, now_ms)
+                out += self.assign(allocation, speeds, now_ms)
         for vehicle in self._vehicles.values():
             out += self._advance(vehicle, now_ms, seconds, speeds)
         return out

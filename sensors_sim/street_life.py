@@ -242,7 +242,7 @@ class _Crews:
         said: list[Said] = []
         for event in news:
             if isinstance(event, Allocation):
-                said += self._fleet.tell(event, self._speeds, now_ms)
+                said += self._fleet.assign(event, self._speeds, now_ms)
             elif isinstance(event, Tour):
                 truck = self._trucks.get(event.unit)
                 said += truck.receive(event, self._speeds, now_ms) if truck else []

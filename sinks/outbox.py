@@ -24,7 +24,7 @@ from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.personal_records import BY, UNTIL, Forget
 
-__all__ = ["Outbox", "tell_kafka"]
+__all__ = ["Outbox", "delete_from_kafka"]
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Outbox:
         self._producer.close(timeout=5)
 
 
-def tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
+def delete_from_kafka(settings: Settings, topic: str, what: Forget) -> None:
     """Publish the null record and return when it is confirmed, else raise ServerUnavailable."""
     at = now_ms()
     headers = cloud_headers(

@@ -134,8 +134,8 @@ class ConditionState:
         self.extend()
         columns, condition = self.columns, self.condition
         now_ms = machine_ms if self._machine_time else self.results_time(city_ms)
-        heard = columns["seen"] != _NEVER
-        age = now_ms - np.where(heard, columns["seen"], now_ms)
+        reported = columns["seen"] != _NEVER
+        age = now_ms - np.where(reported, columns["seen"], now_ms)
         forgotten = np.zeros(len(age), np.bool_)
         if condition.forget_after_ms and caught_up:
             forgotten = age >= condition.forget_after_ms

@@ -102,7 +102,7 @@ def producer(
     made: NumberedProducer = _make(NumberedProducer, client_config(kafka) | defaults | options)
     transactional = options.get("transactional_id")
     name = writer or transactional or _THIS_PROCESS
-    made.number(kafka, numbering_of_process(kafka, name, wall_ms(), anew=bool(transactional)))
+    made.number(kafka, numbering_of_process(kafka, name, wall_ms(), new_epoch=bool(transactional)))
     return made
 
 

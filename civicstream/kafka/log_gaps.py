@@ -235,8 +235,8 @@ def _first_new(read: Position, log: Log, *, may_repeat: bool) -> int | None:
         if later is not None:
             return later
         return log.begin if may_repeat and not read.newest_ms else log.end
-    grown_anew = log.proof is not None and log.proof < read.next_offset
-    return later if grown_anew else None
+    grown_again = log.proof is not None and log.proof < read.next_offset
+    return later if grown_again else None
 
 
 def gap_record(prefix: str, gap: LogGap, reader: str) -> Outgoing:

@@ -168,10 +168,10 @@ class Hub:
                 self._close(channel)
         changes = _grouped(self.state.take_changes(now))
         for channel in self._channels.values():
-            told = bool(changes) and channel.publish(changes, now)
+            changed = bool(changes) and channel.publish(changes, now)
             beaten = channel.beat(now, self.limits.heartbeat_ms, self.silent_ms)
             channel.ring.drop_before(now - self.limits.resume_ms)
-            if told or beaten:
+            if changed or beaten:
                 for client in self._clients[channel]:
                     client.wake()
         self._keep_to_budget()

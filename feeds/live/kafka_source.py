@@ -67,7 +67,7 @@ class KafkaSource:
         self._began: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._faults = ThrottledLog(log)
-        self.heard_at: float | None = None
+        self.answered_at: float | None = None
         """Monotonic time [s] of the last record; stages report to the ledger every second."""
         self.unreadable = 0
 
@@ -209,7 +209,7 @@ class KafkaSource:
                 result=name.startswith("results."),
             )
             self._next[partition] = records[-1].offset + 1
-        self.heard_at = time.monotonic()
+        self.answered_at = time.monotonic()
         self._deliver(items, oldest)
 
     def _items(self, name: str, record: Any) -> Iterable[Item]:

@@ -266,7 +266,7 @@ def _uncounted(k: KindBalance, waits: bool) -> Iterable[Difference]:
 def _log_differences(logs: Mapping[tuple[str, int], LogState]) -> Iterable[Difference]:
     for (topic, partition), log in sorted(logs.items()):
         place = f"{topic} partition {partition}"
-        if log.anew:
+        if log.recreated:
             sentence = f"kafka: {place}: the topic was made anew since the sink read it"
             yield Difference("kafka", "offsets", sentence, False, topic, partition)
         if log.next > log.end:

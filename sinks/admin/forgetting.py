@@ -13,7 +13,7 @@ from civicstream.errors import ConfigurationError
 from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.outbox import tell_kafka
+from sinks.outbox import delete_from_kafka
 from sinks.personal_records import Erased, Forget, apply_forget
 
 __all__ = ["Forgotten", "forget"]
@@ -59,7 +59,7 @@ def forget(settings: Settings, pseudonym: str, *, by: str | None = None) -> Forg
     topic = topic_name(settings.kafka.topic_prefix, "private")
     with connect(_url(settings), "civicstream-forget") as connection:
         _check_right(connection)  # before Kafka is told
-        tell_kafka(settings, topic, what)
+        delete_from_kafka(settings, topic, what)
         with translated():
             erased = apply_forget(connection, what)
     return Forgotten(what, erased, topic)

@@ -49,7 +49,7 @@ def log_states(
             same = position is not None and position.topic_id == ids[p.topic]
             following = position.next_offset if position and same else 0
             found[p.topic, p.partition] = LogState(
-                begins[p], ends[p], following, 0, anew=position is not None and not same
+                begins[p], ends[p], following, 0, recreated=position is not None and not same
             )
             if max(following, begins[p]) < ends[p]:
                 probe.seek(p, max(following, begins[p]))

@@ -29,14 +29,14 @@ Range = tuple[int, int]
 class LogState(msgspec.Struct, frozen=True):
     """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on.
 
-    ``anew``: the topic is not the one that the sink has read so far.
+    ``recreated``: the topic is not the one that the sink has read so far.
     """
 
     begin: int
     end: int
     next: int
     waiting: int
-    anew: bool = False
+    recreated: bool = False
 
 
 class Reader(NamedTuple):

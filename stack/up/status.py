@@ -94,7 +94,7 @@ class View(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def tell(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """Show an event with its time of day."""
 
     def explain(self, lines: list[str]) -> None:
@@ -123,7 +123,7 @@ class PlainView:
     ) -> None:
         pass
 
-    def tell(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self._print(f"{_clock_time()} {sentence}")
 
     def explain(self, lines: list[str]) -> None:
@@ -160,7 +160,7 @@ class LiveView:
         with contextlib.suppress(OSError):
             self._live.__exit__(kind, error, trace)
 
-    def tell(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.explain([f"{_clock_time()} {sentence}"])
 
     def explain(self, lines: list[str]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streams.anomaly.expectation import expect, learn, take_in
 from streams.anomaly.habituation import habituated
-from streams.anomaly.once import tell
+from streams.anomaly.once import news_of
 from streams.anomaly.state import Arrays, checked, empty, grown
 from streams.anomaly.surprise import deviations, judge
 
@@ -92,8 +92,8 @@ class AnomalyDetector:
         readings = take_in(state, rows, at_ms, values)
         expected = expect(state, readings)
         surprise, reach = judge(state, readings, deviations(state, readings, expected))
-        told = state["told"][rows].astype(np.float64)
-        news, state["told"][rows] = tell(surprise, told, readings.since_ms)
+        reported = state["told"][rows].astype(np.float64)
+        news, state["told"][rows] = news_of(surprise, reported, readings.since_ms)
         news = habituated(state, rows, readings.since_ms, news)
         learn(state, readings, expected)
         half = reach * expected.scale

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["tell"]
+__all__ = ["news_of"]
 
 Floats = NDArray[np.float64]
 
@@ -17,13 +17,13 @@ _HALF_LIFE_MS = 12 * 3_600_000
 _CLEARLY_MORE = 1.5
 
 
-def tell(surprise: Floats, told: Floats, since_ms: Floats) -> tuple[Floats, Floats]:
+def news_of(surprise: Floats, reported: Floats, since_ms: Floats) -> tuple[Floats, Floats]:
     """Return what is news of ``surprise`` (0 when it is none) and the new last one told.
 
-    ``told`` is the last one told, ``since_ms`` the time since the reading before. A state that
+    ``reported`` is the last one told, ``since_ms`` the time since the reading before. A state that
     stays as surprising as it was does not fade, so it is not told again.
     """
-    fading = told * np.exp2(-since_ms / _HALF_LIFE_MS)
+    fading = reported * np.exp2(-since_ms / _HALF_LIFE_MS)
     news = surprise > _CLEARLY_MORE * fading
-    lasting = np.maximum(fading, np.minimum(surprise, told))
+    lasting = np.maximum(fading, np.minimum(surprise, reported))
     return np.where(news, surprise, 0.0), np.where(news, surprise, lasting)

@@ -62,21 +62,21 @@ class Tracker:
         """Take in the verdicts of a window; return the versions worth telling."""
         slow = slow_segments(view)
         cases = self._assign(view, verdict, slow)
-        told = []
+        versions = []
         for case in cases:
             incident = case.incident
             _move_on(case, view, verdict)
             update_figures(incident, view, case.queue, slow)
-            if incident.worth_telling(view.end):
+            if incident.worth_a_version(view.end):
                 segment = _blocked_segment(incident)
-                told.append(
-                    incident.tell(view.network, self._algorithm, view.end, computed_at, segment)
+                versions.append(
+                    incident.publish(view.network, self._algorithm, view.end, computed_at, segment)
                 )
         self.open = [c.incident for c in cases if c.incident.state != "cleared"]
         self.surroundings = [
             sorted(c.around) for c in cases if c.incident.state in {"confirmed", "clearing"}
         ]
-        return told
+        return versions
 
     def _assign(self, view: View, verdict: Verdict, slow: np.ndarray) -> list[_Case]:
         cases = [_case(incident, view, slow) for incident in self.open]

@@ -33,7 +33,7 @@ class Source(msgspec.Struct, frozen=True):
     """How far a partition is, and when it said so."""
 
     closed_until: int
-    heard_at: int
+    reported_at: int
 
 
 class AssemblyProgress(msgspec.Struct, frozen=True):
@@ -117,12 +117,12 @@ class NetworkAssembly:
         before = self._sources.get(frame.partition, Source(0, 0))
         self._sources[frame.partition] = Source(
             max(before.closed_until, frame.closed_until),
-            max(before.heard_at, frame.published_at),
+            max(before.reported_at, frame.published_at),
         )
 
     def _complete(self, now_ms: int) -> list[NetworkWindow]:
         oldest_ms = now_ms - self._patience_ms
-        present = [s for s in self._sources.values() if s.heard_at >= oldest_ms]
+        present = [s for s in self._sources.values() if s.reported_at >= oldest_ms]
         until = min(source.closed_until for source in present)
         waiting = sorted(self._filling)
         if len(waiting) > self._most_waiting:

@@ -113,7 +113,7 @@ class TaskState:
         self._lock = asyncio.Lock()
         # Whoever opens the partition next begins another epoch: numbers show what was lost.
         self._numbering = numbering_of_process(
-            kafka, kafka.scoped(f"{task}-{partition}"), wall_ms(), anew=True
+            kafka, kafka.scoped(f"{task}-{partition}"), wall_ms(), new_epoch=True
         )
 
     async def open(self) -> dict[str, bytes]:

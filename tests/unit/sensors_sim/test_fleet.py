@@ -91,9 +91,9 @@ class Town:
         self.now = NOW
         self.said: list[Said] = []
 
-    def tell(self, *allocations: Allocation) -> None:
+    def assign(self, *allocations: Allocation) -> None:
         for one in allocations:
-            self.said += self.fleet.tell(one, SPEEDS, self.now)
+            self.said += self.fleet.assign(one, SPEEDS, self.now)
 
     def live(self, minutes: float) -> list[str]:
         """Go on for so long; return what was said meanwhile, repetitions once."""
@@ -109,13 +109,13 @@ class Town:
 def test_a_finished_crew_says_done_and_is_free_once_that_is_noted() -> None:
     town = Town(case("x", 2))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     words: list[str] = []
     while "done" not in words and town.now < NOW + HOUR:
         words += town.live(0.1)
     assert list(dict.fromkeys(words)) == ["accept", "en_route", "on_site", "done"]
     assert town.live(0.5) == []
-    town.tell(allocation("case/x", "completed", "unit/crew-1", 3))
+    town.assign(allocation("case/x", "completed", "unit/crew-1", 3))
     assert isinstance(town.said[-1], Unit)
     assert town.said[-1].state == "available"
     assert town.live(3) == ["available"]
@@ -124,7 +124,7 @@ def test_a_finished_crew_says_done_and_is_free_once_that_is_noted() -> None:
 def test_a_finished_crew_waits_no_longer_than_its_patience() -> None:
     town = Town(case("x", 2))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     assert town.live(60) == ["accept", "en_route", "on_site", "done", "available"]
     done = next(s for s in town.said if isinstance(s, Action) and s.action == "done")
     assert done.subject == "allocation/case/x/crew-1"
@@ -135,17 +135,17 @@ def test_a_finished_crew_waits_no_longer_than_its_patience() -> None:
 def test_an_echo_of_its_own_word_does_not_turn_a_crew_round() -> None:
     town = Town(case("x", 10), case("y", 12))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     town.live(2)
-    town.tell(allocation("case/x", "overridden", "op"), allocation("case/y", "accepted", "op"))
-    town.tell(allocation("case/x", "accepted", "unit/crew-1", 2))
+    town.assign(allocation("case/x", "overridden", "op"), allocation("case/y", "accepted", "op"))
+    town.assign(allocation("case/x", "accepted", "unit/crew-1", 2))
     town.live(5)
     assert {s.task for s in town.said[-3:] if isinstance(s, Unit)} == {"case/y"}
 
 
 def test_a_crew_that_comes_on_duty_goes_on_with_what_it_had_accepted() -> None:
     town = Town(case("x", 10))
-    town.tell(allocation("case/x", "accepted", "unit/crew-1", 2))
+    town.assign(allocation("case/x", "accepted", "unit/crew-1", 2))
     assert town.live(15) == ["en_route", "on_site"]
     first = town.said[0]
     assert isinstance(first, Unit)
@@ -155,7 +155,7 @@ def test_a_crew_that_comes_on_duty_goes_on_with_what_it_had_accepted() -> None:
 def test_an_order_to_a_place_that_nobody_has_told_yet_is_carried_out_when_it_is_known() -> None:
     town = Town()
     town.live(0.2)
-    town.tell(allocation("case/x", "accepted", "operator/anna"))
+    town.assign(allocation("case/x", "accepted", "operator/anna"))
     assert town.live(5) == ["available"]
     town.sites.learn(case("x", 2))
     assert town.live(1) == ["en_route"]
@@ -220,7 +220,7 @@ def test_whatever_can_be_reported_some_crew_can_do(crews: int) -> None:
 def test_the_gateway_understands_what_crews_say() -> None:
     town = Town(case("x", 2))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     town.live(60)
     gateway, wall = CityMessages(Settings()), NOW + 100 * HOUR
     heard: list[Unit | Action] = []
