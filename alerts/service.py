@@ -6,7 +6,7 @@
         ┌───────────────────────────────────────────────── memory what the state has taken in
         ├─ what comes            versions, state and positions in one transaction
         ├─ every second          what follows from the clock, the same way
-        └─ rules changed, fenced, Kafka away, a log shorter than read?   begin anew from the state
+        └─ rules changed, fenced, Kafka away, a log shorter than read?   begin again from the state
 """
 
 from __future__ import annotations

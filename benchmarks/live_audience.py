@@ -5,8 +5,8 @@ CLIENTS, writes ``ready`` when each has its first event, and waits until each ha
 of every key, at most PATIENCE s after the last update can have come. RESULT is then a JSON file.
 
 Update n (0, 1, ...) is version n // KEYS of key n % KEYS: a unit, ``load`` its version, ``at``
-when it was published. A client has been told of an update when it has that version or a newer one
-of the key; of versions that it was spared it is told by the newer one, and their times follow
+when it was published. A client has an update when it has that version or a newer one
+of the key; of versions that it was spared it knows by the newer one, and their times follow
 from the rate.
 """
 
@@ -96,7 +96,7 @@ def _versions(units: list[_Unit]) -> list[tuple[int, int, int]]:
 
 @dataclass
 class Tally:
-    """What all clients together were told; ``delays`` counts by ms."""
+    """What all clients together received; ``delays`` counts by ms."""
 
     expected: Expected
     delays: list[int] = field(default_factory=lambda: [0] * (_LATEST_MS + 1))
@@ -184,7 +184,7 @@ class Listener(asyncio.Protocol):
         self.begun.set()
 
     def unsent(self) -> list[tuple[int, int]]:
-        """Return key and version of the updates that it was never told of."""
+        """Return key and version of the updates that it never received."""
         return [
             (key, version)
             for key, known in enumerate(self._known)

@@ -50,7 +50,7 @@ class Submission:
     media_url: str | None = None
     answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     person: Mapping[str, str | None] = field(default_factory=dict)
-    """Client, name, email, phone, account, how they want to hear of it (``notify``) …: sealed."""
+    """Client, name, email, phone, account, how they want to be notified (``notify``) …: sealed."""
 
 
 @dataclass(frozen=True)

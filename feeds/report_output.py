@@ -35,7 +35,7 @@ class KafkaRecord:
 
 
 class ReportOutput:
-    """An idempotent producer, made when it is first needed and anew after a failure."""
+    """An idempotent producer, made when it is first needed and again after a failure."""
 
     def __init__(self, kafka: KafkaSettings, writer: str, confirm_timeout_s: float) -> None:
         self._kafka = kafka

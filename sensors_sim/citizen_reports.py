@@ -27,7 +27,7 @@ _PROBLEMS_PER_CITIZEN_H = 0.04
 """One a day: far more than people really report, so that a small city shows something soon."""
 
 _BEFORE_MS = 4 * HOUR_MS
-"""Problems of so long before the start are still being reported."""
+"""Problems up to this time before the start are still being reported."""
 
 _REMEMBERED_MS = 3 * 24 * HOUR_MS
 """A crew may come days after a problem arose."""

@@ -1,4 +1,4 @@
-"""All crews of a simulated city: told what was decided, moved on with the clock, relieved at the
+"""All crews of a simulated city: given what was decided, moved on with the clock, relieved at the
 end of their shifts. Pure: what they say is returned, in order.
 
 A crew that has finished says ``done`` of its allocation, and is free once the dispatcher has
@@ -45,7 +45,7 @@ class _Vehicle:
 
 
 class Fleet:
-    """``patience_ms``: so long a finished crew waits for the dispatcher to take note."""
+    """``patience_ms``: how long a finished crew waits for the dispatcher to take note."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Fleet:
         self._patience = patience_ms
         self._vehicles = {p.id: _Vehicle(self._crew(p, now_ms)) for p in plans}
         self._nowhere: dict[str, Allocation] = {}
-        """By unit: the newest allocation to a task of which nobody has told yet where it is."""
+        """By unit: the newest allocation to a task whose place nobody has published yet."""
 
     def _crew(self, plan: CrewPlan, now_ms: int) -> Crew:
         return Crew(plan, self._graph, self._sites.site, self._seed, now_ms)

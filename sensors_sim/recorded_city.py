@@ -39,7 +39,7 @@ def recorded_city(recording: CityRecording) -> City:
     """Return the city, its sensors the streets (in their order), then the car parks.
 
     Every street is one segment with one detector. Of lanes the recording says nothing: one each,
-    so that flow is what was counted. None is a freeway: density cannot be told from the part of
+    so that flow is what was counted. None is a freeway: density cannot be known from the part of
     the vehicles that Bluetooth sees, so the level of service is that of streets, by speed.
     """
     streets, garages = recording.streets, recording.garages

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 _STEP_S = 0.5
 _HISTORY_WITHIN_S = 10.0
-"""So long crews wait at the start for what was decided before: who is free must not say so while
+"""How long crews wait at the start for what was decided before: who is free must not say so while
 it is under way."""
 
 _DRAIN_S = 5.0

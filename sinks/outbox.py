@@ -48,7 +48,7 @@ class Outbox:
     def announce(self, dead_letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
         """Publish and return when all are confirmed; raise ServerUnavailable if they are not.
 
-        Called again after a failure: the ids are the same, so consumers can tell.
+        Called again after a failure: the ids are the same, so consumers recognise a repeat.
         """
         try:
             futures = [self._send_dead_letter(dead_letter) for dead_letter in dead_letters]

@@ -112,9 +112,9 @@ class Delivery(threading.Thread):
             reader.close()
 
     def _begin(self, reader: LogReader) -> None:
-        """Learn what the receiver was told, from all that Kafka still has.
+        """Learn what the receiver was sent, from all that Kafka still has.
 
-        A new receiver is told of the alerts that are active, as if each had just been raised.
+        A new receiver is sent the alerts that are active, as if each had just been raised.
         """
         committed, gap = reader.wait_for_partition()
         first, end = reader.ends()

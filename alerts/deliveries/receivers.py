@@ -55,7 +55,7 @@ class Receiver(_Declared, frozen=True, kw_only=True, tag_field="type"):
     on: list[AlertChange] = []
     """The changes it gets; none named: what suits the type."""
     give_up_after_s: Patience = 3600
-    """So long after its publication an alert becomes a dead letter."""
+    """An alert that is older than this [since its publication] becomes a dead letter."""
     timeout_s: Seconds = 10
     """Of one attempt."""
 
@@ -125,7 +125,7 @@ class AlertmanagerReceiver(Receiver, frozen=True, kw_only=True, tag="alertmanage
     """Of the Alertmanager itself: ``/api/v2/alerts`` is put behind it."""
     resend_s: Seconds = 60
     resolve_after_s: Seconds = 300
-    """Alertmanager resolves by itself what it has not heard of for so long."""
+    """Alertmanager resolves by itself what it has not received for this time."""
     labels: dict[str, str] = {}
     """Added to every alert."""
     username: Text | None = None
@@ -171,7 +171,7 @@ class MailServer(_Declared, frozen=True, kw_only=True):
 
 
 class CitizensPlan(_Declared, frozen=True, kw_only=True):
-    """How citizens who asked for it are told of their cases."""
+    """How citizens who asked for it are notified of their cases."""
 
     secret: SecretText
     """What the signatures of their webhooks are made with; 16 bytes at least."""

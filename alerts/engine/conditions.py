@@ -56,7 +56,7 @@ class ConditionState:
             self._change.columns.extend_to(len(self.subjects))
 
     def take(self, rows: Rows, batch: EventColumns, fresh: Mask) -> None:
-        """Take an event in; ``fresh`` tells for which rows it is news."""
+        """Take an event in; ``fresh``: for which rows it is news."""
         self.extend()
         chosen = self._chosen(batch)
         if self.condition.no_data_for_ms is not None:

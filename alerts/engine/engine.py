@@ -35,9 +35,9 @@ __all__ = ["AlertEngine"]
 Rows = NDArray[np.intp]
 
 _TIDY_EVERY_MS = 600_000
-# Events of a subject that comes back later than this begin anew: none is on its way any more.
+# Events of a subject that comes back later than this count as new: none is on its way any more.
 _KEPT_MS = 2 * 3_600_000
-# So long a stack may take to start until its first results [ms of the machine's time].
+# How long a stack may take to start until its first results [ms of the machine's time].
 _START_MS = 120_000
 
 

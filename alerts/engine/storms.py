@@ -183,7 +183,7 @@ class Storms:
         return made
 
     def _counted(self, parent: Known, at: int, now_ms: int) -> list[Alert]:
-        """Tell how many it stands for: at once when that is worse, else once a minute."""
+        """Publish how many it stands for: at once when that is worse, else once a minute."""
         alerts = [self._store.of_id(id_) for id_ in self._members.get(parent.alert.id, ())]
         severities = [k.alert.severity for k in alerts if k is not None and k.active]
         worst = max(severities, key=SEVERITIES.index, default=parent.alert.severity)

@@ -1,4 +1,4 @@
-"""What a source has told of: each subject's row, place, and how far its events have come."""
+"""The subjects of a source: each one's row, place, and how far its events have come."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def parse_rules(content: str, origin: str = "rules") -> RuleSet:
 
 
 class _Reader:
-    """Collects what is wrong, so that one run tells everything."""
+    """Collects what is wrong, so that one run shows everything."""
 
     def __init__(self, document: dict[str, Any], lines: RuleLines, origin: str) -> None:
         self.problems: list[str] = []

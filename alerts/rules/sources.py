@@ -60,18 +60,18 @@ class Source:
     topic: str
     event: type[msgspec.Struct]
     subject: str
-    """What it tells of: ``segment``, ``incident``, ..."""
+    """What its events are about: ``segment``, ``incident``, ..."""
     named_by: tuple[str, ...]
     """The fields of event or row that name a subject, joined by slashes."""
     at: str
     """Field with the event's time."""
     order: str
-    """Field that tells a newer event of a subject from an older one."""
+    """Field that distinguishes a newer event of a subject from an older one."""
     rows: str | None = None
     """Field with a list of rows, a subject each; None: the event is its only row."""
     inner: InnerFields | None = None
     windowed: bool = False
-    """Comes with every window, so that time is told by the events, not by the clock."""
+    """Comes with every window, so that its time is the events', not the clock's."""
     forget_after_ms: int = 0
     machine_time: bool = False
     """Dated by the machine's clock, not by the city's; so are the rules over it."""

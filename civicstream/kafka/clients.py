@@ -129,7 +129,7 @@ def confirming_producer(
 
 
 def close_producer(made: KafkaProducer, timeout_s: float) -> None:
-    """Give what it holds so long to be confirmed, and end its thread."""
+    """Wait this long for confirmation of what it holds, and end its thread."""
     with contextlib.suppress(KafkaError):
         made.close(timeout=timeout_s)
     sender = getattr(made, "_sender", None)

@@ -173,7 +173,7 @@ class ReadAccount:
         self._known_since = max(self._known_since, stream.epoch)
 
     def cut(self, end: int) -> None:
-        """Take records from offset ``end`` on for new: the log ended there, or was made anew."""
+        """Take records from offset ``end`` on for new: the log ended there, or was recreated."""
         self.next_offset = min(self.next_offset, end)
 
     def take_gaps(self) -> list[Gap]:

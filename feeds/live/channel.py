@@ -1,7 +1,7 @@
 """What all clients with the same filter share: numbered changes, encoded once.
 
 A channel holds no client and no queue. It knows of each key with which number it last changed;
-so whoever missed something is told the newest of each key that changed since.
+so whoever missed something gets the newest of each key that changed since.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from feeds.live.ring import Ring
 
 __all__ = ["Changes", "Channel"]
 
-# The newest of those gone that somebody slow may not have heard of.
+# The newest of those gone that somebody slow may not have received.
 _MAX_GONE = 20_000
 # Many clients that connect at once share a snapshot, and take what follows from the ring.
 _SNAPSHOT_FRESH_MS = 1_000
@@ -29,7 +29,7 @@ Changes = Mapping[str, Mapping[str | None, Sequence[Item]]]
 
 @dataclass(slots=True)
 class _Sent:
-    """What the clients were last told of a key, and with which number."""
+    """What the clients were last sent of a key, and with which number."""
 
     item: Item
     seq: int
@@ -48,7 +48,7 @@ class Channel:
         )
         self._gone: OrderedDict[Key, _Sent] = OrderedDict()
         self._forgotten = 0
-        """Number of the last one gone that is not remembered: older clients start anew."""
+        """Number of the last one gone that is not remembered: older clients get a snapshot."""
         self._heartbeat_at = at
         self._snapshot: tuple[Message, int] | None = None
 
@@ -67,12 +67,12 @@ class Channel:
     def _concerning(self, changes: Changes) -> Iterable[Item]:
         for topic in self.filter.topics:
             for area, items in changes.get(topic, {}).items():
-                # An item may come from an area that is wanted: then its key was told.
+                # An item may come from an area that is wanted: then its key was sent.
                 if self.filter.wants_area(area) or any(i.key in self._sent for i in items):
                     yield from items
 
     def _shown(self, item: Item) -> Item | None:
-        """Return what to tell of a changed item: itself, that it is gone, or nothing."""
+        """Return what to send of a changed item: itself, that it is gone, or nothing."""
         if not item.gone and self.filter.passes(item):
             return item
         if item.key not in self._sent:
@@ -137,7 +137,7 @@ class Channel:
 
 
 def _after(sent: OrderedDict[Key, _Sent], since: int) -> list[Item]:
-    """Return the items told after number ``since``: the last ones, for they are in order."""
+    """Return the items sent after number ``since``: the last ones, for they are in order."""
     found = []
     for one in reversed(sent.values()):
         if one.seq <= since:

@@ -36,7 +36,7 @@ _LOAD_AGAIN_S = 5.0
 _SAY_AGAIN_S = 60.0
 _FOLLOW_SINK_S = 5.0
 _JUDGE_EVERY_S = 1.0
-# The stages report to the ledger every second; so long without a record, Kafka is away.
+# The stages report to the ledger every second; without a record for this time, Kafka is away.
 _SILENT_S = 10.0
 # Batches on their way from the source's thread to the loop; then the source waits.
 _BATCHES = 4

@@ -179,7 +179,7 @@ class KafkaSource:
             log.debug("live: the ends of the frames topics are not known: %s", error)
             return
         due = {p: at.offset if (at := found.get(p)) is not None else ends[p] for p in partitions}
-        # What was deleted before anybody stored it is for the ledger to tell.
+        # What was deleted before anybody stored it is for the ledger to show.
         self._status.due({(p.topic, p.partition): o for p, o in due.items() if o > starts[p]})
 
     def _go_back(self, reader: KafkaConsumer) -> None:

@@ -18,7 +18,7 @@ class Retention:
     closed_ms: int = 300_000
     """What is cleared, solved or completed."""
     silent_ms: tuple[tuple[str, int], ...] = (("ledger", 600_000), ("units", 12 * 3_600_000))
-    """Topic -> when one that is not heard of any more is left out: stages that were stopped,
+    """Topic -> when one that does not come any more is left out: stages that were stopped,
     crews whose device is off."""
     max_items: int = 200_000
     max_remembered: int = 100_000

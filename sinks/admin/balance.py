@@ -308,7 +308,7 @@ _REASONS = {
 
 
 def _gap_difference(gap: StoredGap) -> Difference:
-    """Return what the sink found; whether records were lost by it, their numbers tell."""
+    """Return what the sink found; whether records were lost by it, their numbers show."""
     last = None if gap.end is None else gap.end - 1
     offsets = f"offset {gap.first} on" if last is None else f"offsets {gap.first} to {last}"
     place, why = f"{gap.topic} partition {gap.partition}", _REASONS.get(gap.reason, gap.reason)

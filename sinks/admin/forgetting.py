@@ -58,7 +58,7 @@ def forget(settings: Settings, pseudonym: str, *, by: str | None = None) -> Forg
     what = Forget(pseudonym, until, by or getpass.getuser())
     topic = topic_name(settings.kafka.topic_prefix, "private")
     with connect(_url(settings), "civicstream-forget") as connection:
-        _check_right(connection)  # before Kafka is told
+        _check_right(connection)  # before anything is deleted on Kafka
         delete_from_kafka(settings, topic, what)
         with translated():
             erased = apply_forget(connection, what)

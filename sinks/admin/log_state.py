@@ -45,7 +45,7 @@ def log_states(
         unread = set()
         for p in partitions:
             position = stored.get(p)
-            # Of a topic that was made anew the sink will read everything.
+            # Of a topic that was recreated the sink will read everything.
             same = position is not None and position.topic_id == ids[p.topic]
             following = position.next_offset if position and same else 0
             found[p.topic, p.partition] = LogState(

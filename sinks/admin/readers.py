@@ -40,7 +40,7 @@ class LogState(msgspec.Struct, frozen=True):
 
 
 class Reader(NamedTuple):
-    """Who reads a partition; ``name`` tells apart the readers that one stage has of it."""
+    """Who reads a partition; ``name`` distinguishes the readers that one stage has of it."""
 
     stage: str
     name: str

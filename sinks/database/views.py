@@ -158,7 +158,7 @@ def _summary(by: str) -> str:
 
 
 def view_statements(window_s: int) -> dict[str, list[str]]:
-    """Return group -> the statements that make its views anew.
+    """Return group -> the statements that recreate its views.
 
     ``window_s`` is the size of the windows whose results are stored [s].
     """

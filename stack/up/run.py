@@ -1,4 +1,4 @@
-"""`civicstream up`: run the stack until it is told to stop."""
+"""`civicstream up`: run the stack until it is asked to stop."""
 
 from __future__ import annotations
 

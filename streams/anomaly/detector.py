@@ -1,7 +1,7 @@
 """Online anomaly scores of many series at once, each judged by its own past alone.
 
 A reading is held against what was to be expected (``expectation``, ``usual``); its deviations
-are turned into their rarity in this series (``surprise``, ``tails``), and a surprise is told
+are turned into their rarity in this series (``surprise``, ``tails``), and a surprise is reported
 once (``once``), lowered for each time the series has been so before (``habituation``).
 docs/traffic.md has the formulas, their sources and what was tried.
 """
@@ -35,7 +35,7 @@ class Scores:
     """One entry per reading of the update, in its order; NaN where the value was NaN."""
 
     score: Floats
-    """0..1; 0 while nothing is new, from 0.9 an alarm. A lasting state is told at its start."""
+    """0..1; 0 while nothing is new, from 0.9 an alarm. A lasting state is reported at its start."""
     expected: Floats
     """What the value should have been, in its unit."""
     low: Floats

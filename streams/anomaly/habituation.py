@@ -32,10 +32,10 @@ _KEPT_AT_LEAST = 2 / 3
 
 
 def habituated(state: Arrays, rows: NDArray[np.intp], since_ms: Floats, news: Floats) -> Floats:
-    """Return ``news`` [k] (surprises told now, 0 for none) as the past of each series lowers it.
+    """Return ``news`` [k] (surprises now, 0 for none) as the past of each series lowers it.
 
     ``rows`` [k] are the series, ``since_ms`` [k] the time since the reading before. The state
-    then counts what was told.
+    then counts what was reported.
     """
     fade = np.exp(-since_ms / _MEMORY_MS)
     alarms = state["alarms"][rows] * fade[:, None]

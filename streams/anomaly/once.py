@@ -1,7 +1,7 @@
 """An unusual state is news once: what is reported of a surprise while an earlier one lasts.
 
-A surprise is told when it is well above the last one told, which fades with the hours. Without
-this an incident of two hours would be a hundred alarms.
+A surprise is reported when it is well above the last one reported, which fades with the hours.
+Without this an incident of two hours would be a hundred alarms.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _CLEARLY_MORE = 1.5
 
 
 def news_of(surprise: Floats, reported: Floats, since_ms: Floats) -> tuple[Floats, Floats]:
-    """Return what is news of ``surprise`` (0 when it is none) and the new last one told.
+    """Return what is news of ``surprise`` (0 when it is none) and the new last one reported.
 
-    ``reported`` is the last one told, ``since_ms`` the time since the reading before. A state that
-    stays as surprising as it was does not fade, so it is not told again.
+    ``reported`` is the last one reported, ``since_ms`` the time since the reading before. A state
+    that stays as surprising as it was does not fade, so it is not reported again.
     """
     fading = reported * np.exp2(-since_ms / _HALF_LIFE_MS)
     news = surprise > _CLEARLY_MORE * fading

@@ -193,7 +193,7 @@ def follow(table: SensorTable, neighbours: Rows, block: ScoredBlock) -> list[Ano
 
 
 def _note_figures(table: SensorTable, block: ScoredBlock, where: Bools) -> None:
-    """Keep what the events of the open ones will tell."""
+    """Keep the figures of the open ones for their events."""
     for name, found in (
         ("value", block.values),
         ("expected", block.scores.expected),
@@ -227,6 +227,6 @@ def close_of_the_broken(table: SensorTable, rows: Rows) -> list[AnomalyChange]:
 
 
 def forget(table: SensorTable, change: AnomalyChange) -> None:
-    """Clear a closed anomaly, once its last version has been told."""
+    """Clear a closed anomaly, once its last version has been made."""
     for column in COLUMNS:
         table[column.name][change.row, change.measure] = column.fill

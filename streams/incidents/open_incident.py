@@ -12,7 +12,7 @@ __all__ = ["OpenIncident"]
 _SOONEST_MS = 2 * 60_000
 """Between versions of the same state: figures of single minutes are mostly noise."""
 _LATEST_MS = 10 * 60_000
-"""After so long a version is due if anything changed at all."""
+"""After this time a version is due if anything changed at all."""
 
 
 class Published(msgspec.Struct):

@@ -18,8 +18,8 @@ from streams.windows.network_frames import NetworkFrame
 
 __all__ = ["AssemblyProgress", "NetworkAssembly", "Source"]
 
-# Every partition that a worker has tells of its closings at least once a window. One that has
-# told nothing for so long is not waited for: its worker is away, or it has no traffic.
+# Every partition that a worker has reports its closings at least once a window. One that has
+# reported nothing for this time is not waited for: its worker is away, or it has no traffic.
 _PATIENCE_MS = 60_000
 _PATIENCE_WINDOWS = 3
 

@@ -292,7 +292,7 @@ class PartitionWindows:
         return window
 
     def silent_for(self, elapsed_ms: int) -> None:
-        """Tell that the partition is read to its end and brought nothing for ``elapsed_ms``.
+        """Note that the partition is read to its end and brought nothing for ``elapsed_ms``.
 
         Once that adds up to the idle time, the watermark goes on with the wall clock, as if the
         sensors had gone on reporting; without it the last windows of a silent partition would
@@ -301,7 +301,7 @@ class PartitionWindows:
         self._silent_ms += elapsed_ms
 
     def not_silent(self) -> None:
-        """Tell that the partition may have unread frames: silence begins anew."""
+        """Note that the partition may have unread frames: silence begins again."""
         self._silent_ms = 0
 
     def due(self) -> WindowClose | None:
@@ -320,7 +320,7 @@ class PartitionWindows:
         return WindowClose(windows, boundary, self._next_offset, self._late)
 
     def confirmed(self, closings: Sequence[WindowClose], progress: Progress) -> None:
-        """Tell that closings were published and the progress after them written."""
+        """Note that closings were published and the progress after them written."""
         for close in closings:
             self._closing -= sum(window.readings for window in close.windows)
         self.progress = progress
