@@ -90,12 +90,12 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     Raise ConfigurationError before serving for a wrong file or an address in use.
     """
     stop = stop or stop_on_signals()
-    _hush_libraries()
+    _quiet_libraries()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, stop))
 
 
-def _hush_libraries() -> None:
+def _quiet_libraries() -> None:
     """Unless verbose: of each attempt to connect again the libraries write lines of their own.
 
     One line of ours, every ten seconds, says what is away.

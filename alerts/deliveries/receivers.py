@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from alerts.deliveries.secret_texts import SecretText
+from civicstream.errors import ConfigurationError
 from civicstream.events import Alert, AlertChange, AlertSeverity
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "NotificationFilter",
     "Receiver",
     "ReceiverTypes",
+    "SecretText",
     "WebhookReceiver",
     "check_http_url",
 ]
@@ -35,6 +39,33 @@ Address = Annotated[str, Meta(pattern=r"^[^\s@<>\",;:()\[\]\\\x00-\x1f\x7f]+@[^\
 
 _RANK = {severity: rank for rank, severity in enumerate(get_args(AlertSeverity))}
 ALL_CHANGES: tuple[AlertChange, ...] = get_args(AlertChange)
+
+
+class SecretText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a secret is, not what: ``{env = "NAME"}`` or ``{file = "/run/secrets/name"}``."""
+
+    env: str | None = None
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('a secret is either {env = "NAME"} or {file = "PATH"}')
+
+    def read(self, environ: Mapping[str, str] | None = None) -> str:
+        """Return the secret; raise ConfigurationError that says where it was looked for."""
+        if self.env is not None:
+            value = (os.environ if environ is None else environ).get(self.env, "")
+            if not value:
+                raise ConfigurationError(f"environment variable {self.env} is not set")
+            return value
+        assert self.file is not None  # noqa: S101 one of the two is there
+        try:
+            value = Path(self.file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"secret file {self.file}: {error}") from error
+        if not value:
+            raise ConfigurationError(f"secret file {self.file} is empty")
+        return value
 
 
 class _Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ operations a rule; only what rises, falls or has moved is looked at one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from alerts.engine.alert_making import AlertMaker
 from alerts.engine.alert_state import Items, Restored, encode, fingerprint, held_key
-from alerts.engine.alert_store import AlertStore
+from alerts.engine.alert_store import AlertStore, Known
 from alerts.engine.conditions import ConditionState
-from alerts.engine.people import due_by_clock
 from alerts.engine.places import Places
 from alerts.engine.rule_state import RuleState
 from alerts.engine.storms import Storms, is_parent
 from alerts.engine.subjects import Codes, Subjects
 from alerts.engine.verdicts import Verdict
-from alerts.rules.rule import RuleSet
+from alerts.rules.rule import SEVERITIES, RuleSet
 from alerts.rules.sources import SOURCES, EventColumns
 from civicstream.city import Point
 from civicstream.clock import REAL, Clock
@@ -170,7 +169,7 @@ class AlertEngine:
                 rows = np.union1d(rows, state.pending()).astype(np.intp)
             if len(rows):
                 made += self._judge(state, state.verdict(rows, now_ms), now_ms)
-        made += due_by_clock(self.store, self._by_name, now_ms)
+        made += _due_by_clock(self.store, self._by_name, now_ms)
         self._tidy(now_ms)
         return made
 
@@ -289,3 +288,49 @@ class AlertEngine:
                     condition.keep(kept)
                     if state.subjects is subjects:
                         state.columns.keep(kept)
+
+
+def _due_by_clock(store: AlertStore, states: Mapping[str, RuleState], now_ms: int) -> list[Alert]:
+    """Return the ends of silences, and the escalations of what nobody acknowledged in time."""
+    made = []
+    for known in store.active():
+        alert = known.alert
+        if alert.silenced_until is not None:
+            if now_ms >= alert.silenced_until:
+                made.append(
+                    store.change(
+                        known,
+                        now_ms,
+                        alert.silenced_until,
+                        "unsilenced",
+                        silenced_until=None,
+                        silenced_by=None,
+                    )
+                )
+            continue
+        due = _escalates_at(known, states)
+        if due is not None and now_ms >= due:
+            worse = SEVERITIES[SEVERITIES.index(alert.severity) + 1]
+            made.append(
+                store.change(
+                    known,
+                    now_ms,
+                    due,
+                    "escalated",
+                    severity=worse,
+                    escalation=alert.escalation + 1,
+                )
+            )
+    return made
+
+
+def _escalates_at(known: Known, states: Mapping[str, RuleState]) -> int | None:
+    """Return when the alert escalates next [ms]; None when it does not."""
+    alert, state = known.alert, states.get(known.alert.rule)
+    if state is None or not state.rule.escalate_after_ms:
+        return None
+    if alert.acknowledged_at is not None or alert.parent is not None:
+        return None
+    if alert.severity == SEVERITIES[-1]:
+        return None
+    return known.raised_at + (alert.escalation + 1) * state.rule.escalate_after_ms

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -87,12 +86,7 @@ class View(Protocol):
 
     def __enter__(self) -> View: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def log(self, sentence: str) -> None:
         """Show an event with its time of day."""
@@ -115,12 +109,7 @@ class PlainView:
     def __enter__(self) -> PlainView:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def log(self, sentence: str) -> None:
@@ -151,14 +140,9 @@ class LiveView:
         self._live.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            self._live.__exit__(kind, error, trace)
+            self._live.stop()
 
     def log(self, sentence: str) -> None:
         self.explain([f"{_clock_time()} {sentence}"])

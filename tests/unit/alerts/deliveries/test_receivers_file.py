@@ -11,10 +11,10 @@ from alerts.deliveries.receivers import (
     EmailReceiver,
     KafkaReceiver,
     MqttReceiver,
+    SecretText,
     WebhookReceiver,
 )
 from alerts.deliveries.receivers_file import read_plan
-from alerts.deliveries.secret_texts import SecretText
 from civicstream.errors import ConfigurationError
 
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "receivers.toml"
