@@ -201,8 +201,8 @@ def _segments(streets: Sequence[Street], areas: Sequence[str]) -> tuple[Segment,
 
 def _node_places(streets: Sequence[Street]) -> dict[str, Point]:
     """Return where the nodes are: the streets that meet there say so to within 20 m."""
-    said: dict[str, list[Point]] = defaultdict(list)
+    ends: dict[str, list[Point]] = defaultdict(list)
     for street in streets:
         for node, end in zip(street.nodes, street.ends, strict=True):
-            said[node].append(end)
-    return {node: _point(np.array(places).mean(axis=0)) for node, places in said.items()}
+            ends[node].append(end)
+    return {node: _point(np.array(places).mean(axis=0)) for node, places in ends.items()}

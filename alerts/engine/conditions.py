@@ -61,8 +61,8 @@ class ConditionState:
         chosen = self._chosen(batch)
         if self.condition.no_data_for_ms is not None:
             # Of an area one row speaks for all that the event has of it.
-            said = np.array([chosen.any()]) if self.condition.by_area else chosen
-            news = rows[fresh & said]
+            relevant = np.array([chosen.any()]) if self.condition.by_area else chosen
+            news = rows[fresh & relevant]
             self._set(news, np.zeros(len(news), np.bool_), batch.at)
             self.columns["seen"][news] = batch.at
             return

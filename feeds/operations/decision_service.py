@@ -103,8 +103,8 @@ def _action_id(by: str, key: str | None) -> str:
 
 def _again(known: Action, asked: Asked, key: str) -> Action:
     """Return the action that this key stands for; raise Problem when it was another one."""
-    said = (known.subject, known.action, known.note, known.value)
-    if said != (asked.subject, asked.action, asked.note, asked.value):
+    fields = (known.subject, known.action, known.note, known.value)
+    if fields != (asked.subject, asked.action, asked.note, asked.value):
         raise Problem(
             422,
             f"Idempotency-Key {key!r} was used for {known.action} of {known.subject} already; "

@@ -94,9 +94,9 @@ def held_by_sink(
         if log is None:
             continue  # no topic of the sink's
         had = seen.get(stream) or _nothing(stream)
-        said = written.get(stream)
-        upto = max(had.next, said.next if said else 0)
-        void = said.void if said else given_up.get(stream, ())
+        sent = written.get(stream)
+        upto = max(had.next, sent.next if sent else 0)
+        void = sent.void if sent else given_up.get(stream, ())
         yield Held(
             stage="sink",
             reader="",
@@ -125,9 +125,9 @@ def held_by_readers(
         known = {w for w in written if w.epoch > position.known_since}
         of_place = {w for w in known if (w.topic, w.partition) == place}
         for stream in sorted({*had, *of_place}, key=_order):
-            one, said = had.get(stream) or _nothing(stream), written.get(stream)
-            upto = max(one.next, said.next if said else 0)
-            void = said.void if said else given_up.get(stream, ())
+            one, sent = had.get(stream) or _nothing(stream), written.get(stream)
+            upto = max(one.next, sent.next if sent else 0)
+            void = sent.void if sent else given_up.get(stream, ())
             caught_up = waiting.get(reader) == 0
             yield Held(
                 stage=reader.stage,
