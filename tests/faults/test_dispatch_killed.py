@@ -78,10 +78,10 @@ class Citizens:
             Unit(
                 id=f"crew-{number}",
                 area=area,
-                state=state,
+                state=state,  # type: ignore[arg-type]
                 skills=skills,
                 lon=lon,
-                lat=lat,  # type: ignore[arg-type]
+                lat=lat,
                 shift_end=shift_end,
                 capacity=10.0,
                 load=0.0,

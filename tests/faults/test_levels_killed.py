@@ -86,10 +86,10 @@ class Street:
         unit = Unit(
             id="truck",
             area=self._city.areas[0].id,
-            state=state,
+            state=state,  # type: ignore[arg-type]
             skills=["bin_collection"],
             lon=lon,
-            lat=lat,  # type: ignore[arg-type]
+            lat=lat,
             shift_end=at + 8 * HOUR,
             capacity=40.0,
             load=0.0,

@@ -75,14 +75,14 @@ def busy_report(kafka: KafkaSettings, stage: str, epoch: int, at: int) -> Ledger
     kinds = {f"kind{k}": Counts(at, at) for k in range(8)}
     gauges = {f"gauge{g}": float(at) for g in range(20)}
     return LedgerReport(
-        stage=stage,
+        stage=stage,  # type: ignore[arg-type]
         instance=f"{stage}-1",
         epoch=epoch,
         at=at,
         kinds=kinds,
         gauges=gauges,
         written=written,
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_what_is_kept_of_a_year_is_read_in_about_a_second(

@@ -168,7 +168,7 @@ def written(database: Loader, *events: tuple[str, msgspec.Struct]) -> None:
     database.write(
         *(database.record(f"city.{topic}", msgspec.json.encode(e), []) for topic, e in events)
     )
-    assert not database.letters, database.letters
+    assert not database.dead_letters, database.dead_letters
 
 
 def test_a_client_gets_the_state_and_then_every_change(url: str, publisher: Publisher) -> None:

@@ -111,7 +111,7 @@ def put(loaded: Loader, topic: str, *events: msgspec.Struct) -> None:
     """Write events as the sink does."""
     records = [loaded.record(f"city.{topic}", msgspec.json.encode(e), []) for e in events]
     loaded.write(*records)
-    assert not loaded.letters, loaded.letters
+    assert not loaded.dead_letters, loaded.dead_letters
 
 
 def traffic(

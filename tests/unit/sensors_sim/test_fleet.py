@@ -18,7 +18,7 @@ from sensors_sim.crew_messages import crew_message
 from sensors_sim.crew_roster import next_shift, plan_crews
 from sensors_sim.crews import CrewPlan
 from sensors_sim.dispatch_tablet import newest_standing
-from sensors_sim.fleet import Fleet, Said
+from sensors_sim.fleet import CrewMessage, Fleet
 from sensors_sim.task_sites import TaskSites
 from tests.kit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
 
@@ -89,7 +89,7 @@ class Town:
             self.sites.learn(one)
         self.fleet = Fleet([plan], GRAPH, self.sites, 1, NOW, patience_ms=60_000)
         self.now = NOW
-        self.said: list[Said] = []
+        self.said: list[CrewMessage] = []
 
     def assign(self, *allocations: Allocation) -> None:
         for one in allocations:

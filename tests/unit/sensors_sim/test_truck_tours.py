@@ -197,7 +197,7 @@ def truck_says(state: str, task: str | None = None, at: int = NOW, place: int = 
     return Unit(
         id="t",
         area="all",
-        state=state,
+        state=state,  # type: ignore[arg-type]
         skills=skills,
         lon=lon,
         lat=lat,
@@ -206,7 +206,7 @@ def truck_says(state: str, task: str | None = None, at: int = NOW, place: int = 
         load=0.0,
         at=at,
         task=task,
-    )  # type: ignore[arg-type]
+    )
 
 
 def planned(full_in_h: float = -1.0) -> tuple[TourDesk, Tour]:
