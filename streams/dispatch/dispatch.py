@@ -201,8 +201,11 @@ class Dispatch:
         """Return the items of state that changed since the last call; None: drop that key."""
         allocation = self._dispatcher.changed() if self._dispatcher else {}
         parts = (
-            *(self._cases.changed(), self._demand.changed(), allocation),
-            *(self._resources.changed(), self._tours.changed()),
+            self._cases.changed(),
+            self._demand.changed(),
+            allocation,
+            self._resources.changed(),
+            self._tours.changed(),
         )
         return {
             f"{desk}/{key}": value

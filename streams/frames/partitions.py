@@ -203,7 +203,7 @@ class PartitionStream:
         records = [record for result in results for record in result.records]
         if self.feeds_network and progress.closed_until > before.closed_until:
             records += network_records(
-                *(self.partition, before.closed_until, progress.closed_until, results, now_ms())
+                self.partition, before.closed_until, progress.closed_until, results, now_ms()
             )
         needed = self._held.release(progress.closed_until)
         resume_at = progress.next_offset if needed is None else min(needed, progress.next_offset)

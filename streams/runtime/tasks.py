@@ -171,7 +171,10 @@ class Tasks:
             except (KafkaError, OwnershipLost, ServerUnavailable) as error:
                 log.warning(
                     "opening partition %d of task %s, trying again in %.1f s: %r",
-                    *(partition, task.name, attempt_s, error),
+                    partition,
+                    task.name,
+                    attempt_s,
+                    error,
                 )
                 await state.close()
                 await asyncio.sleep(attempt_s)

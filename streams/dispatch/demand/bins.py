@@ -121,12 +121,12 @@ class BinForecaster:
         allowed = np.maximum(_TELL_MOVED_MS, _TELL_MOVED_SHARE * np.abs(told_full - at))
         full, was_full = crossing.expected == 0, told_full <= told_at
         news = (
-            *(jumped, told_at == 0, at - told_at >= _TELL_LATEST_MS),
-            *(
-                np.isnan(full_at) != np.isnan(told_full),
-                full != was_full,
-                ~full & (moved > allowed),
-            ),
+            jumped,
+            told_at == 0,
+            at - told_at >= _TELL_LATEST_MS,
+            np.isnan(full_at) != np.isnan(told_full),
+            full != was_full,
+            ~full & (moved > allowed),
         )
         chosen = np.flatnonzero(np.logical_or.reduce(news))
         state["told_at"][rows[chosen]] = at[chosen]
