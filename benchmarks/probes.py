@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 
 import msgspec
 import numpy as np
@@ -112,12 +111,7 @@ class Probes:
         self._mqtt.loop_start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._mqtt.disconnect()
         self._mqtt.loop_stop()
         self._results.close()

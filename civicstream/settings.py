@@ -184,7 +184,7 @@ class WindowSettings(Section):
     lateness_s: float = Field(30, ge=0)
     out_of_orderness_s: float = Field(5, ge=0)
     idle_s: float = Field(15, gt=0)
-    """A partition silent for so long has its open windows closed."""
+    """A partition that is silent for this time has its open windows closed."""
     provisional_every_s: float = Field(2, gt=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from civicstream.kafka.dead_letter import letter_record
+from civicstream.kafka.dead_letter import dead_letter_record
 from civicstream.partitioning import partition_of_key
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, frames_topic
@@ -87,7 +87,7 @@ class Outgoing:
 
     def _dead_letter_record(self, pending: PendingDeadLetter) -> Record:
         letter, event_id = pending.dead_letter, self._intake.dead_letter_id(pending)
-        made = letter_record(letter, f"gateway/{letter.instance}", event_id)
+        made = dead_letter_record(letter, f"gateway/{letter.instance}", event_id)
         return self._keyed("deadletter", made.key, made.value, made.headers)
 
     def _keyed(

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from civicstream.errors import RejectedReading
 from civicstream.events import DeadLetter
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.kinds import KINDS
 from ingest.city_messages import MessageKind, Refusal
 from ingest.readings import Decoded
@@ -53,7 +53,7 @@ def rejected_readings(
     detail = bad[0].detail
     if total > 1:
         detail = f"{len(bad)} of {total} readings rejected; [{bad[0].index}] {detail}"
-    return dead_letter(
+    return make_dead_letter(
         "gateway",
         gateway,
         Origin(topic),
@@ -72,7 +72,7 @@ def refused_message(
     gateway: str, kind: MessageKind, refusal: Refusal, size: int, now_ms: int
 ) -> DeadLetter:
     """Return the dead letter for a report or a unit's message; ``size`` in bytes as it came."""
-    return dead_letter(
+    return make_dead_letter(
         "gateway",
         gateway,
         Origin(refusal.topic),

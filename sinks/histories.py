@@ -10,18 +10,40 @@ import msgspec
 import numpy as np
 
 from sinks.database.copy_binary import ColumnType, integers
-from sinks.letters import printable
+from sinks.dead_letters import printable
 from sinks.tables import BulkTable
 
 __all__ = ["event_columns", "history_table", "newest_table"]
 
 # Fields that are epoch milliseconds, whatever event they are of.
 _TIMES = {
-    *("estimated_start", "first_evidence", "last_evidence", "since", "started_at", "last_at"),
-    *("window_end", "computed_at", "reported_at", "received_at", "opened_at", "updated_at"),
-    *("due_at", "shift_end", "at", "proposed_at", "arrival_at", "decided_at"),
-    *("emptied_at", "predicted_full_at", "full_low", "full_high", "planned_at", "ends_at"),
-    *("cleared_at", "acknowledged_at", "silenced_until"),
+    "estimated_start",
+    "first_evidence",
+    "last_evidence",
+    "since",
+    "started_at",
+    "last_at",
+    "window_end",
+    "computed_at",
+    "reported_at",
+    "received_at",
+    "opened_at",
+    "updated_at",
+    "due_at",
+    "shift_end",
+    "at",
+    "proposed_at",
+    "arrival_at",
+    "decided_at",
+    "emptied_at",
+    "predicted_full_at",
+    "full_low",
+    "full_high",
+    "planned_at",
+    "ends_at",
+    "cleared_at",
+    "acknowledged_at",
+    "silenced_until",
 }
 _LONG = {"sensor_key", "epoch", "first", "missing"}
 _TYPES: dict[object, ColumnType] = {int: "int4", float: "float8", str: "text"}

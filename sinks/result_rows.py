@@ -10,13 +10,16 @@ import numpy as np
 from civicstream.events import EnvironmentResult, TrafficResult
 from sinks.batching import LateFrame
 from sinks.database.copy_binary import integers
-from sinks.letters import printable
+from sinks.dead_letters import printable
 
 __all__ = ["environment_columns", "late_columns", "traffic_columns"]
 
 _TRAFFIC_NUMBERS_BEFORE = ("readings", "vehicles", "flow_veh_h")
 _TRAFFIC_NULLABLE = (
-    *("time_mean_speed_kmh", "space_mean_speed_kmh", "p85_speed_kmh", "occupancy"),
+    "time_mean_speed_kmh",
+    "space_mean_speed_kmh",
+    "p85_speed_kmh",
+    "occupancy",
     "density_veh_km_lane",
 )
 

@@ -1,6 +1,6 @@
 """Alerts for Prometheus Alertmanager: POST /api/v2/alerts.
 
-Alertmanager takes an alert for over when it has not heard of it until its ``endsAt``. So the
+Alertmanager takes an alert for over when it has not received it again by its ``endsAt``. So the
 active ones are sent again, with an ``endsAt`` ahead, and an alert that is cleared is sent once
 with the time of its end.
 """

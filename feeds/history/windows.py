@@ -100,8 +100,16 @@ _SEGMENT_SUMS = ", ".join(
     )
 )
 _SEGMENT_VALUES = (
-    *("readings", "vehicles", "flow_veh_h", "time_mean_speed_kmh", "space_mean_speed_kmh"),
-    *("occupancy", "density_veh_km_lane", "level_of_service", "travel_time_index", "coverage"),
+    "readings",
+    "vehicles",
+    "flow_veh_h",
+    "time_mean_speed_kmh",
+    "space_mean_speed_kmh",
+    "occupancy",
+    "density_veh_km_lane",
+    "level_of_service",
+    "travel_time_index",
+    "coverage",
 )
 
 
@@ -140,11 +148,19 @@ def segment_windows(step: Step, *, rolled: bool = False) -> Listing:
         "Traffic of one segment over time.",
         f"({_segment_source(step, rolled=rolled)}) h",
         columns(
-            *("window_start", "window_end", "windows", "readings", "vehicles", "flow_veh_h"),
-            *("time_mean_speed_kmh", "space_mean_speed_kmh", "occupancy"),
+            "window_start",
+            "window_end",
+            "windows",
+            "readings",
+            "vehicles",
+            "flow_veh_h",
+            "time_mean_speed_kmh",
+            "space_mean_speed_kmh",
+            "occupancy",
             "density_veh_km_lane",
             column("level_of_service", description="A to F (HCM); of longer steps the worst."),
-            *("travel_time_index", "coverage"),
+            "travel_time_index",
+            "coverage",
         ),
         ("window_start",),
         arrow=True,
@@ -177,8 +193,14 @@ _AREA_SUMS = ", ".join(
     )
 )
 _AREA_VALUES = (
-    *("segment", "readings", "vehicles", "flow_veh_h", "density_veh_km_lane"),
-    *("level_of_service", "coverage", "space_mean_speed_kmh"),
+    "segment",
+    "readings",
+    "vehicles",
+    "flow_veh_h",
+    "density_veh_km_lane",
+    "level_of_service",
+    "coverage",
+    "space_mean_speed_kmh",
 )
 
 
@@ -213,11 +235,15 @@ def area_windows(step: Step, *, rolled: bool = False) -> Listing:
         "Traffic of one area over time, all its segments together.",
         f"({_area_source(step, rolled=rolled)}) h",
         columns(
-            *("window_start", "window_end", "segments", "readings"),
+            "window_start",
+            "window_end",
+            "segments",
+            "readings",
             Column("vehicle_km", "float", "Distance that all vehicles travelled [km]."),
             column("flow_veh_h", description="Mean over the length of the roads [veh/h]."),
             column("space_mean_speed_kmh", description="Distance by time of all [km/h]."),
-            *("density_veh_km_lane", "travel_time_index"),
+            "density_veh_km_lane",
+            "travel_time_index",
             Column(
                 "congested_share",
                 "float",
@@ -266,8 +292,17 @@ def environment(step: Step, *, rolled: bool = False) -> Listing:
         "Air, noise, weather, parking, waste, water and energy of the areas over time.",
         f"({_environment_source(step, rolled=rolled)}) h",
         columns(
-            *("area", "kind", "measure", "window_start", "window_end", "readings", "sensors"),
-            *("mean", "min", "max", "p95"),
+            "area",
+            "kind",
+            "measure",
+            "window_start",
+            "window_end",
+            "readings",
+            "sensors",
+            "mean",
+            "min",
+            "max",
+            "p95",
         ),
         ("window_start", "area", "kind", "measure"),
         filters=(AREA, KIND, Filter("measure", "Quantities, e.g. pm25.")),

@@ -15,7 +15,7 @@ import msgspec
 from civicstream.city import City
 from civicstream.errors import CorruptFrame
 from civicstream.events import Anomaly, DeadLetter, Incident
-from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
+from civicstream.kafka.dead_letter import Origin, dead_letter_record, make_dead_letter
 from civicstream.service_events import (
     Action,
     Allocation,
@@ -241,7 +241,7 @@ def _record(output: _Output, now_ms: int) -> Record:
     if isinstance(output, Refusal | DeadLetter):
         letter = _letter(output) if isinstance(output, Refusal) else output
         digest = hashlib.blake2b(msgspec.json.encode(letter), digest_size=12).hexdigest()
-        made = letter_record(letter, "/civicstream/streams", f"dispatch/{digest}")
+        made = dead_letter_record(letter, "/civicstream/streams", f"dispatch/{digest}")
         return Record("deadletter", letter.topic, made.value, made.headers)
     topic, event_id = _name(output)
     return make_record(topic, output.area, output, event_id, now_ms)
@@ -266,7 +266,7 @@ def _name(output: Case | Allocation | Demand | _Forecast | Tour) -> tuple[str, s
 
 def _letter(refusal: Refusal) -> DeadLetter:
     payload = msgspec.json.encode(refusal)
-    return dead_letter(
+    return make_dead_letter(
         "worker",
         None,
         Origin("actions"),

@@ -26,7 +26,7 @@ from streams.runtime.records import Record
 from streams.runtime.state_items import dump, load
 from streams.runtime.task import BackgroundWork, Failed
 from streams.runtime.task_state import TaskState
-from streams.windows.windows import Closing, LateReadings, PartitionWindows, Progress, Window
+from streams.windows.windows import LateReadings, PartitionWindows, Progress, Window, WindowClose
 
 __all__ = ["FrameGauges", "FrameStream", "recorded_progress"]
 
@@ -96,7 +96,7 @@ class FrameStream:
     gauges: FrameGauges
     failed: Failed
     _pending: PendingOffsets = field(default_factory=PendingOffsets)
-    _waiting: list[Closing | _Late] = field(default_factory=list)
+    _waiting: list[WindowClose | _Late] = field(default_factory=list)
     _closings: int = 0
     _late_bytes: int = 0
     _late_seen: list[LateReadings] = field(default_factory=list)
@@ -167,7 +167,7 @@ class FrameStream:
             self._closings = self._late_bytes = 0
             await self._publish(work)
 
-    async def _publish(self, work: list[Closing | _Late]) -> None:
+    async def _publish(self, work: list[WindowClose | _Late]) -> None:
         """Publish results and late readings in one transaction with the state after them."""
         before = progress = self.windows.progress
         results: list[WindowResult] = []
@@ -199,7 +199,7 @@ class FrameStream:
             self.gauges.computations += 1
             self.gauges.results_published += len(records)
             self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
-            closings = [item for item in work if isinstance(item, Closing)]
+            closings = [item for item in work if isinstance(item, WindowClose)]
             self.gauges.windows_closed += sum(len(closing.windows) for closing in closings)
             self.windows.confirmed(closings, progress)
 

@@ -135,7 +135,9 @@ class Calculation:
 def _watch_records(observed: Observed, now_ms: int) -> list[Record]:
     found = [
         make_record(
-            *("health", change.area, change),
+            "health",
+            change.area,
+            change,
             f"health/{change.kind}/{change.sensor_key}/{change.window_end}/{change.health}",
             now_ms,
         )

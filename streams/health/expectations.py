@@ -39,7 +39,7 @@ class Expected:
 
     name: str
     still_s: float
-    """So long a healthy sensor may well repeat one value."""
+    """How long a healthy sensor may well repeat one value."""
     repeats: float = 0.3
     """Share of readings that repeat the one before, until the sensor's own is known."""
     trivial: tuple[float, ...] = ()

@@ -19,8 +19,8 @@ from streams.windows.network_frames import NetworkFrame
 
 __all__ = ["AssemblyProgress", "NetworkAssembly", "Source"]
 
-# Every partition that a worker has tells of its closings at least once a window. One that has
-# told nothing for so long is not waited for: its worker is away, or it has no traffic.
+# Every partition that a worker has reports its closings at least once a window. One that has
+# reported nothing for this time is not waited for: its worker is away, or it has no traffic.
 _PATIENCE_MS = 60_000
 _PATIENCE_WINDOWS = 3
 
@@ -34,7 +34,7 @@ class Source(msgspec.Struct, frozen=True):
     """How far a partition is, and when it said so."""
 
     closed_until: int
-    heard_at: int
+    reported_at: int
 
 
 class AssemblyProgress(msgspec.Struct, frozen=True):
@@ -119,12 +119,12 @@ class NetworkAssembly:
         before = self._sources.get(frame.partition, Source(0, 0))
         self._sources[frame.partition] = Source(
             max(before.closed_until, frame.closed_until),
-            max(before.heard_at, frame.published_at),
+            max(before.reported_at, frame.published_at),
         )
 
     def _complete(self, now_ms: int) -> list[NetworkWindow]:
         oldest_ms = now_ms - self._patience_ms
-        present = [s for s in self._sources.values() if s.heard_at >= oldest_ms]
+        present = [s for s in self._sources.values() if s.reported_at >= oldest_ms]
         until = min(source.closed_until for source in present)
         waiting = sorted(self._filling)
         if len(waiting) > self._most_waiting:

@@ -237,18 +237,18 @@ class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
     def _to_message(self, tp: Any, record: Any) -> PlacedMessage:
         follows, found = record
         message = PlacedMessage(
-            found.topic,
-            found.partition,
-            found.offset,
-            found.timestamp / 1000.0,
-            found.timestamp_type,
-            found.headers,
-            found.key,
-            found.value,
-            found.checksum,
-            found.serialized_key_size,
-            found.serialized_value_size,
-            tp,
+            topic=found.topic,
+            partition=found.partition,
+            offset=found.offset,
+            timestamp=found.timestamp / 1000.0,
+            timestamp_type=found.timestamp_type,
+            headers=found.headers,
+            key=found.key,
+            value=found.value,
+            checksum=found.checksum,
+            serialized_key_size=found.serialized_key_size,
+            serialized_value_size=found.serialized_value_size,
+            tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
         message.follows = follows

@@ -27,7 +27,7 @@ from aiokafka.errors import (
 
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, OwnershipLost
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.kafka.log_gaps import LogGap, Position
 from civicstream.kafka.numbering import is_numbered, numbered_transaction, numbering_of_process
 from civicstream.kafka.sequences import ReadAccount, Received, missing_record
@@ -118,7 +118,7 @@ class TaskState:
         self._lock = asyncio.Lock()
         # Whoever opens the partition next begins another epoch: numbers show what was lost.
         self._numbering = numbering_of_process(
-            kafka, kafka.scoped(f"{task}-{partition}"), wall_ms(), anew=True
+            kafka, kafka.scoped(f"{task}-{partition}"), wall_ms(), new_epoch=True
         )
 
     async def open(self) -> dict[str, bytes]:
@@ -333,7 +333,7 @@ def _too_large(record: Record, size: int) -> Record:
     )
     log.error("%s; it is kept as a dead letter", detail)
     origin = Origin(record.topic)
-    letter = dead_letter(
+    letter = make_dead_letter(
         "worker", None, origin, record.value, "record_too_large", detail, at_ms=now_ms()
     )
     event_id = f"record_too_large/{_digest(record.value).hex()}"

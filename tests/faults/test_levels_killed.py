@@ -84,8 +84,17 @@ class Street:
         lon, lat = self._city.segments[0].line[0]
         at = now_ms()
         unit = Unit(
-            *("truck", self._city.areas[0].id, state, ["bin_collection"], lon, lat),  # type: ignore[arg-type]
-            *(at + 8 * HOUR, 40.0, 0.0, at, task),
+            id="truck",
+            area=self._city.areas[0].id,
+            state=state,  # type: ignore[arg-type]
+            skills=["bin_collection"],
+            lon=lon,
+            lat=lat,
+            shift_end=at + 8 * HOUR,
+            capacity=40.0,
+            load=0.0,
+            at=at,
+            task=task,
         )
         headers = cloud_headers("unit", source="/test", event_id=f"truck/{at}", time_ms=at)
         name = topic_name(self._kafka.topic_prefix, "units")

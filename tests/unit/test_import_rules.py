@@ -37,7 +37,7 @@ RUNTIME_MODULES = {
         "alerts.alert_input",
         "alerts.alert_output",
         "alerts.deliveries.kafka_receiver",
-        "alerts.deliveries.letters_out",
+        "alerts.deliveries.dead_letters_out",
         "alerts.deliveries.log_reader",
         "alerts.deliveries.mqtt_receiver",
         "alerts.deliveries.people",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from civicstream.events import DeadLetter
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.service_events import Action, Report
 
 __all__ = ["refused_action", "refused_report"]
@@ -29,6 +29,6 @@ def refused_action(action: Action, reason: str, detail: str, now_ms: int) -> Dea
 def _letter(
     topic: str, kind: str, payload: bytes, reason: str, detail: str, now_ms: int
 ) -> DeadLetter:
-    return dead_letter(
+    return make_dead_letter(
         "worker", None, Origin(topic), payload, reason, detail, at_ms=now_ms, kind=kind
     )

@@ -200,7 +200,19 @@ def forecast(index: int, at: int, full_in_h: float, emptied_at: int | None = Non
 def truck_says(state: str, task: str | None = None, at: int = NOW, place: int = 0) -> Unit:
     lon, lat = CITY.segments[place].line[0]
     skills = ["bin_collection"]
-    return Unit("t", "all", state, skills, lon, lat, NOW + 8 * HOUR, 40.0, 0.0, at, task)  # type: ignore[arg-type]
+    return Unit(
+        id="t",
+        area="all",
+        state=state,  # type: ignore[arg-type]
+        skills=skills,
+        lon=lon,
+        lat=lat,
+        shift_end=NOW + 8 * HOUR,
+        capacity=40.0,
+        load=0.0,
+        at=at,
+        task=task,
+    )
 
 
 def planned(full_in_h: float = -1.0) -> tuple[TourPlanner, Tour]:

@@ -11,10 +11,10 @@ from alerts.deliveries.receivers import (
     EmailReceiver,
     KafkaReceiver,
     MqttReceiver,
+    SecretText,
     WebhookReceiver,
 )
 from alerts.deliveries.receivers_file import read_plan
-from alerts.deliveries.secret_texts import SecretText
 from civicstream.errors import ConfigurationError
 
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "receivers.toml"
@@ -23,7 +23,11 @@ EXAMPLE = Path(__file__).parents[4] / "deploy" / "receivers.toml"
 def test_the_example_declares_one_of_each_type() -> None:
     plan = read_plan(EXAMPLE)
     assert {type(receiver) for receiver in plan.receivers} == {
-        *(KafkaReceiver, MqttReceiver, WebhookReceiver, AlertmanagerReceiver, EmailReceiver),
+        KafkaReceiver,
+        MqttReceiver,
+        WebhookReceiver,
+        AlertmanagerReceiver,
+        EmailReceiver,
     }
     assert plan.mail is not None
     assert plan.citizens is not None

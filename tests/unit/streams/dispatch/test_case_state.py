@@ -40,7 +40,16 @@ def _event(step: Step, hours: float, known: list[str]) -> CaseEvent | None:
         name = sorted(MOVES)[number % len(MOVES)]
         value = "sign" if name == "reclassify" else known[other % len(known)]
         subject = f"case/{known[(number + other) % len(known)]}"
-        return Action(f"a{number}-{hours}", subject, name, "d1", "op", at(hours), "why", value)
+        return Action(
+            id=f"a{number}-{hours}",
+            subject=subject,
+            action=name,
+            area="d1",
+            by="op",
+            at=at(hours),
+            note="why",
+            value=value,
+        )
     return None
 
 
@@ -109,7 +118,15 @@ def test_all_memory_is_given_back_once_everything_is_closed_and_old() -> None:
     for number in range(50):
         (case,) = desk.apply(make_report(number, number / 10, east_m=100 * number), at(5))
         assert isinstance(case, Case)
-        action = Action(f"a{number}", f"case/{case.id}", "reject", "d1", "op", at(6), "no")
+        action = Action(
+            id=f"a{number}",
+            subject=f"case/{case.id}",
+            action="reject",
+            area="d1",
+            by="op",
+            at=at(6),
+            note="no",
+        )
         desk.apply(action, at(6))
     desk.apply(make_evidence(6), at(6))
     desk.tick(at(24 * 40))
@@ -125,7 +142,16 @@ def test_cases_of_a_service_that_the_city_gave_up_are_still_followed_to_their_en
     left = {code: s for code, s in SERVICES.items() if code != "pothole"}
     desk = CaseProcessor(left, City())
     desk.restore(life.stored)
-    merge = Action("a1", f"case/{second.id}", "duplicate", "d1", "op", at(1), "", first.id)
+    merge = Action(
+        id="a1",
+        subject=f"case/{second.id}",
+        action="duplicate",
+        area="d1",
+        by="op",
+        at=at(1),
+        note="",
+        value=first.id,
+    )
     gone, kept = desk.apply(merge, at(1))
     assert isinstance(gone, Case)
     assert isinstance(kept, Case)

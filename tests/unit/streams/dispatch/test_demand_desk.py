@@ -162,7 +162,18 @@ def test_a_container_that_will_be_full_soon_is_to_be_collected() -> None:
 
 
 def _parking(expected: float) -> ParkingForecast:
-    return ParkingForecast(9, "west", "p9", MIDNIGHT, 100.0, 20.0, 30.0, expected, 0.0, 20.0)
+    return ParkingForecast(
+        sensor_key=9,
+        area="west",
+        sensor="p9",
+        at=MIDNIGHT,
+        total=100.0,
+        free=20.0,
+        ahead_min=30.0,
+        expected=expected,
+        low=0.0,
+        high=20.0,
+    )
 
 
 def test_a_car_park_is_short_of_spaces_until_there_are_clearly_more() -> None:

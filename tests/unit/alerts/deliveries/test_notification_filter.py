@@ -11,9 +11,9 @@ from alerts.deliveries.receivers import (
     EmailReceiver,
     KafkaReceiver,
     MqttReceiver,
+    NotificationFilter,
     Receiver,
 )
-from alerts.deliveries.told import Told
 from civicstream.events import Alert
 from tests.kit.sink_events import AT, alert
 
@@ -28,7 +28,7 @@ def version(number: int, change: str, **more: Any) -> Alert:
 
 
 def taken(receiver: Receiver, *versions: Alert) -> list[int]:
-    told = Told(receiver)
+    told = NotificationFilter(receiver)
     return [v.version for v in versions if told.take(v)]
 
 
@@ -93,7 +93,11 @@ def test_after_a_restart_it_decides_as_one_that_never_stopped(
     receiver = kafka(min_severity=data.draw(severities), on=["raised", "escalated", "cleared"])
     sent = [version(n, c, id=i, severity=s) for n, (i, c, s) in enumerate(events, 1)]
     cut = data.draw(st.integers(0, len(sent)))
-    whole, before, after = Told(receiver), Told(receiver), Told(receiver)
+    whole, before, after = (
+        NotificationFilter(receiver),
+        NotificationFilter(receiver),
+        NotificationFilter(receiver),
+    )
     decided = [whole.take(v) for v in sent]
     assert [before.take(v) for v in sent[:cut]] == decided[:cut]
     for shown_again in sent[:cut]:
