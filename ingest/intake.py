@@ -23,14 +23,14 @@ from ingest.newcomers import Newcomers
 from ingest.readings import BadMember, Decoded, ReadingDecoder
 from ingest.rejections import Guard, refuse_oversized, refused_message, rejected_readings
 
-__all__ = ["Intake", "PendingEvent", "PendingLetter"]
+__all__ = ["Intake", "PendingDeadLetter", "PendingEvent"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PendingLetter:
+class PendingDeadLetter:
     """A dead letter on its way to Kafka and the message that waits for it."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     kind: str
     receipt: int
     payload_bytes: int
@@ -79,7 +79,7 @@ class Intake:
         self.lanes = Lanes(self._gateway, epoch, gateway.max_frame_readings, max_age_s)
         self.acks = AckWindow()
         self.ledger = Ledger(gateway.id, epoch)
-        self.letters: deque[PendingLetter] = deque()
+        self.dead_letters: deque[PendingDeadLetter] = deque()
         """Dead letters that have not been handed to Kafka yet."""
         self.events: deque[PendingEvent] = deque()
         """Events of reports and units that have not been handed to Kafka yet."""
@@ -113,7 +113,7 @@ class Intake:
             chunks = -(-len(rows) // lane.max_rows)
             receipt = self.acks.receive(packet_id, chunks + bool(bad_members))
         if bad_members:
-            self._queue_letter(channel.kind, topic, payload, receipt, now_ms, decoded)
+            self._queue_dead_letter(channel.kind, topic, payload, receipt, now_ms, decoded)
         for start in range(0, len(rows), lane.max_rows):
             self.lanes.add(lane, channel, rows[start : start + lane.max_rows], receipt, now, now_ms)
         if rows:
@@ -179,7 +179,7 @@ class Intake:
         letter = refused_message(self._gateway, kind, refusal, size, now_ms)
         self.in_flight_bytes += len(refusal.payload)
         receipt = self.acks.receive(packet_id)
-        self.letters.append(PendingLetter(letter, kind, receipt, len(refusal.payload)))
+        self.dead_letters.append(PendingDeadLetter(letter, kind, receipt, len(refusal.payload)))
 
     def _reject_whole(
         self, topic: str, payload: bytes, packet_id: int, now_ms: int, error: RejectedReading
@@ -188,9 +188,9 @@ class Intake:
         self.ledger.received[kind] += 1
         receipt = self.acks.receive(packet_id)
         bad = BadMember(0, error.reason, error.detail)
-        self._queue_letter(kind, topic, payload, receipt, now_ms, Decoded([], [bad]))
+        self._queue_dead_letter(kind, topic, payload, receipt, now_ms, Decoded([], [bad]))
 
-    def _queue_letter(
+    def _queue_dead_letter(
         self, kind: str, topic: str, payload: bytes, receipt: int, now_ms: int, decoded: Decoded
     ) -> None:
         letter = rejected_readings(
@@ -199,7 +199,7 @@ class Intake:
         # A wholly rejected message is in memory once; of a mixed one the frame counts the bytes.
         weight = len(letter.payload) if not decoded.rows else 0
         self.in_flight_bytes += weight
-        self.letters.append(PendingLetter(letter, kind, receipt, weight))
+        self.dead_letters.append(PendingDeadLetter(letter, kind, receipt, weight))
 
     def frame_confirmed(self, frame: SealedFrame, *, parked: bool = False) -> list[int]:
         """Kafka has the frame: return the packet ids to acknowledge; its lane may go on.
@@ -213,10 +213,10 @@ class Intake:
         self.ledger.gauges["bytes"] += len(frame.value)
         return self.acks.confirm(frame.receipts)
 
-    def letter_confirmed(self, pending: PendingLetter) -> list[int]:
+    def dead_letter_confirmed(self, pending: PendingDeadLetter) -> list[int]:
         """Kafka has the dead letter: return the packet ids to acknowledge."""
         self.in_flight_bytes -= pending.payload_bytes
-        self.ledger.rejected[pending.kind] += pending.letter.count
+        self.ledger.rejected[pending.kind] += pending.dead_letter.count
         self.ledger.gauges["dead_letters"] += 1
         return self.acks.confirm((pending.receipt,))
 
@@ -230,6 +230,6 @@ class Intake:
             self.ledger.gauges["events"] += 1
         return self.acks.confirm((pending.receipt,))
 
-    def letter_id(self, pending: PendingLetter) -> str:
+    def dead_letter_id(self, pending: PendingDeadLetter) -> str:
         """Return the event id of a dead letter, the same when it is sent again."""
         return f"{self._gateway}/{self._epoch}/{pending.receipt}"

@@ -9,7 +9,7 @@ from civicstream.partitioning import partition_of_key
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, frames_topic
 from ingest.delivery import Attempt, Delivered, Delivery, Done, Reader
-from ingest.intake import Intake, PendingEvent, PendingLetter
+from ingest.intake import Intake, PendingDeadLetter, PendingEvent
 from ingest.kafka_output import KafkaOutput
 from ingest.lanes import SealedFrame
 from ingest.parking import PARKED, Record, TopicPartition
@@ -21,7 +21,7 @@ class Report:
     """Marks a ledger report among the records sent."""
 
 
-Item = SealedFrame | PendingLetter | PendingEvent
+Item = SealedFrame | PendingDeadLetter | PendingEvent
 
 
 class Outgoing:
@@ -58,9 +58,9 @@ class Outgoing:
         while intake.lanes.ready:
             frame = intake.lanes.ready.popleft()
             self.delivery.send(_frame_record(frame), frame, now)
-        while intake.letters:
-            letter = intake.letters.popleft()
-            self.delivery.send(self._letter_record(letter), letter, now)
+        while intake.dead_letters:
+            letter = intake.dead_letters.popleft()
+            self.delivery.send(self._dead_letter_record(letter), letter, now)
         while intake.events:
             pending = intake.events.popleft()
             event = pending.event
@@ -83,11 +83,13 @@ class Outgoing:
             return self._intake.frame_confirmed(item, parked=parked)
         if isinstance(item, PendingEvent):
             return self._intake.event_confirmed(item)
-        return self._intake.letter_confirmed(item)
+        return self._intake.dead_letter_confirmed(item)
 
-    def _letter_record(self, pending: PendingLetter) -> Record:
-        letter = pending.letter
-        made = letter_record(letter, f"gateway/{letter.instance}", self._intake.letter_id(pending))
+    def _dead_letter_record(self, pending: PendingDeadLetter) -> Record:
+        letter = pending.dead_letter
+        made = letter_record(
+            letter, f"gateway/{letter.instance}", self._intake.dead_letter_id(pending)
+        )
         return self._keyed("deadletter", made.key, made.value, made.headers)
 
     def _keyed(

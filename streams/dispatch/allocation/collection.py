@@ -49,7 +49,7 @@ class TourPlanner:
         self._speeds: RoadSpeeds | None = None
 
     def take_speeds(self, speeds: RoadSpeeds) -> None:
-        """RoundPlan with these from now on; without any, tours are followed and not planned."""
+        """Plan with these from now on; without any, tours are followed and not planned."""
         self._speeds = speeds
 
     def apply(self, event: BinForecast | Unit, _now_ms: int) -> list[Tour]:

@@ -63,7 +63,7 @@ class Dispatcher:
         self.take_speeds(RoadSpeeds.of(self.graph, now_kmh, ahead_kmh))
 
     def take_speeds(self, speeds: RoadSpeeds) -> None:
-        """RoundPlan with these from now on."""
+        """Plan with these from now on."""
         self.speeds = speeds
         self._news = True
 
@@ -93,7 +93,7 @@ class Dispatcher:
         return out
 
     def tick(self, now_ms: int) -> Out:
-        """RoundPlan if it is time to, or at once when an urgent task has come; else return nothing."""
+        """Plan if it is time to, or at once when an urgent task has come; else return nothing."""
         since_ms = None if self._planned_at is None else now_ms - self._planned_at
         due = since_ms is None or since_ms >= self.settings.plan_every_s * 1000
         if not (self._urgent or due):

@@ -17,7 +17,7 @@ from civicstream.frames import FrameHeaders, decode
 from civicstream.kinds import sensor_key
 from civicstream.partitioning import partition_of
 from civicstream.settings import GatewaySettings, KafkaSettings, Settings
-from ingest.intake import Intake, PendingLetter
+from ingest.intake import Intake, PendingDeadLetter
 from ingest.lanes import SealedFrame
 from ingest.parking import TopicPartition
 
@@ -45,7 +45,7 @@ class Bench:
         self.packet_id = 0
         self.acked: list[int] = []
         self.frames: list[SealedFrame] = []
-        self.letters: list[PendingLetter] = []
+        self.letters: list[PendingDeadLetter] = []
 
     def receive(self, payload: Any, topic: str = "city/v1/traffic/north/A7") -> int:
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
@@ -59,10 +59,10 @@ class Bench:
 
     def confirm_all(self) -> None:
         """Confirm what is on its way, and what follows it, until nothing does."""
-        while self.intake.lanes.ready or self.intake.letters:
-            while self.intake.letters:
-                self.letters.append(self.intake.letters.popleft())
-                self.acked += self.intake.letter_confirmed(self.letters[-1])
+        while self.intake.lanes.ready or self.intake.dead_letters:
+            while self.intake.dead_letters:
+                self.letters.append(self.intake.dead_letters.popleft())
+                self.acked += self.intake.dead_letter_confirmed(self.letters[-1])
             while self.intake.lanes.ready:
                 self.frames.append(self.intake.lanes.ready.popleft())
                 self.acked += self.intake.frame_confirmed(self.frames[-1])
@@ -182,7 +182,7 @@ def test_a_long_array_fills_several_frames_and_is_acknowledged_after_the_last() 
 def test_one_bad_member_is_a_dead_letter_and_the_others_a_frame() -> None:
     bench = Bench()
     bench.receive([GOOD, BAD, GOOD | {"ts": NOW + 1}])
-    assert bench.intake.letter_confirmed(bench.intake.letters.popleft()) == []
+    assert bench.intake.dead_letter_confirmed(bench.intake.dead_letters.popleft()) == []
     bench.after(0.1)
     bench.confirm_all()
     assert bench.acked == [1]
@@ -194,7 +194,7 @@ def test_a_dead_letter_keeps_the_bytes_and_names_the_bad_members() -> None:
     bench = Bench()
     payload = json.dumps([GOOD, BAD, BAD | {"intensity": "x"}]).encode()
     bench.receive(payload)
-    letter = bench.intake.letters[0].letter
+    letter = bench.intake.dead_letters[0].dead_letter
     assert letter.payload == payload
     assert (letter.count, letter.reason, letter.kind) == (2, "out_of_range", "traffic")
     assert letter.detail.startswith("2 of 3 readings rejected; [1] sensor 'A7': intensity -12")
@@ -205,7 +205,7 @@ def test_a_dead_letter_keeps_the_bytes_and_names_the_bad_members() -> None:
 def test_an_oversized_payload_is_a_dead_letter_with_its_first_4_kib() -> None:
     bench = Bench(max_payload_bytes=10_000)
     bench.receive(b"x" * 10_001)
-    letter = bench.intake.letters[0].letter
+    letter = bench.intake.dead_letters[0].dead_letter
     assert (letter.reason, letter.payload, letter.payload_bytes) == (
         "payload_too_large",
         b"x" * 4096,
@@ -228,7 +228,7 @@ def test_a_topic_that_cannot_be_served_is_a_dead_letter(topic: str, reason: str,
     bench = Bench()
     bench.receive(GOOD, topic)
     bench.confirm_all()
-    assert bench.letters[0].letter.reason == reason
+    assert bench.letters[0].dead_letter.reason == reason
     assert bench.report().kinds[kind].rejected == 1
     assert bench.acked == [1]
 
@@ -237,9 +237,9 @@ def test_strict_mode_rejects_sensors_that_the_city_model_does_not_know() -> None
     bench = Bench(CITY, strict_sensors=True)
     bench.receive(GOOD)
     bench.receive(GOOD, "city/v1/traffic/south/A7")
-    (pending,) = bench.intake.letters
-    assert pending.letter.reason == "unknown_sensor"
-    assert "sensor 'A7' of kind traffic in area 'south'" in pending.letter.detail
+    (pending,) = bench.intake.dead_letters
+    assert pending.dead_letter.reason == "unknown_sensor"
+    assert "sensor 'A7' of kind traffic in area 'south'" in pending.dead_letter.detail
 
 
 events = st.lists(
@@ -282,11 +282,11 @@ def test_every_reading_is_accounted_for_at_any_moment(history: list[Any]) -> Non
                 if isinstance(item, SealedFrame):
                     intake.frame_confirmed(item)
                 else:
-                    intake.letter_confirmed(item)
+                    intake.dead_letter_confirmed(item)
         on_kafka += intake.lanes.ready
-        on_kafka += intake.letters
+        on_kafka += intake.dead_letters
         intake.lanes.ready.clear()
-        intake.letters.clear()
+        intake.dead_letters.clear()
         counts = bench.report().kinds.values()
         assert sum(c.received for c in counts) == good + bad
         assert all(c.imbalance == 0 and c.in_flight >= 0 for c in counts)
@@ -298,7 +298,7 @@ def test_every_reading_is_accounted_for_at_any_moment(history: list[Any]) -> Non
         if isinstance(item, SealedFrame):
             intake.frame_confirmed(item)
         else:
-            intake.letter_confirmed(item)
+            intake.dead_letter_confirmed(item)
         on_kafka += intake.lanes.ready
         intake.lanes.ready.clear()
     counts = bench.report().kinds.values()
