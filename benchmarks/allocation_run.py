@@ -68,7 +68,7 @@ class _Desk:
             self.arrived[event.task] = event.at
         left = None
         if isinstance(event, Unit) and event.state == "available":
-            record = self.dispatcher.book.units.get(event.id)
+            record = self.dispatcher.store.units.get(event.id)
             left = record.unit.task if record and record.unit.state == "on_site" else None
         self.carry(self.dispatcher.apply(event, now_ms), now_ms)
         if left is not None:
@@ -104,7 +104,7 @@ def run_day(day: Day, policy: str, settings: DispatchSettings | None = None) -> 
         took = time.process_time() - before
         spent, plans, slowest = spent + took, plans + (took > 1e-4), max(slowest, took)
         desk.carry(out, now)
-        if not coming and not dispatcher.book.tasks:
+        if not coming and not dispatcher.store.tasks:
             break
     return _outcome(day, desk, spent, plans, slowest)
 
@@ -116,7 +116,7 @@ def _more_reports(arising: list[Arising]) -> list[tuple[int, str]]:
 
 def _weigh(dispatcher: Dispatcher, task: str, now_ms: int) -> None:
     """Another citizen reports the same: it counts a tenth more."""
-    record = dispatcher.book.tasks.get(task)
+    record = dispatcher.store.tasks.get(task)
     if record is not None:
         heavier: Task = msgspec.structs.replace(record.task, weight=record.task.weight + 0.1)
         dispatcher.apply(heavier, now_ms)

@@ -20,7 +20,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from ingest.parking import PARKED, Parked, ParkedNumber, PassEnd, Place, Record, parked_copy
+from ingest.parking import (
+    PARKED,
+    Parked,
+    ParkedNumber,
+    PassEnd,
+    Record,
+    TopicPartition,
+    parked_copy,
+)
 
 __all__ = ["Attempt", "Delivered", "Delivery", "Done", "Reader", "Through"]
 
@@ -97,7 +105,7 @@ class Delivered:
 class Through:
     """The partition has all its parked records."""
 
-    place: Place
+    place: TopicPartition
 
 
 Event = Done[Item] | Delivered | Through
@@ -107,7 +115,7 @@ Event = Done[Item] | Delivered | Through
 class _Partition(Generic[Item]):
     """A partition and what is on its way to it."""
 
-    place: Place
+    place: TopicPartition
     out: dict[Attempt[Item], float] = field(default_factory=dict)
     """Not confirmed: when it was handed over [s]; the oldest first."""
     stuck: bool = False
@@ -164,8 +172,8 @@ class Delivery(Generic[Item]):
         self._send, self._reader = send, reader
         self._gateway, self._epoch = gateway, epoch
         self._park_after_s = park_after_s
-        self._partitions: dict[Place, _Partition[Item]] = {}
-        self._copies = [self._at(Place(PARKED, n)) for n in range(parked_partitions)]
+        self._partitions: dict[TopicPartition, _Partition[Item]] = {}
+        self._copies = [self._at(TopicPartition(PARKED, n)) for n in range(parked_partitions)]
         self._target = 0
         self._number = 0
         self._confirmed_at = self._flowing_since = 0.0
@@ -188,7 +196,7 @@ class Delivery(Generic[Item]):
         """Whether it is known what earlier starts have left: before that nothing may overtake."""
         return self._looked
 
-    def waiting(self, now: float, longer_than_s: float) -> list[Place]:
+    def waiting(self, now: float, longer_than_s: float) -> list[TopicPartition]:
         """Return the partitions, not of the parked topic, that have confirmed nothing so long."""
         return [
             p.place
@@ -244,7 +252,7 @@ class Delivery(Generic[Item]):
         found, self._events = self._events, []
         return found
 
-    def _at(self, place: Place) -> _Partition[Item]:
+    def _at(self, place: TopicPartition) -> _Partition[Item]:
         found = self._partitions.get(place)
         if found is None:
             found = self._partitions[place] = _Partition(place)

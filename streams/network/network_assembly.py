@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.runtime.offset_gate import PendingOffsets
 from streams.windows.network import MEASURES, NetworkWindow, RoadNetwork
 from streams.windows.network_frames import NetworkFrame
 
@@ -50,8 +51,6 @@ class AssemblyProgress(msgspec.Struct, frozen=True):
 @dataclass
 class _Filling:
     start: int
-    offset: int
-    """Of the first record with something of this window."""
     columns: dict[str, NDArray[np.float64]]
 
 
@@ -81,6 +80,8 @@ class NetworkAssembly:
         self._assembled_until = progress.assembled_until
         self._next_offset = progress.resume_at
         self._filling: dict[int, _Filling] = {}
+        self._pending = PendingOffsets()
+        """First records with something of a window."""
         window_bytes = 8 * len(MEASURES) * max(len(network), 1)
         self._most_waiting = max(_MOST_WAITING, _MOST_BYTES // window_bytes)
         self.missed = 0
@@ -108,7 +109,8 @@ class NetworkAssembly:
             n = len(self._network)
             columns = {name: np.full(n, np.nan) for name in MEASURES}
             columns["coverage"] = np.zeros(n)
-            filling = self._filling[start] = _Filling(start, offset, columns)
+            filling = self._filling[start] = _Filling(start, columns)
+            self._pending.hold(offset, start + self._window_ms)
         return filling
 
     def _hear(self, frame: NetworkFrame) -> None:
@@ -142,6 +144,7 @@ class NetworkAssembly:
     @property
     def progress(self) -> AssemblyProgress:
         """What holds once all windows handed out so far are worked off."""
-        resume_at = min((f.offset for f in self._filling.values()), default=self._next_offset)
+        needed = self._pending.release(self._assembled_until)
+        resume_at = self._next_offset if needed is None else needed
         sources = {str(partition): source for partition, source in self._sources.items()}
         return AssemblyProgress(self._assembled_until, resume_at, sources)

@@ -217,9 +217,9 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return {TP(*p): at.offset for p, at in found.items() if at is not None}
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        told = {TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
+        committed = {TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
         try:
-            await self._ensure_consumer().commit(told)
+            await self._ensure_consumer().commit(committed)
         except (KafkaError, IllegalStateError) as error:
             log.debug("the group's offsets were not committed: %r", error)
             return False
@@ -293,7 +293,7 @@ class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
         """Forget how far partitions were fetched: they belong to somebody else."""
         self._thread.forget(partitions)
 
-    async def tell_group(self, offsets: Mapping[TP, int]) -> None:
+    async def commit_to_group(self, offsets: Mapping[TP, int]) -> None:
         """Commit offsets to the group, for those who watch its lag; nothing here reads them."""
         await self._thread.commit(offsets)
 

@@ -206,21 +206,21 @@ class HostileIntake:
 
     def check_guard(self) -> None:
         """Raise AssertionError for a message that only the guard has stopped."""
-        for pending in self.intake.letters:
-            letter = pending.letter
+        for pending in self.intake.dead_letters:
+            letter = pending.dead_letter
             assert letter.reason != "internal_error", letter.detail
 
     def settle(self) -> None:
         """Let Kafka confirm everything; every message must be acknowledged by then."""
         intake = self.intake
-        intake.seal_due(0.0, NOW, everything=True)
-        while intake.ready or intake.letters or intake.events:
-            while intake.ready:
-                frame: SealedFrame = intake.ready.popleft()
+        intake.lanes.seal_due(0.0, NOW, everything=True)
+        while intake.lanes.ready or intake.dead_letters or intake.events:
+            while intake.lanes.ready:
+                frame: SealedFrame = intake.lanes.ready.popleft()
                 self.taken += 1
                 intake.frame_confirmed(frame)
-            while intake.letters:
-                self._check_letter(intake.letters.popleft())
+            while intake.dead_letters:
+                self._check_letter(intake.dead_letters.popleft())
             while intake.events:
                 event = intake.events.popleft()
                 json.loads(event.event.value)
@@ -231,9 +231,9 @@ class HostileIntake:
         assert all(c.imbalance == 0 and c.in_flight == 0 for c in counts)
 
     def _check_letter(self, pending: Any) -> None:
-        letter = pending.letter
+        letter = pending.dead_letter
         letter.topic.encode(), letter.detail.encode()
         assert letter.detail.isprintable(), letter.detail
         assert len(letter.detail) < 1_000
         self.reasons[letter.reason] = self.reasons.get(letter.reason, 0) + 1
-        self.intake.letter_confirmed(pending)
+        self.intake.dead_letter_confirmed(pending)

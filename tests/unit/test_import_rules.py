@@ -26,10 +26,6 @@ RUNTIME_MODULES = {
         "ingest.parked_reader",
     },
     "streams": {
-        "streams.city_agents",
-        "streams.dispatch.dispatch_stream",
-        "streams.frames.frame_streams",
-        "streams.network.network_stream",
         "streams.runtime.app",
         "streams.runtime.committed_consumer",
         "streams.runtime.kafka_connection",

@@ -1,4 +1,4 @@
-"""The rules of the case desk that are the same for all services."""
+"""The rules of cases that are the same for all services."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from streams.dispatch.cases.rules import HOUR_MS, CaseRules
 __all__ = ["credit_of", "faded", "forgotten_at", "next_deadline", "settle", "target_ms"]
 
 _NEGLIGIBLE = 0.1
-"""Of a problem told lately: then the reporter is as good as new."""
+"""Of a problem reported lately: then the reporter is as good as new."""
 
 
 def faded(reporter: ReporterRecord | None, now_ms: int, rules: CaseRules) -> float:
-    """Return how many problems the reporter told of lately, with a half-life."""
+    """Return how many problems the reporter has reported lately, with a half-life."""
     if reporter is None:
         return 0.0
     hours = max(now_ms - reporter.at, 0) / HOUR_MS

@@ -54,7 +54,7 @@ _SAME = 0.08
 
 @dataclass(frozen=True)
 class Step:
-    """What a batch of readings of k containers told."""
+    """What a batch of readings of k containers shows."""
 
     hours: Floats
     """On the fill clock since the reading before."""

@@ -10,7 +10,7 @@ from civicstream.city import Area, City, Segment, Sensors
 from civicstream.events import Anomaly, Incident
 from civicstream.kinds import KINDS, sensor_key
 from civicstream.service_events import BinForecast, Case
-from streams.dispatch.cases import CaseDesk
+from streams.dispatch.cases import CaseProcessor
 from tests.kit.case_making import (
     LAT,
     LON,
@@ -82,7 +82,7 @@ def _anomaly(value: float, hours: float, **changes: Any) -> Anomaly:
     return Anomaly(**fields | changes)
 
 
-def _one(desk: CaseDesk, event: Any, hours: float) -> Case:
+def _one(desk: CaseProcessor, event: Any, hours: float) -> Case:
     (case,) = desk.apply(event, at(hours))
     assert isinstance(case, Case)
     return case

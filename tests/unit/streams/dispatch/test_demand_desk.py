@@ -9,7 +9,7 @@ import pytest
 
 from civicstream.events import Anomaly, Incident
 from civicstream.service_events import Demand, ParkingForecast
-from streams.dispatch.demand import DemandDesk
+from streams.dispatch.demand import DemandForecaster
 from tests.kit.demand_making import (
     DEMAND_SERVICES,
     HOUR,
@@ -22,8 +22,8 @@ from tests.kit.demand_making import (
 )
 
 
-def _desk() -> DemandDesk:
-    desk = DemandDesk(DEMAND_SERVICES, make_city())
+def _desk() -> DemandForecaster:
+    desk = DemandForecaster(DEMAND_SERVICES, make_city())
     desk.tick(MIDNIGHT)
     return desk
 
@@ -74,7 +74,7 @@ def test_a_reopened_case_is_open_but_no_new_arrival() -> None:
 def test_demand_is_weighted_by_priority_age_and_reporters(
     changes: dict[str, Any], hours: float, weighted: float
 ) -> None:
-    desk = DemandDesk(DEMAND_SERVICES, make_city())
+    desk = DemandForecaster(DEMAND_SERVICES, make_city())
     desk.apply(make_case(1, **changes), MIDNIGHT)
     found = _of(desk.tick(MIDNIGHT + round(hours * HOUR) + MINUTE))
     assert found.weighted == pytest.approx(weighted, rel=0.002)
