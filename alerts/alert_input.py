@@ -42,8 +42,7 @@ log = logging.getLogger(__name__)
 _LOG_CHANGED = (OffsetOutOfRangeError, NoOffsetForPartitionError, LogTruncationError)
 _POLL_RECORDS = 500
 _FETCH_BYTES = 8 * 1024 * 1024
-# An empty fetch returns after this time; a record that comes meanwhile returns at once.
-_FETCH_WAIT_MS = 100
+_POLL_MS = 100
 _WAIT_MS = 10_000
 # A topic that was made again is noticed by its id, in metadata of this age.
 _METADATA_AGE_MS = 3_000
@@ -92,7 +91,6 @@ class AlertInput:
                 metadata_max_age_ms=_METADATA_AGE_MS,
                 max_poll_records=_POLL_RECORDS,
                 max_partition_fetch_bytes=_FETCH_BYTES,
-                fetch_max_wait_ms=_FETCH_WAIT_MS,
                 metrics_enabled=False,
             )
         self._watch = ConsumerWatch(self._consumer)
@@ -183,7 +181,7 @@ class AlertInput:
             self._consumer.seek(partition, at.begin)
         self._consumer.resume(*waiting)
         while waiting:
-            received = self.poll(_FETCH_WAIT_MS)
+            received = self.poll(_POLL_MS)
             yield [r for r in received if r.offset < placed[r.partition].live.next_offset]
             done = {p for p in waiting if self.position(p) >= placed[p].live.next_offset}
             if done:

@@ -51,7 +51,7 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-_POLL_MS = 100
+_POLL_MS = 500
 _EVERY_S = 1.0
 # Longer behind the ends of the topics, or without a ledger report, nothing is called absent.
 _BEHIND_S = 10.0
@@ -146,7 +146,8 @@ class _Process:
         elif self._engine is None:
             self._begin()
         else:
-            records = self._reader().poll(_POLL_MS)
+            tick_in_ms = int(1000 * (self._turn_at + _EVERY_S - time.monotonic()))
+            records = self._reader().poll(max(0, min(_POLL_MS, tick_in_ms)))
             if records:
                 self._receive(records)
             if self._catching_up and self._reached():

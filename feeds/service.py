@@ -249,7 +249,7 @@ async def _away(parts: _Parts) -> dict[str, str]:
     """Return what is wrong by the server that does not answer."""
     found = {}
     try:
-        await parts.output.publish([parts.ledger.record(wall_ms())])
+        await parts.output.publish(parts.ledger.due(wall_ms()))
     except ServerUnavailable as error:
         found["Kafka"] = str(error)
     if not await parts.store.answers():

@@ -55,7 +55,6 @@ class Intake:
         self._gateway, self._epoch = gateway.id, epoch
         self._root = settings.mqtt.root
         self._max_payload = gateway.max_payload_bytes
-        max_age_s = gateway.max_frame_age_ms / 1000
         self._decoders = {
             name: ReadingDecoder(
                 kind,
@@ -76,7 +75,13 @@ class Intake:
         self._guard = Guard()
         self._unconfirmed: dict[int, int] = {}
         """Receipt of a report or unit message -> its events that Kafka has not confirmed."""
-        self.lanes = Lanes(self._gateway, epoch, gateway.max_frame_readings, max_age_s)
+        self.lanes = Lanes(
+            self._gateway,
+            epoch,
+            gateway.max_frame_readings,
+            gateway.max_frame_age_ms / 1000,
+            gateway.max_frame_idle_ms / 1000,
+        )
         self.acks = AckWindow()
         self.ledger = Ledger(gateway.id, epoch)
         self.dead_letters: deque[PendingDeadLetter] = deque()

@@ -31,7 +31,6 @@ class SinkConsumer:
             client_id=settings.sink.id,
             max_poll_records=_POLL_RECORDS,
             max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=100,
             **static,
         )
         self.take_changes = self._reader.take_changes

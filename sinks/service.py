@@ -47,7 +47,7 @@ _Closable = TypeVar("_Closable", Connection, Outbox, SinkConsumer)
 
 log = logging.getLogger(__name__)
 
-_POLL_MS = 100
+_POLL_MS = 500
 _REPORT_S = 1.0
 _LONGEST_PAUSE_S = 5.0
 _REMIND_S = 20.0
@@ -350,15 +350,16 @@ class _Sink:
             if self._stop.is_set():
                 return False
             ownership = self._ownership
-            self._receive_nothing()
+            self._receive_nothing(until)
             if ownership != self._ownership:
                 return False
             self._report()
         return True
 
-    def _receive_nothing(self) -> None:
+    def _receive_nothing(self, until: float) -> None:
+        left_ms = 1000 * (until - time.monotonic())
         try:
-            self._consumer.poll(_POLL_MS)
+            self._consumer.poll(max(0, min(_POLL_MS, int(left_ms))))
         except ServerUnavailable as error:
             log.warning("%s", error)
             self._stop.wait(0.1)

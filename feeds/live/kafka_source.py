@@ -31,7 +31,7 @@ Deliver = Callable[[list[Item], int], None]
 """Takes items and the oldest time [ms] at which Kafka got one of their events. Called on the
 source's thread; it returns when there is room for more."""
 
-_POLL_MS = 200
+_POLL_MS = 500
 _LOOK_AGAIN_S = 5.0
 _LOOK_WITHIN_MS = 2_000
 _PAUSE_S = 1.0
@@ -111,7 +111,6 @@ class KafkaSource:
             group_id=None,
             bootstrap_timeout_ms=5_000,
             max_poll_records=2_000,
-            fetch_max_wait_ms=100,
             isolation_level="read_committed",
             metrics_enabled=False,
         )

@@ -39,7 +39,9 @@ class Bench:
     """An intake and a Kafka that confirms what it is told to."""
 
     def __init__(self, city: City | None = None, **gateway: Any) -> None:
-        chosen = GatewaySettings(**({"id": "g1", "max_frame_age_ms": 50} | gateway))
+        chosen = GatewaySettings(
+            **({"id": "g1", "max_frame_age_ms": 50, "max_frame_idle_ms": 10_000} | gateway)
+        )
         self.intake = Intake(Settings(gateway=chosen, kafka=KafkaSettings(partitions=4)), 99, city)
         self.now = 10.0
         self.packet_id = 0
@@ -154,6 +156,29 @@ def test_frames_of_half_the_age_go_along_with_one_that_is_due() -> None:
     bench.after(0.002)  # the oldest is 51 ms old, the others 31 and 11
     sent = {frame.lane.partition for frame in bench.intake.lanes.ready}
     assert sent == {partition_of(area, 4) for area in ("north", "south")}
+
+
+def test_when_nothing_comes_any_more_no_reading_waits_for_others() -> None:
+    bench = Bench(max_frame_age_ms=400, max_frame_idle_ms=30)
+    for area in ("north", "south", "west"):  # of three partitions
+        bench.now += 0.02
+        bench.receive(GOOD, f"city/v1/traffic/{area}/A7")
+    assert bench.intake.lanes.next_due(bench.now) == pytest.approx(bench.now + 0.03)
+    bench.after(0.029)
+    assert not bench.intake.lanes.ready
+    bench.after(0.002)
+    assert len(bench.intake.lanes.ready) == 3
+
+
+def test_while_readings_come_a_frame_is_as_old_as_it_may() -> None:
+    bench = Bench(max_frame_age_ms=400, max_frame_idle_ms=30)
+    for n in range(19):
+        bench.receive(GOOD | {"ts": NOW + n})
+        bench.after(0.02)
+    assert not bench.intake.lanes.ready
+    bench.receive(GOOD | {"ts": NOW + 19})
+    bench.after(0.021)
+    assert [frame.headers.count for frame in bench.intake.lanes.ready] == [20]
 
 
 def test_nothing_is_due_while_every_open_frame_waits_for_kafka() -> None:
