@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Half the time of a test is waiting for a server or a clock.
+TESTS_AT_ONCE ?= $(shell echo $$((2 * $$(nproc))))
 
 # Installing is skipped while neither the dependencies nor their pins have changed.
 STAMP := $(VENV)/.installed
@@ -34,10 +36,10 @@ up: $(STAMP) ## Run the whole system on this machine with a simulated city (Ctrl
 
 test: $(STAMP_TEST) ## Run all tests on real servers
 	@tests/servers.sh
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(ARGS)
 
 test-unit: $(STAMP_TEST) ## Run the tests that need no server; the last line has their time
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit $(ARGS)
+	$(BIN)/python -m pytest -q -n $$(nproc) --dist worksteal tests/unit $(ARGS)
 
 check: $(STAMP_TEST) ## Lint, format, types, import rules
 	$(BIN)/ruff check .

@@ -42,8 +42,7 @@ log = logging.getLogger(__name__)
 _LOG_CHANGED = (OffsetOutOfRangeError, NoOffsetForPartitionError, LogTruncationError)
 _POLL_RECORDS = 500
 _FETCH_BYTES = 8 * 1024 * 1024
-# An empty fetch returns after so long; a record that comes meanwhile returns at once.
-_FETCH_WAIT_MS = 100
+_POLL_MS = 100
 _WAIT_MS = 10_000
 # A topic that was made again is noticed by its id, in metadata of this age.
 _METADATA_AGE_MS = 3_000
@@ -92,7 +91,6 @@ class AlertInput:
                 metadata_max_age_ms=_METADATA_AGE_MS,
                 max_poll_records=_POLL_RECORDS,
                 max_partition_fetch_bytes=_FETCH_BYTES,
-                fetch_max_wait_ms=_FETCH_WAIT_MS,
                 metrics_enabled=False,
             )
         self._watch = ConsumerWatch(self._consumer)
@@ -122,13 +120,13 @@ class AlertInput:
             raise LogShortened("a log was cut and has grown again")
         return [
             Received(
-                self._topics[r.topic],
-                partition,
-                r.offset,
-                r.timestamp,
-                append_time(r),
-                r.value,
-                r.headers,
+                topic=self._topics[r.topic],
+                partition=partition,
+                offset=r.offset,
+                timestamp=r.timestamp,
+                appended_ms=append_time(r),
+                value=r.value,
+                headers=r.headers,
             )
             for partition, records in polled.items()
             for r in records
@@ -183,7 +181,7 @@ class AlertInput:
             self._consumer.seek(partition, at.begin)
         self._consumer.resume(*waiting)
         while waiting:
-            received = self.poll(_FETCH_WAIT_MS)
+            received = self.poll(_POLL_MS)
             yield [r for r in received if r.offset < placed[r.partition].live.next_offset]
             done = {p for p in waiting if self.position(p) >= placed[p].live.next_offset}
             if done:
@@ -231,7 +229,7 @@ def topic_memory(settings: Settings, rules: RuleSet, *, all_known: bool) -> dict
 
     By the longest time of a rule, and by that after which a subject without data is forgotten: of
     what holds, the state store says when it began, the topic when it was last confirmed. Where the
-    store does not know all rules (``all_known``), what tells only of changes is read as far as
+    store does not know all rules (``all_known``), what reports only changes is read as far as
     the settings say: a sensor that fell silent last week is silent now.
     """
     changes_ms = 0 if all_known else round(settings.alerts.read_back_h * 3_600_000)

@@ -21,7 +21,7 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.errors import RecordTooLarge, ServerUnavailable
 from civicstream.events import Alert, LedgerReport
 from civicstream.kafka.clients import close_producer, confirming_producer
-from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
+from civicstream.kafka.dead_letter import Origin, dead_letter_record, make_dead_letter
 from civicstream.kafka.ledger_report import LedgerReporter
 from civicstream.kafka.log_gaps import LogGap, Position, gap_record
 from civicstream.kafka.replay import read_to_end
@@ -60,7 +60,7 @@ class AlertOutput:
         prefix = settings.kafka.topic_prefix
         self._alerts = topic_name(prefix, "alerts")
         self._state = topic_name(prefix, "state.alerts")
-        self._letters = topic_name(prefix, "deadletter")
+        self._dead_letters = topic_name(prefix, "deadletter")
         # Only for those who look at the group's lag: where to go on is in the state.
         self._group = ConsumerGroupMetadata(settings.kafka.scoped(settings.alerts.group))
         self._sender = TransactionalSender(settings.kafka, "alerts", _COMMIT_S)
@@ -105,7 +105,7 @@ class AlertOutput:
         items: Items,
         read: Mapping[TopicPartition, tuple[Position, ReadAccount]],
         gaps: Sequence[LogGap] = (),
-        letters: Sequence[Outgoing] = (),
+        dead_letters: Sequence[Outgoing] = (),
     ) -> None:
         """Return when all of it is in Kafka; raise ServerUnavailable or Fenced when it is not.
 
@@ -117,7 +117,7 @@ class AlertOutput:
         for place, (at, account) in read.items():
             records += self._progress(place, at, account)
         records += [gap_record(self._kafka.topic_prefix, gap, self._source) for gap in gaps]
-        records += letters
+        records += dead_letters
         offsets = {p: OffsetAndMetadata(at.next_offset, "", -1) for p, (at, _) in read.items()}
         while True:
             try:
@@ -157,24 +157,29 @@ class AlertOutput:
             *(missing_record(prefix, gap, "alerts") for gap in account.take_gaps()),
         ]
 
-    def letter(self, record: Received, why: str, reason: str = "undecodable") -> Outgoing:
+    def dead_letter(self, record: Received, why: str, reason: str = "undecodable") -> Outgoing:
         """Return the dead letter of an event that cannot be used."""
         place = Origin(record.partition.topic, record.partition.partition, record.offset)
-        return self._letter(place, record.value, reason, why)
+        return self._dead_letter(place, record.value, reason, why)
 
     def _too_large(self, record: Outgoing, error: RecordTooLarge) -> Outgoing:
-        return self._letter(
+        return self._dead_letter(
             Origin(record.topic), record.value or b"", "record_too_large", f"{error}"
         )
 
-    def _letter(self, place: Origin, payload: bytes, reason: str, why: str) -> Outgoing:
-        letter = dead_letter(
-            *("alerts", self._instance, place, payload, reason, why),
+    def _dead_letter(self, place: Origin, payload: bytes, reason: str, why: str) -> Outgoing:
+        dead_letter = make_dead_letter(
+            "alerts",
+            self._instance,
+            place,
+            payload,
+            reason,
+            why,
             at_ms=now_ms(),
             whole_up_to=_WHOLE_BYTES,
         )
-        made = letter_record(letter, "alerts")
-        return Outgoing(self._letters, made.value, made.key, made.headers)
+        made = dead_letter_record(dead_letter, "alerts")
+        return Outgoing(self._dead_letters, made.value, made.key, made.headers)
 
     def report(self, report: LedgerReport) -> None:
         """Send a ledger report, if Kafka is there; the next one says more."""

@@ -19,9 +19,9 @@ from civicstream.errors import ConfigurationError
 from civicstream.events import Alert
 from civicstream.service_events import Action
 
-__all__ = ["Rehearsal", "Told", "read_recorded", "rehearse", "show"]
+__all__ = ["RecordedEvent", "Rehearsal", "read_recorded", "rehearse", "show"]
 
-Told = tuple[str, Any]
+RecordedEvent = tuple[str, Any]
 """Topic without the prefix, and its event."""
 
 _TICK_MS = 10_000
@@ -44,7 +44,7 @@ class Rehearsal:
         return {name: {"raised": raised[name], "active": active[name]} for name in sorted(raised)}
 
 
-def read_recorded(recorded: Sequence[str]) -> Iterator[Told]:
+def read_recorded(recorded: Sequence[str]) -> Iterator[RecordedEvent]:
     """Yield the events of files as `civicstream tail` writes them.
 
     Each is ``TOPIC=FILE``, or a file named for its topic: ``results.traffic.jsonl``. Raise
@@ -77,15 +77,15 @@ def _decoded(decoder: Any, line: bytes, where: str) -> Any:
         ) from error
 
 
-def _clock(told: Told) -> int:
-    topic, event = told
+def _clock(recorded: RecordedEvent) -> int:
+    topic, event = recorded
     at: int = getattr(event, "computed_at", None) or getattr(
         event, "at" if topic == "actions" else SOURCES[topic].at
     )
     return at
 
 
-def rehearse(rules: RuleSet, places: Places, events: Iterable[Told]) -> Rehearsal:
+def rehearse(rules: RuleSet, places: Places, events: Iterable[RecordedEvent]) -> Rehearsal:
     """Return what would have fired had the rules run when the events came."""
     engine, found, now = AlertEngine(rules, places), Rehearsal(), 0
     for topic, event in sorted(events, key=_clock):

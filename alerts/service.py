@@ -6,7 +6,7 @@
         ┌───────────────────────────────────────────────── memory what the state has taken in
         ├─ what comes            versions, state and positions in one transaction
         ├─ every second          what follows from the clock, the same way
-        └─ rules changed, fenced, Kafka away, a log shorter than read?   begin anew from the state
+        └─ rules changed, fenced, Kafka away, a log shorter than read?   begin again from the state
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-_POLL_MS = 100
+_POLL_MS = 500
 _EVERY_S = 1.0
 # Longer behind the ends of the topics, or without a ledger report, nothing is called absent.
 _BEHIND_S = 10.0
@@ -102,11 +102,11 @@ class _Process:
         """Which of the writers' numbers have come."""
         self._refused: tuple[TopicPartition, int] | None = None
         """The newest record that became a dead letter."""
-        self._letters: list[Outgoing] = []
+        self._dead_letters: list[Outgoing] = []
         self._catching_up = False
         self._store_ids: dict[str, Any] = {}
         self._at_end: dict[TopicPartition, float] = {}
-        self._heard_at = 0.0
+        self._answered_at = 0.0
         self._turn_at = 0.0
         self._epoch = wall_ms()
         self._latency_ms: deque[int] = deque(maxlen=_LATENCIES)
@@ -146,7 +146,8 @@ class _Process:
         elif self._engine is None:
             self._begin()
         else:
-            records = self._reader().poll(_POLL_MS)
+            tick_in_ms = int(1000 * (self._turn_at + _EVERY_S - time.monotonic()))
+            records = self._reader().poll(max(0, min(_POLL_MS, tick_in_ms)))
             if records:
                 self._receive(records)
             if self._catching_up and self._reached():
@@ -189,7 +190,7 @@ class _Process:
         self._engine, self._catching_up = None, False
         self._read.clear()
         self._accounts.clear()
-        self._letters.clear()
+        self._dead_letters.clear()
         self._output.suspend()
         if self._input is not None:
             self._input.hold()
@@ -257,7 +258,7 @@ class _Process:
             if found and not self._catching_up:
                 oldest = min(oldest or record.timestamp, record.timestamp)
             if record.topic == "ledger":
-                self._heard_at = max(self._heard_at, record.timestamp / 1000)
+                self._answered_at = max(self._answered_at, record.timestamp / 1000)
         if made:
             self._commit_versions(made)
         if oldest is not None:
@@ -304,10 +305,13 @@ class _Process:
             return
         self._counts["unreadable_events"] += 1
         self._refused = record.partition, record.offset
-        self._letters.append(self._output.letter(record, why, reason))
+        self._dead_letters.append(self._output.dead_letter(record, why, reason))
         log.warning(
             "%s partition %d offset %d is a dead letter: %s",
-            *(record.topic, record.partition.partition, record.offset, why),
+            record.topic,
+            record.partition.partition,
+            record.offset,
+            why,
         )
 
     def _commit(self, made: Iterable[Alert], gaps: Iterable[Any] = ()) -> None:
@@ -318,9 +322,9 @@ class _Process:
         assert self._engine is not None  # noqa: S101 - for the type checker
         items = self._engine.take_changes()
         read = {place: (at, self._accounts[place]) for place, at in self._read.items()}
-        self._output.commit(versions, items, read, list(gaps), self._letters)
+        self._output.commit(versions, items, read, list(gaps), self._dead_letters)
         self._read.clear()
-        self._letters.clear()
+        self._dead_letters.clear()
         self._counts["versions"] += len(versions)
 
     def _every_second(self) -> None:
@@ -351,7 +355,7 @@ class _Process:
             if waiting == 0 or partition not in self._at_end:
                 self._at_end[partition] = now
         behind = any(now - self._at_end[p] > _BEHIND_S for p in lag)
-        return not behind and wall_ms() / 1000 - self._heard_at < _BEHIND_S
+        return not behind and wall_ms() / 1000 - self._answered_at < _BEHIND_S
 
     def _report(self, lag: int) -> LedgerReport:
         gauges = {

@@ -110,7 +110,20 @@ def _send(kafka: KafkaSettings, seconds: float) -> Arrivals:
 
 def _window(end: int, speed: float) -> TrafficResult:
     rows = [
-        TrafficRow(f"s{i}", 5, 5.0, 300.0, v, v, v, 0.1, 9.0, "A", 1.0, 1.0)
+        TrafficRow(
+            segment=f"s{i}",
+            readings=5,
+            vehicles=5.0,
+            flow_veh_h=300.0,
+            time_mean_speed_kmh=v,
+            space_mean_speed_kmh=v,
+            p85_speed_kmh=v,
+            occupancy=0.1,
+            density_veh_km_lane=9.0,
+            level_of_service="A",
+            travel_time_index=1.0,
+            coverage=1.0,
+        )
         for i, v in enumerate([speed] + [60.0] * (_SEGMENTS - 1))
     ]
     return TrafficResult("north", end - _WINDOW_MS, end, "final", end, rows)

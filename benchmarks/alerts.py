@@ -85,7 +85,20 @@ def _window(number: int, random: np.random.Generator) -> TrafficResult:
     share = random.uniform(0.0, 1.0, _SEGMENTS).tolist()
     level = random.choice(list("ABCDEF"), _SEGMENTS).tolist()
     rows = [
-        TrafficRow(f"s{i}", 5, 5.0, flow[i], v, v, v, share[i], 9.0, level[i], 1.0, 1.0)
+        TrafficRow(
+            segment=f"s{i}",
+            readings=5,
+            vehicles=5.0,
+            flow_veh_h=flow[i],
+            time_mean_speed_kmh=v,
+            space_mean_speed_kmh=v,
+            p85_speed_kmh=v,
+            occupancy=share[i],
+            density_veh_km_lane=9.0,
+            level_of_service=level[i],
+            travel_time_index=1.0,
+            coverage=1.0,
+        )
         for i, v in enumerate(speed)
     ]
     end = 1_800_000_000_000 + number * _WINDOW_MS

@@ -1,7 +1,7 @@
 """A simulated day of a city's crews: what arises, who is on duty, how the roads are.
 
 Everything here is the same for every policy: the problems and their work, the incidents and the
-congestion they cause, the shifts, the speeds that the dispatcher is told and the true ones.
+congestion they cause, the shifts, the speeds that the dispatcher gets and the true ones.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Outcome:
 
 
 @dataclass
-class _Desk:
+class _Run:
     """Carries events between the dispatcher and the crews until there are no more."""
 
     dispatcher: Dispatcher
@@ -68,7 +68,7 @@ class _Desk:
             self.arrived[event.task] = event.at
         left = None
         if isinstance(event, Unit) and event.state == "available":
-            record = self.dispatcher.book.units.get(event.id)
+            record = self.dispatcher.store.units.get(event.id)
             left = record.unit.task if record and record.unit.state == "on_site" else None
         self.carry(self.dispatcher.apply(event, now_ms), now_ms)
         if left is not None:
@@ -82,7 +82,7 @@ def run_day(day: Day, policy: str, settings: DispatchSettings | None = None) -> 
     dispatcher = Dispatcher(day.city, settings, roads.graph)
     sites = {a.task.id: a.site for a in day.arising}
     crews = {p.id: Crew(p, roads.graph, sites.__getitem__, day.seed, START_MS) for p in day.crews}
-    desk = _Desk(dispatcher, crews, roads.known(START_MS))
+    run = _Run(dispatcher, crews, roads.known(START_MS))
     coming, more = list(reversed(day.arising)), _more_reports(day.arising)
     seconds = roads.seconds(START_MS)
     spent, plans, slowest = 0.0, 0, 0.0
@@ -90,23 +90,23 @@ def run_day(day: Day, policy: str, settings: DispatchSettings | None = None) -> 
         if now % 120_000 == 0:
             seconds = roads.seconds(now)
         if now % SPEEDS_EVERY_MS == 0:
-            desk.speeds = roads.known(now)
-            dispatcher.take_speeds(desk.speeds)
+            run.speeds = roads.known(now)
+            dispatcher.take_speeds(run.speeds)
         while coming and coming[-1].at <= now:
-            desk.carry(dispatcher.apply(coming.pop().task, now), now)
+            run.carry(dispatcher.apply(coming.pop().task, now), now)
         while more and more[-1][0] <= now:
             _weigh(dispatcher, more.pop()[1], now)
         for crew in crews.values():
-            for event in crew.advance(now, seconds, desk.speeds):
-                desk.take(event, now)
+            for event in crew.advance(now, seconds, run.speeds):
+                run.take(event, now)
         before = time.process_time()
         out = dispatcher.tick(now)
         took = time.process_time() - before
         spent, plans, slowest = spent + took, plans + (took > 1e-4), max(slowest, took)
-        desk.carry(out, now)
-        if not coming and not dispatcher.book.tasks:
+        run.carry(out, now)
+        if not coming and not dispatcher.store.tasks:
             break
-    return _outcome(day, desk, spent, plans, slowest)
+    return _outcome(day, run, spent, plans, slowest)
 
 
 def _more_reports(arising: list[Arising]) -> list[tuple[int, str]]:
@@ -116,34 +116,34 @@ def _more_reports(arising: list[Arising]) -> list[tuple[int, str]]:
 
 def _weigh(dispatcher: Dispatcher, task: str, now_ms: int) -> None:
     """Another citizen reports the same: it counts a tenth more."""
-    record = dispatcher.book.tasks.get(task)
+    record = dispatcher.store.tasks.get(task)
     if record is not None:
         heavier: Task = msgspec.structs.replace(record.task, weight=record.task.weight + 0.1)
         dispatcher.apply(heavier, now_ms)
 
 
-def _outcome(day: Day, desk: _Desk, spent: float, plans: int, slowest: float) -> Outcome:
+def _outcome(day: Day, run: _Run, spent: float, plans: int, slowest: float) -> Outcome:
     tasks = [a.task for a in day.arising]
-    reached = np.array([desk.arrived.get(t.id, day.end_ms) for t in tasks], np.int64)
+    reached = np.array([run.arrived.get(t.id, day.end_ms) for t in tasks], np.int64)
     opened = np.array([t.opened_at for t in tasks], np.int64)
     due = np.array([t.due_at for t in tasks], np.int64)
     shifts = sum(
         min(c.plan.shift_end, day.end_ms) - max(c.plan.shift_start, START_MS)
-        for c in desk.crews.values()
+        for c in run.crews.values()
         if c.plan.shift_start < START_MS + 22 * 3_600_000
     )
     return Outcome(
         minutes=(reached - opened) / 60_000,
         priority=np.array([t.priority for t in tasks], np.intp),
         late=reached > due,
-        unserved=sum(t.id not in desk.arrived for t in tasks),
-        km=sum(c.km for c in desk.crews.values()),
-        reassignments=desk.reassignments,
+        unserved=sum(t.id not in run.arrived for t in tasks),
+        km=sum(c.km for c in run.crews.values()),
+        reassignments=run.reassignments,
         busy=sum(
-            c.busy_s for c in desk.crews.values() if c.plan.shift_start < START_MS + 22 * 3_600_000
+            c.busy_s for c in run.crews.values() if c.plan.shift_start < START_MS + 22 * 3_600_000
         )
         / max(shifts / 1000, 1.0),
-        rejected=desk.rejected,
+        rejected=run.rejected,
         planning_s=spent,
         plans=plans,
         slowest_plan_s=slowest,

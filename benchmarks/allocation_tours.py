@@ -70,10 +70,10 @@ def _week(
     driven, overflow, visits = 0.0, 0.0, 0
     for day in range(DAYS):
         full_in = (1 - fill) * days_to_full * _DAY_S
-        told = full_in * rng.normal(1, _FORECAST_ERROR, len(names))
+        forecast = full_in * rng.normal(1, _FORECAST_ERROR, len(names))
         if every:
-            told = np.where(_is_due(len(names), day, every), 0.0, np.inf)
-        bins = Bins(names, told, np.minimum(fill, 1.5), seconds, km)
+            forecast = np.where(_is_due(len(names), day, every), 0.0, np.inf)
+        bins = Bins(names, forecast, np.minimum(fill, 1.5), seconds, km)
         # The next shift begins a day later and may come to a bin at its end.
         done = plan_collection(bins, trucks, _DAY_S + _SHIFT_S)
         emptied = np.full(len(names), _DAY_S)

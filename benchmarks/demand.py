@@ -107,11 +107,11 @@ def _city_bins(containers: int, days: int, rng: np.random.Generator) -> Containe
 def _bins(series: str, simulated: Containers, first_days: int) -> dict[str, object]:
     keys = np.arange(1, simulated.true.shape[1] + 1, dtype=np.int64)
     forecaster = BinForecaster(City(), full_level=_LIMIT)
-    told: list[BinForecast] = []
+    published: list[BinForecast] = []
     for ts, level in zip(simulated.times.tolist(), simulated.measured, strict=True):
-        told += forecaster.observe(readings("waste", keys, ts, fillingLevel=level), ["one"])
+        published += forecaster.observe(readings("waste", keys, ts, fillingLevel=level), ["one"])
     after = START_MS + first_days * 24 * HOUR_MS
-    errors, inside = judge_bins(told, simulated, _LIMIT, after)
+    errors, inside = judge_bins(published, simulated, _LIMIT, after)
     return {
         "series": series,
         "forecasts": len(errors),
@@ -121,7 +121,7 @@ def _bins(series: str, simulated: Containers, first_days: int) -> dict[str, obje
 
 
 def judge_bins(
-    told: list[BinForecast], simulated: Containers, limit: float, after: int
+    published: list[BinForecast], simulated: Containers, limit: float, after: int
 ) -> tuple[list[float], list[bool]]:
     """Return errors [h] of the forecasts made from ``after`` on, and whether the interval held.
 
@@ -129,7 +129,7 @@ def judge_bins(
     the series is allowed for: between two of them nobody knows when it was.
     """
     errors, inside = [], []
-    for forecast in told:
+    for forecast in published:
         at = int(np.searchsorted(simulated.times, forecast.at))
         ahead = simulated.true[at:, forecast.sensor_key - 1]
         low, full_at, high = forecast.full_low, forecast.predicted_full_at, forecast.full_high
@@ -153,18 +153,18 @@ def _parking(parks: int, days: int, rng: np.random.Generator) -> dict[str, objec
     row = {key: i for i, key in enumerate(city.sensor_keys.tolist())}
     traits, step_ms = rng.random((TRAITS, parks)), 300_000
     forecaster = ParkingForecaster(city)
-    free, told = [], []
+    free, published = [], []
     for step in range(days * 288):
         ts = START_MS + step * step_ms
         spaces, total = measure_channel("parking", traits, np.full(parks, ts, np.int64), rng)[:2]
         free.append(spaces)
-        told += forecaster.observe(
+        published += forecaster.observe(
             readings(
                 "parking", city.sensor_keys, ts, availableSpotNumber=spaces, totalSpotNumber=total
             )
         )
     errors, persistence, inside = [], [], []
-    for forecast in told:
+    for forecast in published:
         now, park = (forecast.at - START_MS) // step_ms - 1, row[forecast.sensor_key]
         if now < days // 2 * 288 or now + 6 >= len(free):
             continue

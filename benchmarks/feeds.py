@@ -192,8 +192,11 @@ def _seen(folder: Path, audiences: list[Child], cpu_s: float, peak: float) -> _S
             counts[int(ms)] = counts.get(int(ms), 0) + count
     delays = np.array(sorted(counts), np.int64)
     return _Seen(
-        delays,
-        np.array([counts[ms] for ms in delays.tolist()], np.int64),
-        *(complete, holes, conflated),
-        *(cpu_s, peak),
+        delays_ms=delays,
+        counts=np.array([counts[ms] for ms in delays.tolist()], np.int64),
+        complete=complete,
+        holes=holes,
+        conflated=conflated,
+        server_cpu_s=cpu_s,
+        server_peak_mb=peak,
     )

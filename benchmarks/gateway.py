@@ -157,8 +157,8 @@ def _drain(child: Child, done_at: Callable[[], float | None], every_s: float = 0
 
 def _said_done(child: Child) -> Callable[[], float | None]:
     def done_at() -> float | None:
-        said = re.search(r"^done ([\d.]+)$", child.last_words(), re.MULTILINE)
-        return float(said[1]) if said else None
+        done = re.search(r"^done ([\d.]+)$", child.last_words(), re.MULTILINE)
+        return float(done[1]) if done else None
 
     return done_at
 

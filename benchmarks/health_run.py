@@ -86,13 +86,13 @@ def watch_city(
             if not len(readings):
                 continue
             began = time.perf_counter()
-            told = watch.observe(
+            observed = watch.observe(
                 window_end - WINDOW_MS, window_end, readings, areas, late, window_end
             )
             run.observe_s += time.perf_counter() - began
             run.readings += len(readings)
-            run.health += told.health
-            run.anomalies += told.anomalies
+            run.health += observed.health
+            run.anomalies += observed.anomalies
     run.sensors = sum(len(watch) for watch in watches.values())
     return run
 

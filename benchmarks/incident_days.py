@@ -162,11 +162,11 @@ def network_window(table: SegmentTable, readings: Columns, start: int) -> Networ
         return column
 
     return NetworkWindow(
-        start,
-        start + WINDOW_MS,
-        whole(measures.flow_veh_h),
-        whole(measures.space_mean_speed_kmh),
-        whole(measures.occupancy),
-        whole(measures.density_veh_km_lane),
-        whole(measures.coverage, 0.0),
+        start=start,
+        end=start + WINDOW_MS,
+        flow_veh_h=whole(measures.flow_veh_h),
+        speed_kmh=whole(measures.space_mean_speed_kmh),
+        occupancy=whole(measures.occupancy),
+        density_veh_km_lane=whole(measures.density_veh_km_lane),
+        coverage=whole(measures.coverage, 0.0),
     )

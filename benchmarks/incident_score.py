@@ -16,7 +16,7 @@ __all__ = ["Alarm", "Score", "Watch", "score"]
 NEARBY = 1
 """Segments that the place may be off on either side of the pair of detectors."""
 AFTERWARDS_MS = 5 * 60_000
-"""An alarm so long after an incident's end still is about it: the queue has not dissolved."""
+"""An alarm within this time after an incident's end is about it: the queue has not dissolved."""
 _DAY_MS = 86_400_000
 
 

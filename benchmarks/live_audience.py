@@ -5,8 +5,8 @@ CLIENTS, writes ``ready`` when each has its first event, and waits until each ha
 of every key, at most PATIENCE s after the last update can have come. RESULT is then a JSON file.
 
 Update n (0, 1, ...) is version n // KEYS of key n % KEYS: a unit, ``load`` its version, ``at``
-when it was published. A client has been told of an update when it has that version or a newer one
-of the key; of versions that it was spared it is told by the newer one, and their times follow
+when it was published. A client has an update when it has that version or a newer one
+of the key; of versions that it was spared it knows by the newer one, and their times follow
 from the rate.
 """
 
@@ -24,7 +24,7 @@ from typing import Any, Literal, cast
 import msgspec
 import uvloop
 
-__all__ = ["Expected", "Listener", "Tally", "told_by"]
+__all__ = ["Expected", "Listener", "Tally", "parse_event"]
 
 _LATEST_MS = 60_000
 """Delays above count as this."""
@@ -40,7 +40,7 @@ class _Changes(msgspec.Struct):
     units: list[_Unit] = []
 
 
-class _Told(msgspec.Struct, rename={"since": "from"}):
+class _Message(msgspec.Struct, rename={"since": "from"}):
     """Data of an event of the live feed; a naive event is a unit alone."""
 
     seq: int
@@ -76,7 +76,7 @@ class Event:
 
 
 @lru_cache(maxsize=20_000)
-def told_by(event: bytes) -> Event | None:
+def parse_event(event: bytes) -> Event | None:
     """Return what an event says, None for what is no event (a comment, a retry)."""
     fields = dict(line.split(b": ", 1) for line in event.split(b"\n") if b": " in line)
     if b"data" not in fields:
@@ -84,10 +84,10 @@ def told_by(event: bytes) -> Event | None:
     if b"event" not in fields:
         unit = msgspec.json.decode(fields[b"data"], type=_Unit)
         return Event("update", 0, None, _versions([unit]))
-    told = msgspec.json.decode(fields[b"data"], type=_Told)
-    units = (told.state or told.changes or _Changes()).units
+    message = msgspec.json.decode(fields[b"data"], type=_Message)
+    units = (message.state or message.changes or _Changes()).units
     name = fields[b"event"].decode()
-    return Event(name, told.seq, told.since, _versions(units))  # type: ignore[arg-type]
+    return Event(name, message.seq, message.since, _versions(units))  # type: ignore[arg-type]
 
 
 def _versions(units: list[_Unit]) -> list[tuple[int, int, int]]:
@@ -96,7 +96,7 @@ def _versions(units: list[_Unit]) -> list[tuple[int, int, int]]:
 
 @dataclass
 class Tally:
-    """What all clients together were told; ``delays`` counts by ms."""
+    """What all clients together received; ``delays`` counts by ms."""
 
     expected: Expected
     delays: list[int] = field(default_factory=lambda: [0] * (_LATEST_MS + 1))
@@ -159,7 +159,7 @@ class Listener(asyncio.Protocol):
         *events, self._events = (self._events + text).split(b"\n\n")
         now = time.time_ns() / 1e6
         for raw in events:
-            event = told_by(raw)
+            event = parse_event(raw)
             if event is not None:
                 self.take(event, now)
 
@@ -176,15 +176,15 @@ class Listener(asyncio.Protocol):
             if version >= 0:
                 number = version * expected.keys + key
                 self._tally.began = min(self._tally.began, at - 1000 * number / expected.rate)
-            for told in range(known[key] + 1, version + 1):
-                self._tally.add(now - at + (version - told) * expected.version_ms)
+            for number in range(known[key] + 1, version + 1):
+                self._tally.add(now - at + (version - number) * expected.version_ms)
             if version > known[key]:
                 known[key] = version
                 self.missing -= version == expected.last_version(key)
         self.begun.set()
 
-    def untold(self) -> list[tuple[int, int]]:
-        """Return key and version of the updates that it was never told of."""
+    def unsent(self) -> list[tuple[int, int]]:
+        """Return key and version of the updates that it never received."""
         return [
             (key, version)
             for key, known in enumerate(self._known)
@@ -219,7 +219,7 @@ async def listen(
     ended = time.time_ns() / 1e6
     complete = sum(not one.missing and not one.holes for one in listeners)
     for listener in listeners:
-        for key, version in listener.untold():  # it takes longer than this: a lower bound
+        for key, version in listener.unsent():  # it takes longer than this: a lower bound
             tally.add(ended - tally.published(key, version))
     for link in links:
         link.abort()

@@ -16,8 +16,17 @@ from stack.servers.kafka_jars import kafka_version
 __all__ = ["describe_machine"]
 
 _LIBRARIES = (
-    *("civicstream", "faust-streaming", "aiokafka", "kafka-python", "paho-mqtt", "psycopg"),
-    *("numpy", "pyarrow", "msgspec", "bytewax", "quixstreams"),
+    "civicstream",
+    "faust-streaming",
+    "aiokafka",
+    "kafka-python",
+    "paho-mqtt",
+    "psycopg",
+    "numpy",
+    "pyarrow",
+    "msgspec",
+    "bytewax",
+    "quixstreams",
 )
 
 

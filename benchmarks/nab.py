@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.nab_detectors import DETECTORS, civicstream_scores
-from benchmarks.nab_recorded import RECORDED, load_recorded
 from benchmarks.nab_scoring import JudgedFile, judge_file, normalised, score_at, sweep
 from benchmarks.nab_simulation import (
     MEASURES,
@@ -22,10 +22,16 @@ from benchmarks.nab_simulation import (
     simulate_corpus,
     simulate_series,
 )
+from civicstream.errors import ConfigurationError
+from streams.anomaly.recorded import read_rows
 
-__all__ = ["leave_one_out", "run"]
+__all__ = ["RECORDED", "leave_one_out", "load_recorded", "run"]
 
 Floats = NDArray[np.float64]
+
+RECORDED = Path(__file__).parents[2] / "shared" / "data"
+"""Where recorded data lies beside a checkout; nothing of it is part of the project."""
+_LABELS = "nab_windows.json"
 
 _SECONDS_PER_CORPUS = 2.0
 _FIRST_SEED = 1_000
@@ -68,8 +74,8 @@ def leave_one_out(files: Sequence[JudgedFile], scores: Sequence[Floats]) -> list
     for i, file in enumerate(files):
         others = [j for j in range(len(files)) if j != i]
         best = sweep([files[j] for j in others], [scores[j] for j in others]).threshold
-        told = np.concatenate([scores[j][files[j].judged] for j in others])
-        lower = told[told < best]
+        pooled = np.concatenate([scores[j][files[j].judged] for j in others])
+        lower = pooled[pooled < best]
         middle = (best + float(lower.max())) / 2 if len(lower) and np.isfinite(best) else best
         raw.append(score_at(file, scores[i], middle))
     return raw
@@ -137,3 +143,26 @@ def _readings_per_alarm() -> list[dict[str, object]]:
         {"score": limit, "readings_per_alarm": len(scores) / max(int((scores >= limit).sum()), 1)}
         for limit in _ALARM_SCORES
     ]
+
+
+def load_recorded(folder: Path) -> list[LabelledSeries]:
+    """Return the labelled series of ``folder``, none when it has no labels.
+
+    ConfigurationError for labels without their file, or a file with a row that cannot be read.
+    """
+    labels = folder / _LABELS
+    if not labels.is_file():
+        return []
+    windows = msgspec.json.decode(labels.read_bytes(), type=dict[str, list[tuple[str, str]]])
+    return [_load(folder / name, spans) for name, spans in sorted(windows.items())]
+
+
+def _load(path: Path, spans: list[tuple[str, str]]) -> LabelledSeries:
+    rows = list(read_rows(path, timestamp_column="timestamp", value_column="value"))
+    bad = next((row for row in rows if row.problem), None)
+    if bad is not None:
+        raise ConfigurationError(f"{path}:{bad.line}: {bad.problem}")
+    times = np.array([row.at_ms for row in rows], "M8[ms]")
+    values = np.array([row.value for row in rows])
+    windows = tuple((np.datetime64(a, "ms"), np.datetime64(b, "ms")) for a, b in spans)
+    return LabelledSeries(path.name, times, values, windows)

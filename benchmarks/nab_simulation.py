@@ -186,7 +186,7 @@ def _visible(kinds: list[str], empty: NDArray[np.bool_]) -> list[str]:
 
 
 def _lasting(times: NDArray[np.datetime64], start: int, hours: float) -> slice:
-    """Return the rows from ``start`` for so long, at least one."""
+    """Return the rows from ``start`` for that time, at least one."""
     end = times[start] + np.timedelta64(int(hours * _HOUR_MS), "ms")
     return slice(start, max(int(np.searchsorted(times, end)), start + 1))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 
 import msgspec
 import numpy as np
@@ -89,8 +88,16 @@ class Probes:
     """Publishes probe readings and notes the delays [s]; a context manager, one thread."""
 
     def __init__(
-        self, areas: list[str], mqtt_settings: MqttSettings, kafka: KafkaSettings, database: str
+        self,
+        areas: list[str],
+        mqtt_settings: MqttSettings,
+        kafka: KafkaSettings,
+        database: str,
+        *,
+        turn_ms: int = TURN_MS,
     ) -> None:
+        """A row is seen at most ``turn_ms`` after it can be read; asking costs the stack some."""
+        self._turn_ms = turn_ms
         self.row_delays_s: list[float] = []
         self.result_delays_s: list[float] = []
         self.without_row = self.without_result = 0
@@ -102,7 +109,7 @@ class Probes:
         self._database = psycopg.connect(database, autocommit=True)
         topic = topic_name(kafka.topic_prefix, "results.traffic")
         partitions = [TopicPartition(topic, p) for p in range(kafka.partitions)]
-        self._results = consumer(kafka, group_id=None)
+        self._results = consumer(kafka, group_id=None, fetch_max_wait_ms=500)
         self._results.assign(partitions)
         self._results.seek_to_end(*partitions)
         for partition in partitions:
@@ -112,12 +119,7 @@ class Probes:
         self._mqtt.loop_start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._mqtt.disconnect()
         self._mqtt.loop_stop()
         self._results.close()
@@ -169,7 +171,7 @@ class Probes:
         self._mqtt.publish(topic, msgspec.json.encode(reading), qos=1)
 
     def _look(self) -> None:
-        """Note what has become visible; takes about ``TURN_MS``."""
+        """Note what has become visible; takes about a turn."""
         self._look_for_results()
         for key, latest in self._database.execute(_LATEST, [list(self._probes)]).fetchall():
             probe, now = self._probes[key], now_ms()
@@ -181,7 +183,7 @@ class Probes:
                 probe.stored += 1
 
     def _look_for_results(self) -> None:
-        for batch in self._results.poll(timeout_ms=TURN_MS).values():
+        for batch in self._results.poll(timeout_ms=self._turn_ms).values():
             now = now_ms()
             for record in batch:
                 area = record.key.decode()

@@ -33,6 +33,7 @@ BENCHES = {
         Bench("gateway", "MQTT to Kafka, beside a bare callback and a naive bridge", 30),
         Bench("e2e", "the whole embedded stack: rate held and delays", 60),
         Bench("start", "the embedded stack: seconds until it is ready, memory and CPU at rest", 20),
+        Bench("rest", "the embedded stack at 500 readings/s and at none: cores and delays", 120),
         Bench("memory", "the worker's peak memory from 1,000 to 1,000,000 sensors", 40),
         Bench("health", "broken sensors found on simulated cities, how soon, false alarms", 240),
         Bench("incidents", "incident detectors on simulated days with known incidents", 360),

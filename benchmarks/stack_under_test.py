@@ -55,9 +55,18 @@ def start_simulator(
 ) -> Child:
     """Start publishing ``rate`` readings/s, one a message, for ``seconds``."""
     command = [
-        *(sys.executable, "-m", "stack.cli", "simulate"),
-        *("--city", str(city_file), "--rate", f"{rate:g}", "--duration", f"{seconds:g}"),
-        *("--config", str(stack.settings_file)),
+        sys.executable,
+        "-m",
+        "stack.cli",
+        "simulate",
+        "--city",
+        str(city_file),
+        "--rate",
+        f"{rate:g}",
+        "--duration",
+        f"{seconds:g}",
+        "--config",
+        str(stack.settings_file),
     ]
     log_file = folder / f"simulator-{rate:g}-{os.urandom(4).hex()}.log"
     return Child("simulator", command, log_file, environment(), orphan_signal=signal.SIGKILL)

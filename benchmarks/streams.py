@@ -144,7 +144,10 @@ def _measure_worker(
         # A tenth of the goal is slow enough to call it stuck.
         timeout_s = 60 + readings / 40_000
         return run_worker(
-            *(kafka, produced, city_file, Path(name)),
+            kafka,
+            produced,
+            city_file,
+            Path(name),
             timeout_s=timeout_s,
             intelligence=intelligence,
         )
@@ -159,8 +162,16 @@ def _measure_peer(
     readings = produce_json(kafka, load, wanted, topic)
     arguments = [
         f"benchmarks.peers.{peer.module}",
-        *("--kafka", kafka.bootstrap, "--topic", topic, "--readings", str(readings)),
-        *("--partitions", str(kafka.partitions), "--folder", str(folder / peer.module)),
+        "--kafka",
+        kafka.bootstrap,
+        "--topic",
+        topic,
+        "--readings",
+        str(readings),
+        "--partitions",
+        str(kafka.partitions),
+        "--folder",
+        str(folder / peer.module),
     ]
     with running(peer.module, arguments, folder) as child:
         printed: list[str] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from civicstream.city import Point
 from civicstream.errors import ConfigurationError
 
-__all__ = ["AddressBook", "read_addresses"]
+__all__ = ["AddressRegister", "read_addresses"]
 
 _COLUMNS = {"address_id", "address", "lon", "lat"}
 
@@ -23,7 +23,7 @@ def _plain(address: str) -> str:
 
 
 @dataclass(frozen=True)
-class AddressBook:
+class AddressRegister:
     """Places by the register's own id and by the address as people write it."""
 
     by_id: dict[str, Point] = field(default_factory=dict)
@@ -36,15 +36,15 @@ class AddressBook:
         return self.by_address.get(_plain(address)) if address else None
 
 
-def read_addresses(path: Path | None) -> AddressBook:
+def read_addresses(path: Path | None) -> AddressRegister:
     """Return the register in the CSV file ``path``, an empty one for None.
 
     Raise ConfigurationError that names file, line and remedy. Where two lines share an address
     the first one counts.
     """
-    book = AddressBook()
+    register = AddressRegister()
     if path is None:
-        return book
+        return register
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -54,15 +54,15 @@ def read_addresses(path: Path | None) -> AddressBook:
                     "the first line must name address_id, address, lon, lat"
                 )
             for row in rows:
-                _add(book, row, f"address file {path}, line {rows.line_num}")
+                _add(register, row, f"address file {path}, line {rows.line_num}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(
             f"address file {path}: {error}; set CIVICSTREAM_REPORTS__ADDRESSES_FILE"
         ) from error
-    return book
+    return register
 
 
-def _add(book: AddressBook, row: dict[str, str], where: str) -> None:
+def _add(register: AddressRegister, row: dict[str, str], where: str) -> None:
     try:
         place = (float(row["lon"]), float(row["lat"]))
     except (TypeError, ValueError):
@@ -70,6 +70,6 @@ def _add(book: AddressBook, row: dict[str, str], where: str) -> None:
     if not (-180 <= place[0] <= 180 and -90 <= place[1] <= 90):
         raise ConfigurationError(f"{where}: lon {place[0]}, lat {place[1]} is not on Earth")
     if row["address_id"]:
-        book.by_id.setdefault(row["address_id"], place)
+        register.by_id.setdefault(row["address_id"], place)
     if plain := _plain(row["address"] or ""):
-        book.by_address.setdefault(plain, place)
+        register.by_address.setdefault(plain, place)

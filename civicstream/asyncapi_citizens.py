@@ -51,7 +51,7 @@ _REPORT: Json = {
         "name": _sealed("The reporter's name"),
         "email": _sealed("Their e-mail address"),
         "phone": _sealed("Their telephone number"),
-        "notify": _sealed("`email`, or an https address, to be told of the case"),
+        "notify": _sealed("`email`, or an https address, to be notified of the case"),
         "media_url": _text("Of a picture.", format="uri"),
         "attributes": {
             "description": "Answers to the questions of the service, by code.",

@@ -82,14 +82,14 @@ class Sensors:
             zip(*rows, strict=True) if rows else ((),) * 8
         )
         return cls(
-            list(ids),
-            np.array(kind, np.int16),
-            np.array(area, np.int32),
-            np.array(segment, np.int32),
-            np.array(lane, np.int16),
-            np.array(interval, np.float64),
-            np.array(lon, np.float64),
-            np.array(lat, np.float64),
+            ids=list(ids),
+            kind=np.array(kind, np.int16),
+            area=np.array(area, np.int32),
+            segment=np.array(segment, np.int32),
+            lane=np.array(lane, np.int16),
+            interval_s=np.array(interval, np.float64),
+            lon=np.array(lon, np.float64),
+            lat=np.array(lat, np.float64),
         )
 
 

@@ -6,7 +6,7 @@
     ├── ConfigurationError     stop; a person must change a setting (exit code 2)
     ├── ServerUnavailable      wait with backoff and try again, nothing is lost meanwhile
     ├── OwnershipLost          another process owns the partition; re-read the offsets
-    │   └── Fenced             another process has our transactional id: begin anew, as a new one
+    │   └── Fenced             another process has our transactional id: begin again, as a new one
     ├── LogShortened           Kafka no longer has what we read on from: record the gap, go on
     ├── RecordTooLarge         a defect: the record must be cut smaller; trying again cannot help
     └── DataError              keep the bytes as a dead letter and go on with the rest

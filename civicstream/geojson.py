@@ -178,14 +178,14 @@ class _SensorColumns:
     def sensors(self) -> Sensors:
         kind, area, segment, lane, interval_s, lon, lat = self._columns
         return Sensors(
-            self._ids,
-            np.array(kind, np.int16),
-            np.array(area, np.int32),
-            np.array(segment, np.int32),
-            np.array(lane, np.int16),
-            np.array(interval_s, np.float64),
-            np.array(lon, np.float64),
-            np.array(lat, np.float64),
+            ids=self._ids,
+            kind=np.array(kind, np.int16),
+            area=np.array(area, np.int32),
+            segment=np.array(segment, np.int32),
+            lane=np.array(lane, np.int16),
+            interval_s=np.array(interval_s, np.float64),
+            lon=np.array(lon, np.float64),
+            lat=np.array(lat, np.float64),
         )
 
 

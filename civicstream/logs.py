@@ -15,8 +15,11 @@ _CHATTY = ("kafka", "aiokafka", "faust", "mode", "amqtt", "transitions", "asynci
 _REPETITIVE = ("kafka", "aiokafka")
 # That a server cannot be reached they say in a dozen ways, of each attempt: one state all the same.
 _CONNECTING = (
-    *("kafka.net", "kafka.cluster"),
-    *("aiokafka.client", "aiokafka.conn", "aiokafka.cluster"),
+    "kafka.net",
+    "kafka.cluster",
+    "aiokafka.client",
+    "aiokafka.conn",
+    "aiokafka.cluster",
 )
 _AGAIN_AFTER_S = 60.0
 
@@ -38,7 +41,7 @@ def set_up_logging(part: str, *, verbose: bool = False) -> None:
 
 
 def _is_no_farewell(record: logging.LogRecord) -> bool:
-    """Closing a kafka-python client cancels its refresh, which it logs as an error."""
+    """WindowClose a kafka-python client cancels its refresh, which it logs as an error."""
     return "Cancelled" not in record.getMessage()
 
 

@@ -24,8 +24,12 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 # SQLSTATE classes 54 (a text too long for an index) and 53 (more chunks than the lock table has
 # room for) say that too much was asked for at once; psycopg counts them as operational.
 TOO_MUCH = (
-    *(errors.OutOfMemory, errors.ConfigurationLimitExceeded, errors.InsufficientResources),
-    *(errors.ProgramLimitExceeded, errors.StatementTooComplex, errors.TooManyColumns),
+    errors.OutOfMemory,
+    errors.ConfigurationLimitExceeded,
+    errors.InsufficientResources,
+    errors.ProgramLimitExceeded,
+    errors.StatementTooComplex,
+    errors.TooManyColumns,
     errors.TooManyArguments,
 )
 """What PostgreSQL raises when a statement needs more than there is: less at once may do. Not among

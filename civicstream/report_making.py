@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from civicstream.addresses import AddressBook, read_addresses
+from civicstream.addresses import AddressRegister, read_addresses
 from civicstream.city import Point
 from civicstream.errors import RejectedReading
 from civicstream.personal import Privacy, mask_contacts
@@ -50,7 +50,7 @@ class Submission:
     media_url: str | None = None
     answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     person: Mapping[str, str | None] = field(default_factory=dict)
-    """Client, name, email, phone, account, how they want to hear of it (``notify``) …: sealed."""
+    """Client, name, email, phone, account, how they want to be notified (``notify``) …: sealed."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ReportMaker:
         self,
         privacy: Privacy,
         services: Mapping[str, ServiceType],
-        addresses: AddressBook,
+        addresses: AddressRegister,
         *,
         max_description: int,
     ) -> None:

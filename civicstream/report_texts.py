@@ -78,7 +78,7 @@ def media_link(link: str) -> str:
 
 
 def notify_wish(wish: str, *, has_email: bool) -> str:
-    """Return how a citizen wants to hear of their case: ``email``, or an https address.
+    """Return how a citizen wants to be notified of their case: ``email``, or an https address.
 
     Raise RejectedReading for anything else: nobody shall wait for news that cannot come.
     """

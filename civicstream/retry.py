@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,11 +11,11 @@ from typing import TypeVar
 
 from civicstream.errors import ServerUnavailable
 
-__all__ = ["ThrottledLog", "pauses", "wait_until_available"]
+__all__ = ["Backoff", "ThrottledLog", "pauses", "wait_until_available"]
 
 T = TypeVar("T")
 
-_SAY_AGAIN_S = 60.0
+_AGAIN_S = 60.0
 
 
 def pauses(first_s: float = 0.25, longest_s: float = 5.0) -> Iterator[float]:
@@ -25,19 +26,48 @@ def pauses(first_s: float = 0.25, longest_s: float = 5.0) -> Iterator[float]:
         pause_s = min(pause_s * 2, longest_s)
 
 
-class ThrottledLog:
-    """Logs a state once, and again when it changes or has lasted another minute."""
+class Backoff:
+    """When a loop that must not wait may try again; times are of a monotonic clock [s]."""
 
-    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, first_s: float = 0.25, longest_s: float = 5.0, spread: float = 0.0) -> None:
+        """``spread``: share by which a pause is longer or shorter, that not all come at once."""
+        self._bounds = first_s, longest_s
+        self._spread = spread
+        self._pauses = pauses(first_s, longest_s)
+        self._due_at = 0.0
+
+    def is_due(self, now: float) -> bool:
+        return now >= self._due_at
+
+    def failed(self, now: float) -> None:
+        """Have the next attempt wait, each time longer than the time before."""
+        self._due_at = now + next(self._pauses) * random.uniform(1 - self._spread, 1 + self._spread)
+
+    def succeeded(self) -> None:
+        """Begin with the first pause again."""
+        self._pauses = pauses(*self._bounds)
+
+
+class ThrottledLog:
+    """Logs a state once, and again when it changes or has lasted ``again_s``."""
+
+    def __init__(
+        self,
+        log: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        again_s: float = _AGAIN_S,
+    ) -> None:
         self._log = log
         self._clock = clock
+        self._again_s = again_s
         self._state: str | None = None
         self._logged_at = 0.0
 
     def warning(self, state: str, message: str, *arguments: object) -> None:
-        """Log ``message`` unless this ``state`` was logged within the last minute."""
+        """Log ``message`` unless this ``state`` was logged within the last ``again_s``."""
         now = self._clock()
-        if state != self._state or now - self._logged_at >= _SAY_AGAIN_S:
+        if state != self._state or now - self._logged_at >= self._again_s:
             self._state, self._logged_at = state, now
             self._log.warning(message, *arguments)
 

@@ -76,7 +76,7 @@ class PersonalRecord(msgspec.Struct, frozen=True):
     """What is known of a reporter as a person, encrypted; topic ``private``, key: pseudonym.
 
     ``sealed`` opens with ``civicstream.personal`` to a JSON object: client, name, email, phone,
-    notify (``email`` or an https address, of those who want to be told of their case), and the
+    notify (``email`` or an https address, of those who want to be notified of their case), and the
     texts as they were before contacts in them were masked.
     """
 
@@ -318,7 +318,7 @@ class Tour(msgspec.Struct, frozen=True, omit_defaults=True):
     km: float
     """Of the whole way as planned, what is driven already as it was driven."""
     km_driven: float
-    """So far, between the places that the truck told."""
+    """So far, between the places that the truck reported."""
     overflow_h: float
     """Hours that containers on it were, or are expected to be, full before they are emptied."""
     note: str = ""

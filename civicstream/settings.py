@@ -158,7 +158,11 @@ class GatewaySettings(Section):
     shared_group: Name | None = None
     """Several gateways share the load as $share/<group>/…; each needs its own id."""
     max_frame_readings: int = Field(1_000, ge=1, le=100_000)
-    max_frame_age_ms: int = Field(50, ge=1, le=10_000)
+    max_frame_age_ms: int = Field(400, ge=1, le=10_000)
+    """A reading waits at most so long for others to share its frame: frames are what costs."""
+    max_frame_idle_ms: int = Field(30, ge=1, le=10_000)
+    """When no reading has come for so long none waits longer: the broker may hold back the next
+    ones until these are acknowledged."""
     max_in_flight: int = Field(20_000, ge=1, le=65_535)
     """Messages received and not yet acked; the broker holds the rest."""
     max_in_flight_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
@@ -184,7 +188,7 @@ class WindowSettings(Section):
     lateness_s: float = Field(30, ge=0)
     out_of_orderness_s: float = Field(5, ge=0)
     idle_s: float = Field(15, gt=0)
-    """A partition silent for so long has its open windows closed."""
+    """A partition that is silent for this time has its open windows closed."""
     provisional_every_s: float = Field(2, gt=0)
 
 

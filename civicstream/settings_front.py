@@ -82,7 +82,7 @@ class FeedsSettings(Section):
     """Show the address that the citizen wrote; it undoes the rounding of positions."""
     max_body_bytes: int = Field(65_536, ge=1024, le=16 * 1024 * 1024)
     confirm_timeout_s: float = Field(10, gt=0, le=120)
-    """So long a POST waits for Kafka, then it is answered 503."""
+    """How long a POST waits for Kafka; then it is answered 503."""
     default_area: Name = "city"
     """Area of reports while no city model is set."""
     max_rows: int = Field(10_000, ge=1, le=1_000_000)
@@ -108,15 +108,15 @@ class FeedsSettings(Section):
     """How often changes go out: what comes in between travels together."""
     live_heartbeat_s: float = Field(15, ge=0.1, le=300)
     live_linger_s: float = Field(300, ge=0, le=86_400)
-    """So long what is cleared, solved or completed stays in the live state."""
+    """How long what is cleared, solved or completed stays in the live state."""
     live_resume_s: float = Field(300, ge=1, le=86_400)
-    """So long a client that was cut off can go on where it was …"""
+    """How long a client that was cut off can go on where it was …"""
     live_resume_mb: int = Field(128, ge=1, le=65_536)
     """… unless that takes more memory than this, of all filters together."""
     live_lookback_s: float = Field(300, ge=1, le=86_400)
     """At its start the live feed reads Kafka from so long ago on, besides the database."""
     live_websocket_compression: bool = False
-    """permessage-deflate: it is done for each client anew, the gzip of SSE once for all."""
+    """permessage-deflate: it is done again for each client, the gzip of SSE once for all."""
 
 
 class AlertsSettings(Section):
@@ -128,7 +128,7 @@ class AlertsSettings(Section):
     rules_file: Path | None = None
     """Rules as TOML; None: the packaged ones (alerts/rules/default_rules.toml)."""
     read_back_h: float = Field(168, gt=0, le=24 * 30)
-    """So far back a start reads what tells only of changes: sensors' health, cases, incidents."""
+    """How far back a start reads what reports only changes: sensors' health, cases, incidents."""
 
 
 class DeliverSettings(Section):
@@ -136,7 +136,7 @@ class DeliverSettings(Section):
 
     id: Name = Field(default_factory=lambda: f"deliver-{socket.gethostname()}"[:80])
     receivers_file: Path | None = None
-    """TOML with the receivers, the mail server, and how citizens are told."""
+    """TOML with the receivers, the mail server, and how citizens are notified."""
     public_url: str = Field("http://127.0.0.1:8311", pattern=r"^https?://[^/\s]+(/\S*[^/\s])?$")
     """Where people reach the operations page; links in what is delivered begin with it."""
     cap_sender: str = Field("civicstream@localhost", pattern=r"^[^\s,<&]{1,200}$")
@@ -152,7 +152,7 @@ class AccessSettings(Section):
     """Callers need a token also on loopback; always so with ``oidc_issuer``. Without it the feeds
     listen on loopback only, where every caller may do everything."""
     tls: bool = False
-    """A proxy with TLS is in front: cookies are Secure, browsers are told to stay with HTTPS."""
+    """A proxy with TLS is in front: cookies are Secure, browsers are made to stay with HTTPS."""
     oidc_issuer: str | None = None
     """E.g. https://login.example.org/realms/city; its JWTs are taken as bearer tokens too."""
     oidc_audience: str | None = None

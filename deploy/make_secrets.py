@@ -124,9 +124,21 @@ def make_certificates(folder: Path, mqtt_hosts: list[str]) -> list[str]:
     made = []
     if not (folder / "ca.crt").exists():
         _openssl(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-days", "3650", "-subj", "/CN=CivicStream CA"),
-            *("-keyout", str(folder / "ca.key"), "-out", str(folder / "ca.crt")),
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "3650",
+            "-subj",
+            "/CN=CivicStream CA",
+            "-keyout",
+            str(folder / "ca.key"),
+            "-out",
+            str(folder / "ca.crt"),
         )
         (folder / "ca.key").chmod(0o600)  # no container needs it
         made.append("ca.crt")
@@ -140,12 +152,31 @@ def make_certificates(folder: Path, mqtt_hosts: list[str]) -> list[str]:
 def _certificate(folder: Path, server: str, hosts: list[str]) -> None:
     names = ",".join(f"IP:{h}" if _is_address(h) else f"DNS:{h}" for h in dict.fromkeys(hosts))
     _openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-        *("-days", str(DAYS), "-subj", f"/CN={server}"),
-        *("-CA", str(folder / "ca.crt"), "-CAkey", str(folder / "ca.key")),
-        *("-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE"),
-        *("-addext", "extendedKeyUsage=serverAuth,clientAuth"),
-        *("-keyout", str(folder / f"{server}.key"), "-out", str(folder / f"{server}.crt")),
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        str(DAYS),
+        "-subj",
+        f"/CN={server}",
+        "-CA",
+        str(folder / "ca.crt"),
+        "-CAkey",
+        str(folder / "ca.key"),
+        "-addext",
+        f"subjectAltName={names}",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-addext",
+        "extendedKeyUsage=serverAuth,clientAuth",
+        "-keyout",
+        str(folder / f"{server}.key"),
+        "-out",
+        str(folder / f"{server}.crt"),
     )
     (folder / f"{server}.key").chmod(0o644)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from civicstream.events import Counts, LedgerReport
-from civicstream.kafka.ledger_report import report_record
+from civicstream.kafka.ledger_report import ReportPace, report_record
 from civicstream.settings import KafkaSettings
 from feeds.report_output import KafkaRecord
 
@@ -28,8 +28,10 @@ class FeedsLedger:
     gauges: list[Callable[[], Mapping[str, float]]] = field(default_factory=list)
     """What else the parts have to say, asked for each report."""
 
-    def record(self, at: int) -> KafkaRecord:
-        """Return the ledger's record at ``at`` [ms]."""
+    _pace: ReportPace = field(default_factory=ReportPace)
+
+    def due(self, at: int) -> list[KafkaRecord]:
+        """Return the ledger's record at ``at`` [ms], if it is time for one."""
         flying = self.received - self.accepted - self.rejected
         counts = Counts(self.received, self.accepted, self.rejected, in_flight=flying)
         report = LedgerReport(
@@ -40,8 +42,10 @@ class FeedsLedger:
             {"report": counts},
             self._figures(),
         )
+        if not self._pace.due(report):
+            return []
         made = report_record(self.kafka, report)
-        return KafkaRecord(made.topic, made.key, made.value, made.headers)
+        return [KafkaRecord(made.topic, made.key, made.value, made.headers)]
 
     def _figures(self) -> dict[str, float]:
         figures = {"rate_limited": float(self.rate_limited)}

@@ -35,7 +35,7 @@ class KafkaRecord:
 
 
 class ReportOutput:
-    """An idempotent producer, made when it is first needed and anew after a failure."""
+    """An idempotent producer, made when it is first needed and again after a failure."""
 
     def __init__(self, kafka: KafkaSettings, writer: str, confirm_timeout_s: float) -> None:
         self._kafka = kafka
@@ -116,11 +116,11 @@ class ReportOutput:
 
 
 async def _confirmed(sent: Any) -> None:
-    """Wait for a record's outcome, which the producer's thread tells; raise KafkaError."""
+    """Wait for a record's outcome, which the producer's thread reports; raise KafkaError."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[None] = loop.create_future()
 
-    def settle(result: object) -> None:
+    def set_outcome(result: object) -> None:
         if outcome.done():
             return
         if isinstance(result, BaseException):
@@ -128,10 +128,10 @@ async def _confirmed(sent: Any) -> None:
         else:
             outcome.set_result(None)
 
-    def tell(result: object) -> None:
+    def note_outcome(result: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(settle, result)
+            loop.call_soon_threadsafe(set_outcome, result)
 
-    sent.add_callback(tell)
-    sent.add_errback(tell)
+    sent.add_callback(note_outcome)
+    sent.add_errback(note_outcome)
     await outcome

@@ -38,8 +38,8 @@ from feeds.live.routes import live_router
 from feeds.open311.routes import Open311
 from feeds.operations.operations import Operations
 from feeds.page import page_routes
-from feeds.report_desk import ReportDesk
 from feeds.report_output import ReportOutput
+from feeds.report_service import ReportService
 from feeds.report_store import ReportStore
 
 __all__ = ["run"]
@@ -54,7 +54,7 @@ _OTHER_CONNECTIONS = 500
 _OTHER_FILES = 100  # Kafka, the database, what is served from disk
 _SOCKET_BYTES = 64 * 1024  # nothing that clients send over a WebSocket is looked at
 _SEND_BUFFER_BYTES = 256 * 1024
-# A client that takes nothing at all for so long is cut off (tcp(7)); it can resume.
+# A client that takes nothing at all for this time is cut off (tcp(7)); it can resume.
 _STALLED_MS = 30_000
 
 
@@ -90,12 +90,12 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     Raise ConfigurationError before serving for a wrong file or an address in use.
     """
     stop = stop or stop_on_signals()
-    _hush_libraries()
+    _quiet_libraries()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, stop))
 
 
-def _hush_libraries() -> None:
+def _quiet_libraries() -> None:
     """Unless verbose: of each attempt to connect again the libraries write lines of their own.
 
     One line of ours, every ten seconds, says what is away.
@@ -140,7 +140,9 @@ def _allow_open_files(connections: int) -> None:
         log.warning(
             "%d open files are allowed, %d live clients need %d; raise the limit (ulimit -n) or "
             "lower CIVICSTREAM_FEEDS__LIVE_MAX_CLIENTS",
-            *(allowed, connections, needed),
+            allowed,
+            connections,
+            needed,
         )
 
 
@@ -159,13 +161,13 @@ def _assemble(settings: Settings) -> _Parts:
     cap = Cap(settings, city, now_ms)
     access = Access(settings)
     operations = Operations(settings, output.publish)
-    desk = _desk(settings, city, output, ledger)
-    if desk is not None and not keys and not feeds.allow_anonymous:
+    reports = _report_service(settings, city, output, ledger)
+    if reports is not None and not keys and not feeds.allow_anonymous:
         log.warning(
             "no API key is set, so nobody can post reports; set CIVICSTREAM_FEEDS__API_KEYS "
             "or __API_KEYS_FILE, or __ALLOW_ANONYMOUS=true"
         )
-    open311 = Open311(feeds, services, keys, store.find, desk)
+    open311 = Open311(feeds, services, keys, store.find, reports)
     api = make_api([live_router(live), history.router(), operations.router()])
     app = make_app(
         open311.routes(),
@@ -189,12 +191,20 @@ def _assemble(settings: Settings) -> _Parts:
     )
     listener = _listen(feeds.host, feeds.port)
     opened = (store, history, access, operations, live, cap)
-    return _Parts(_Server(config), listener, store, output, ledger, live, opened)
+    return _Parts(
+        server=_Server(config),
+        listener=listener,
+        store=store,
+        output=output,
+        ledger=ledger,
+        live=live,
+        opened=opened,
+    )
 
 
-def _desk(
+def _report_service(
     settings: Settings, city: City | None, output: ReportOutput, ledger: FeedsLedger
-) -> ReportDesk | None:
+) -> ReportService | None:
     try:
         maker = ReportMaker.from_settings(settings)
     except ConfigurationError as error:
@@ -203,7 +213,7 @@ def _desk(
         log.warning("no reports are taken in: %s", error)
         return None
     areas = AreaFinder(city.areas) if city else None
-    return ReportDesk(settings, maker, areas, output.publish, ledger)
+    return ReportService(settings, maker, areas, output.publish, ledger)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -239,7 +249,7 @@ async def _away(parts: _Parts) -> dict[str, str]:
     """Return what is wrong by the server that does not answer."""
     found = {}
     try:
-        await parts.output.publish([parts.ledger.record(wall_ms())])
+        await parts.output.publish(parts.ledger.due(wall_ms()))
     except ServerUnavailable as error:
         found["Kafka"] = str(error)
     if not await parts.store.answers():

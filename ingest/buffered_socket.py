@@ -66,7 +66,7 @@ class BufferedSocket:
         return self._raw.fileno()
 
     def settimeout(self, timeout_s: float) -> None:
-        """Let ``flush`` wait for the socket, at most so long; then it raises TimeoutError."""
+        """Let ``flush`` wait for the socket, at most this long; then it raises TimeoutError."""
         self._raw.settimeout(timeout_s)
 
     def setblocking(self, flag: bool) -> None:

@@ -20,7 +20,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from ingest.parking import PARKED, Parked, ParkedNumber, PassEnd, Place, Record, parked_copy
+from ingest.parking import (
+    PARKED,
+    Parked,
+    ParkedNumber,
+    PassEnd,
+    Record,
+    TopicPartition,
+    parked_copy,
+)
 
 __all__ = ["Attempt", "Delivered", "Delivery", "Done", "Reader", "Through"]
 
@@ -29,7 +37,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 _QUIET_S = 5.0
-"""When nothing at all was confirmed for so long, Kafka is away, and no single partition stuck."""
+"""When nothing at all was confirmed for this long, Kafka is away, and no single partition stuck."""
 _COPY_PATIENCE_S = 2.0
 """A copy that is not confirmed by then is written to another partition of the parked topic too."""
 _BACK_IN_FLIGHT = 200
@@ -97,7 +105,7 @@ class Delivered:
 class Through:
     """The partition has all its parked records."""
 
-    place: Place
+    place: TopicPartition
 
 
 Event = Done[Item] | Delivered | Through
@@ -107,7 +115,7 @@ Event = Done[Item] | Delivered | Through
 class _Partition(Generic[Item]):
     """A partition and what is on its way to it."""
 
-    place: Place
+    place: TopicPartition
     out: dict[Attempt[Item], float] = field(default_factory=dict)
     """Not confirmed: when it was handed over [s]; the oldest first."""
     stuck: bool = False
@@ -142,6 +150,8 @@ class _Pass(Generic[Item]):
     def __init__(self, serves: Iterable[_Partition[Item]]) -> None:
         self.due = {partition: partition.backlog for partition in serves}
         """Partitions whose records are sent on -> how many must still be found."""
+        self.met: set[_Partition[Item]] = set()
+        """Partitions of which a record was found."""
         self.skipped: dict[int, int] = {}
         """Partition of the parked topic -> its first record that stays there."""
         self.end: PassEnd | None = None
@@ -164,8 +174,8 @@ class Delivery(Generic[Item]):
         self._send, self._reader = send, reader
         self._gateway, self._epoch = gateway, epoch
         self._park_after_s = park_after_s
-        self._partitions: dict[Place, _Partition[Item]] = {}
-        self._copies = [self._at(Place(PARKED, n)) for n in range(parked_partitions)]
+        self._partitions: dict[TopicPartition, _Partition[Item]] = {}
+        self._copies = [self._at(TopicPartition(PARKED, n)) for n in range(parked_partitions)]
         self._target = 0
         self._number = 0
         self._confirmed_at = self._flowing_since = 0.0
@@ -188,8 +198,8 @@ class Delivery(Generic[Item]):
         """Whether it is known what earlier starts have left: before that nothing may overtake."""
         return self._looked
 
-    def waiting(self, now: float, longer_than_s: float) -> list[Place]:
-        """Return the partitions, not of the parked topic, that have confirmed nothing so long."""
+    def waiting(self, now: float, longer_than_s: float) -> list[TopicPartition]:
+        """Return the partitions, except parked ones, that have confirmed nothing for longer."""
         return [
             p.place
             for p in self._partitions.values()
@@ -217,7 +227,7 @@ class Delivery(Generic[Item]):
             self._attempt(partition, Attempt(record, sending), now)
 
     def send_again(self) -> None:
-        """Hand over anew what has no outcome: its producer is gone."""
+        """Hand over again what has no outcome: its producer is gone."""
         for partition in self._partitions.values():
             for attempt in list(partition.out):
                 self._send(attempt)
@@ -244,7 +254,7 @@ class Delivery(Generic[Item]):
         found, self._events = self._events, []
         return found
 
-    def _at(self, place: Place) -> _Partition[Item]:
+    def _at(self, place: TopicPartition) -> _Partition[Item]:
         found = self._partitions.get(place)
         if found is None:
             found = self._partitions[place] = _Partition(place)
@@ -390,9 +400,12 @@ class Delivery(Generic[Item]):
         own, origin = self._at(found.record.place), (found.read_from, found.offset)
         if found.offset < own.done.get(found.read_from, 0):
             return
-        self._count_earlier(current, own, found)
-        # A partition that is only thought to be stuck gets one record, to find out.
-        probe = own.stuck and not own.out
+        first = own not in current.met
+        current.met.add(own)
+        self._count_earlier(current, own, found, first=first)
+        # A partition that is only thought to be stuck gets one record, to find out. The first of
+        # the pass: another would overtake those that were skipped meanwhile.
+        probe = first and own.stuck and not own.out
         if own not in current.due and not probe:
             current.skipped.setdefault(*origin)
             return
@@ -406,7 +419,9 @@ class Delivery(Generic[Item]):
         sending: _Sending[Item] = _Sending(found.record, None, origin)
         self._attempt(own, Attempt(found.record, sending), now)
 
-    def _count_earlier(self, current: _Pass[Item], own: _Partition[Item], found: Parked) -> None:
+    def _count_earlier(
+        self, current: _Pass[Item], own: _Partition[Item], found: Parked, *, first: bool
+    ) -> None:
         """Count a record that an earlier start has left, the first time that it is read."""
         if found.number.epoch == self._epoch:
             return
@@ -418,7 +433,7 @@ class Delivery(Generic[Item]):
         own.readings += found.record.count
         if own in current.due:
             current.due[own] += 1
-        else:
+        elif first:
             own.stuck = True  # for all that is known
 
     def _end_pass(self, current: _Pass[Item], end: PassEnd, now: float) -> None:

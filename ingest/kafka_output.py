@@ -26,7 +26,7 @@ Headers = list[tuple[str, bytes]]
 
 _OPTIONS = {
     # The producer itself tries for ever, in order and without repeats; giving a record up and
-    # sending it anew is what could repeat it. What waits is bounded by the messages in flight.
+    # sending it again is what could repeat it. What waits is bounded by the messages in flight.
     "delivery_timeout_ms": 2**31 - 1,
     "request_timeout_ms": 15_000,
     # A Kafka that comes back is noticed within seconds.
@@ -41,7 +41,7 @@ _OPTIONS = {
 }
 
 _CONFIRM_MS = 3_000
-"""A broker answers a request when all partitions in it are confirmed, or after so long: one whose
+"""A broker answers a request when all partitions in it are confirmed, or after this long: one whose
 copies lag holds up those beside it no longer. What was not confirmed is sent again."""
 
 
@@ -150,7 +150,7 @@ class KafkaOutput(Generic[Item]):
             close_producer(dropped, timeout_s=1)
 
     def close(self, timeout_s: float) -> None:
-        """End the producer, giving what it holds so long to be confirmed."""
+        """End the producer, giving what it holds this long to be confirmed."""
         if self._producer is not None:
             close_producer(self._producer, timeout_s)
             self._producer = None

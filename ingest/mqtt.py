@@ -8,7 +8,6 @@ one (packet ids above all) can reach the next.
 from __future__ import annotations
 
 import logging
-import random
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from civicstream.errors import ConfigurationError
-from civicstream.retry import ThrottledLog
+from civicstream.retry import Backoff, ThrottledLog
 from civicstream.settings import Settings
 from ingest.buffered_socket import BufferedSocket
 
@@ -34,10 +33,11 @@ OnMessage = Callable[[str, bytes, int], None]
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_PAUSES_S = (0.2, 10.0)
+_PAUSE_SPREAD = 0.2
 _CONNECT_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 2.0
-_SETTLED_AFTER_S = 5.0  # a connection that lasted so long was good: the next pause is short
+_SETTLED_AFTER_S = 5.0  # a connection that lasted this long was good: the next pause is short
 _SUSPICIOUS_LOSSES = 3  # so many in a row soon after subscribing: somebody throws us out
 _PUBACK = 0x4002  # packet type 4, remaining length 2 (MQTT 5 section 3.4, MQTT 3.1.1 section 3.4)
 _REFUSED_FOR_GOOD = {
@@ -112,8 +112,8 @@ class MqttInput:
         self._ever_connected = False
         self._answered = False
         self._why_lost = ""
-        self._attempt_at = self._started_at = self._pinged_at = 0.0
-        self._pause_s = _FIRST_PAUSE_S
+        self._started_at = self._pinged_at = 0.0
+        self._attempts = Backoff(*_PAUSES_S, spread=_PAUSE_SPREAD)
         self._away = ThrottledLog(log)
         self._short_lived = 0
         self.ready = False
@@ -136,7 +136,7 @@ class MqttInput:
     def maintain(self, now: float) -> None:
         """Connect when it is time, keep alive, give up on a broker that does not answer."""
         if self._client is None:
-            if now >= self._attempt_at:
+            if self._attempts.is_due(now):
                 self._connect(now)
             return
         if not self._answered and now - self._started_at > _CONNECT_TIMEOUT_S:
@@ -299,11 +299,9 @@ class MqttInput:
         if unspoken and self._mqtt.protocol == "auto":
             self._protocol = V311 if self._protocol == V5 else V5
         if now - self._started_at > _SETTLED_AFTER_S:
-            self._pause_s = _FIRST_PAUSE_S
-        pause_s = self._pause_s * random.uniform(0.8, 1.2)
+            self._attempts.succeeded()
         self._away.warning(why, "MQTT broker %s: %s; it is tried again", self.server, why)
-        self._attempt_at = now + pause_s
-        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        self._attempts.failed(now)
         self._on_lost()
 
     def close(self) -> None:

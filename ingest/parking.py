@@ -18,8 +18,8 @@ __all__ = [
     "Parked",
     "ParkedNumber",
     "PassEnd",
-    "Place",
     "Record",
+    "TopicPartition",
     "parked_copy",
     "read_parked",
 ]
@@ -33,7 +33,7 @@ _TOPIC, _PARTITION, _BY = "parked_topic", "parked_partition", "parked_by"
 _OWN = frozenset((_TOPIC, _PARTITION, _BY))
 
 
-class Place(NamedTuple):
+class TopicPartition(NamedTuple):
     """A partition; ``topic`` without the prefix."""
 
     topic: str
@@ -44,7 +44,7 @@ class Place(NamedTuple):
 class Record:
     """A record for one partition."""
 
-    place: Place
+    place: TopicPartition
     value: bytes
     headers: Headers
     key: bytes | None = None
@@ -94,7 +94,9 @@ def parked_copy(record: Record, number: ParkedNumber, partition: int) -> Record:
         (_PARTITION, b"%d" % record.place.partition),
         (_BY, f"{number.gateway}/{number.epoch}/{number.number}".encode()),
     ]
-    return Record(Place(PARKED, partition), record.value, headers, record.key, record.count)
+    return Record(
+        TopicPartition(PARKED, partition), record.value, headers, record.key, record.count
+    )
 
 
 def read_parked(
@@ -108,7 +110,7 @@ def read_parked(
     found = dict(listed)
     try:
         gateway, epoch, number = found[_BY].decode().rsplit("/", 2)
-        place = Place(found[_TOPIC].decode(), int(found[_PARTITION]))
+        place = TopicPartition(found[_TOPIC].decode(), int(found[_PARTITION]))
         parked_number = ParkedNumber(gateway, int(epoch), int(number))
         kept = [(name, held) for name, held in listed if name not in _OWN]
         record = Record(place, value, kept, key)

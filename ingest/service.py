@@ -1,4 +1,4 @@
-"""The gateway process: one thread, one loop, around ``Intake``."""
+"""The gateway process: one thread, one loop, between MQTT and Kafka."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from civicstream.city import City
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
-from civicstream.kafka.dead_letter import letter_record
 from civicstream.kafka.ledger_report import ReportPace, report_record
 from civicstream.kinds import KINDS
-from civicstream.partitioning import partition_of_key
-from civicstream.retry import ThrottledLog
+from civicstream.retry import Backoff
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
-from civicstream.topics import TOPICS, frames_topic, topic_name
+from civicstream.topics import frames_topic, topic_name
 from ingest.bell import Bell
 from ingest.buffered_socket import BufferedSocket
-from ingest.delivery import Attempt, Delivered, Delivery, Done
-from ingest.intake import Intake, PendingEvent, PendingLetter
+from ingest.delivery import Attempt
+from ingest.intake import Intake
 from ingest.kafka_output import KafkaOutput
-from ingest.lanes import SealedFrame
+from ingest.kafka_watch import STALLED_AFTER_S, KafkaWatch
 from ingest.mqtt import MqttInput
+from ingest.outgoing import Item, Outgoing, Report
 from ingest.parked_reader import ParkedReader
-from ingest.parking import PARKED, Place, Record
+from ingest.parking import PARKED
 
 __all__ = ["run"]
 
@@ -40,18 +39,8 @@ _PACKETS_A_TURN = 500
 # A stop signal, or anything else that does not wake the loop, waits this long at most.
 _LONGEST_WAIT_S = 0.2
 _REPORT_EVERY_S = 1.0
-# An orderly end waits so long for Kafka; what it then has not confirmed the broker sends again.
-_FAREWELL_S = 10.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_STALLED_AFTER_S = 5.0
-_SAY_AGAIN_S = 10.0
-
-
-class _Report:
-    """Marks a ledger report among the records sent."""
-
-
-Item = SealedFrame | PendingLetter | PendingEvent
+# An orderly end waits that long for Kafka; what it then has not confirmed the broker sends again.
+_END_S = 10.0
 
 
 def run(
@@ -64,39 +53,32 @@ def run(
     ``clock`` returns epoch milliseconds: by it readings are too old or of the future.
     """
     stop = stop or stop_on_signals()
-    gateway = _Gateway(settings, clock)
+    gateway = Gateway(settings, clock)
     try:
         gateway.serve(stop)
     finally:
         gateway.close()
 
 
-class _Gateway:
+class Gateway:
     def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
         self._settings, self._bootstrap = settings, settings.kafka.bootstrap
         self._clock = clock
         self._epoch = wall_ms()
         self._bell = Bell()
         self._intake = Intake(settings, self._epoch, _city(settings))
-        self._kafka: KafkaOutput[Attempt[Item] | _Report] = KafkaOutput(
+        self._kafka: KafkaOutput[Attempt[Item] | Report] = KafkaOutput(
             settings.kafka, self._bell.ring, f"gateway/{settings.gateway.id}"
         )
         self._parked = ParkedReader(settings.kafka, settings.gateway.id, self._bell.ring)
-        self._delivery: Delivery[Item] = Delivery(
-            self._hand_over,
-            self._parked,
-            gateway=settings.gateway.id,
-            epoch=self._epoch,
-            park_after_s=settings.gateway.park_after_s,
-            parked_partitions=self._partitions_of(PARKED),
+        self._outgoing = Outgoing(
+            settings, self._epoch, self._intake, self._kafka, self._parked, self._ack
         )
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
         self._now, self._now_ms = time.monotonic(), clock()
-        self._kafka_at, self._kafka_pause_s = 0.0, _FIRST_PAUSE_S
-        self._complained_at = -_SAY_AGAIN_S
-        self._progress_at = self._now
+        self._watch = KafkaWatch(self._bootstrap, self._now)
+        self._attempts = Backoff()
         self._was_ready = False
-        self._stuck = ThrottledLog(log)
         self._reported_at, self._report_out = 0.0, False
         self._pace = ReportPace()
         self._paused = False
@@ -108,7 +90,7 @@ class _Gateway:
             log.info("no reports are taken in: %s", self._intake.city.why_not)
         while not stop.is_set():
             self._turn(reading=True)
-        deadline = time.monotonic() + _FAREWELL_S
+        deadline = time.monotonic() + _END_S
         while len(self._intake.acks) and time.monotonic() < deadline:
             self._turn(reading=False)
         if len(self._intake.acks):
@@ -134,11 +116,12 @@ class _Gateway:
         if not self._kafka.connected:
             self._connect_kafka()
         self._take_outcomes()
-        self._watch_kafka()
+        self._watch.look(self._now, len(self._intake.acks))
         # Also before Kafka is there: the first subscription makes the broker keep messages.
         self._tend_mqtt(reading)
-        self._intake.seal_due(self._now, self._now_ms, everything=not reading)
-        self._send_out()
+        self._intake.lanes.seal_due(self._now, self._now_ms, everything=not reading)
+        if self._kafka.connected:
+            self._outgoing.send(self._now)
         self._mqtt.flush()
         self._was_ready = self._was_ready or self._mqtt.ready
         if self._was_ready and self._now - self._reported_at >= _REPORT_EVERY_S:
@@ -146,7 +129,7 @@ class _Gateway:
             self._send_report()
 
     def _wait(self, reading: bool) -> None:
-        due = self._intake.next_due(self._now)
+        due = self._intake.lanes.next_due(self._now)
         timeout_s = min(max(due - time.monotonic(), 0.0), _LONGEST_WAIT_S)
         link = self._mqtt.socket
         readers: list[Bell | BufferedSocket] = [self._bell]
@@ -188,54 +171,23 @@ class _Gateway:
             )
         self._paused = full
 
-    def _watch_kafka(self) -> None:
-        """Say it, and again, while messages wait and Kafka confirms none."""
-        waiting = len(self._intake.acks)
-        if not waiting:
-            self._progress_at = self._now
-        stalled_s = self._now - self._progress_at
-        if stalled_s < _STALLED_AFTER_S or self._now - self._complained_at < _SAY_AGAIN_S:
-            return
-        self._complained_at = self._now
-        log.warning(
-            "Kafka at %s has confirmed nothing for %.0f s; %d messages wait here, "
-            "the MQTT broker keeps the others",
-            self._bootstrap,
-            stalled_s,
-            waiting,
-        )
-
     def _watch_partitions(self) -> None:
-        """Name the partitions that cannot be written while others can."""
-        if self._now - self._progress_at >= _STALLED_AFTER_S:
+        """Have partitions that cannot be written while others can passed by, and named."""
+        if self._watch.is_stalled(self._now):
             return  # none can: that is said already
         prefix, gateway = self._settings.kafka.topic_prefix, self._settings.gateway
+        delivery = self._outgoing.delivery
         if self._kafka.connected:
             pressed = len(self._intake.acks) > gateway.max_in_flight / 2
-            self._delivery.watch(self._now, pressed=pressed)
+            delivery.watch(self._now, pressed=pressed)
         stuck = [
             f"{place.partition} of {topic_name(prefix, place.topic)}"
-            for place in self._delivery.waiting(self._now, _STALLED_AFTER_S)
+            for place in delivery.waiting(self._now, STALLED_AFTER_S)
         ]
-        if not stuck:
-            self._stuck.over("Kafka at %s confirms every partition again", self._bootstrap)
-            return
-        self._stuck.warning(
-            ", ".join(stuck),
-            "Kafka at %s confirms some partitions, but not %s; after %g s what is for these goes "
-            "to %s (not personal data, which waits): look at their leader and in-sync replicas",
-            self._bootstrap,
-            ", ".join(stuck),
-            gateway.park_after_s,
-            topic_name(prefix, PARKED),
-        )
+        self._watch.look_at_partitions(stuck, gateway.park_after_s, topic_name(prefix, PARKED))
 
-    def _made_progress(self) -> None:
-        if self._now - self._progress_at >= _STALLED_AFTER_S:
-            log.info("Kafka at %s confirms again", self._bootstrap)
-            self._complained_at = -_SAY_AGAIN_S
-        self._progress_at = self._now
-        self._kafka_pause_s = _FIRST_PAUSE_S
+    def _ack(self, packet_ids: list[int]) -> None:
+        self._mqtt.ack(packet_ids)
 
     def _receive(self, topic: str, payload: bytes, packet_id: int) -> None:
         self._intake.receive(topic, payload, packet_id, now_ms=self._now_ms, now=self._now)
@@ -244,25 +196,22 @@ class _Gateway:
             self._intake.due.clear()
 
     def _connect_kafka(self) -> None:
-        if self._now < self._kafka_at:
+        if not self._attempts.is_due(self._now):
             return
         try:
             self._kafka.connect()
         except ServerUnavailable as error:
-            if self._now - self._complained_at >= _SAY_AGAIN_S:
-                log.warning("waiting: %s", error)
-                self._complained_at = self._now
-            self._kafka_at = time.monotonic() + self._kafka_pause_s
-            self._kafka_pause_s = min(self._kafka_pause_s * 2, _LONGEST_PAUSE_S)
+            self._watch.not_connected(error)
+            self._attempts.failed(time.monotonic())
             return
-        log.info("connected to Kafka at %s", self._bootstrap)
-        self._complained_at, self._report_out = -_SAY_AGAIN_S, False
-        self._delivery.send_again()
+        self._watch.connected()
+        self._report_out = False
+        self._outgoing.delivery.send_again()
 
     def _take_outcomes(self) -> None:
         if self._take_confirmed() and self._kafka.connected:
             self._kafka.drop_producer()
-            self._kafka_at = time.monotonic() + self._kafka_pause_s
+            self._attempts.failed(time.monotonic())
             # What it still got through need not be sent again; the rest failed with it.
             self._take_confirmed()
 
@@ -270,96 +219,30 @@ class _Gateway:
         """Acknowledge what Kafka has; return whether it refused something."""
         refused: BaseException | None = None
         for item, error in self._kafka.outcomes():
-            if isinstance(item, _Report):
+            if isinstance(item, Report):
                 self._report_out = False
-                self._delivery.note_progress(self._now)
+                self._outgoing.delivery.note_progress(self._now)
             elif error is not None:
                 refused = refused or error
             else:
-                self._delivery.confirmed(item, self._now)
+                self._outgoing.delivery.confirmed(item, self._now)
             if error is None:
-                self._made_progress()
-        self._take_events()
+                self._watch.progress(self._now)
+                self._attempts.succeeded()
+        self._outgoing.settle()
         if refused is not None and self._kafka.connected:
-            log.error(
-                "Kafka at %s did not take a record (%s: %s); sending it again",
-                self._bootstrap,
-                type(refused).__name__,
-                refused,
-            )
+            self._watch.refused(refused)
         return refused is not None
-
-    def _take_events(self) -> None:
-        for event in self._delivery.take_events():
-            if isinstance(event, Done):
-                self._mqtt.ack(self._confirmed(event.item, parked=event.parked))
-            elif isinstance(event, Delivered):
-                if headers := event.record.frame_headers():
-                    self._intake.frame_delivered(event.record.place, headers)
-            else:
-                self._intake.none_parked(event.place)
-
-    def _confirmed(self, item: Item, *, parked: bool) -> list[int]:
-        if isinstance(item, SealedFrame):
-            return self._intake.frame_confirmed(item, parked=parked)
-        if isinstance(item, PendingEvent):
-            return self._intake.event_confirmed(item)
-        return self._intake.letter_confirmed(item)
-
-    def _send_out(self) -> None:
-        if not self._kafka.connected:
-            return
-        self._delivery.tend(self._now)
-        self._take_events()
-        if not self._delivery.ready:
-            return
-        intake = self._intake
-        while intake.ready:
-            frame = intake.ready.popleft()
-            self._delivery.send(_frame_record(frame), frame, self._now)
-        while intake.letters:
-            letter = intake.letters.popleft()
-            self._delivery.send(self._letter_record(letter), letter, self._now)
-        while intake.events:
-            pending = intake.events.popleft()
-            event = pending.event
-            record = self._keyed(event.topic, event.key, event.value, event.headers)
-            self._delivery.send(record, pending, self._now)
-
-    def _letter_record(self, pending: PendingLetter) -> Record:
-        letter = pending.letter
-        made = letter_record(letter, f"gateway/{letter.instance}", self._intake.letter_id(pending))
-        return self._keyed("deadletter", made.key, made.value, made.headers)
-
-    def _keyed(
-        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> Record:
-        partition = partition_of_key(key, self._partitions_of(topic))
-        return Record(Place(topic, partition), value, headers, key)
-
-    def _partitions_of(self, topic: str) -> int:
-        return TOPICS[topic].partitions or self._settings.kafka.partitions
-
-    def _hand_over(self, attempt: Attempt[Item]) -> None:
-        record = attempt.record
-        self._kafka.send(
-            record.place.topic,
-            record.value,
-            attempt,
-            headers=record.headers,
-            key=record.key,
-            partition=record.place.partition,
-        )
 
     def _send_report(self, *, last: bool = False) -> None:
         """Publish the ledger, unless the last one still waits: no pile while Kafka is away."""
         self._reported_at = self._now
-        if self._report_out or not self._kafka.connected or not self._delivery.ready:
+        if self._report_out or not self._kafka.connected or not self._outgoing.delivery.ready:
             return
-        parked, readings = self._delivery.parked()
+        parked, readings = self._outgoing.delivery.parked()
         report = self._intake.ledger.report(
             wall_ms(),
-            self._intake.frames_written(self._settings.kafka.topic_prefix),
+            self._intake.lanes.written(self._settings.kafka.topic_prefix),
             in_flight_messages=len(self._intake.acks),
             connected=self._mqtt.ready,
             parked_records=parked,
@@ -369,12 +252,7 @@ class _Gateway:
             return
         self._report_out = True
         made = report_record(self._settings.kafka, report)
-        self._kafka.send("ledger", made.value, _Report(), key=made.key, headers=made.headers)
-
-
-def _frame_record(frame: SealedFrame) -> Record:
-    place = Place(frames_topic(frame.lane.kind.name), frame.lane.partition)
-    return Record(place, frame.value, frame.headers.to_kafka(), count=frame.headers.count)
+        self._kafka.send("ledger", made.value, Report(), key=made.key, headers=made.headers)
 
 
 def _city(settings: Settings) -> City | None:

@@ -27,7 +27,7 @@ _PROBLEMS_PER_CITIZEN_H = 0.04
 """One a day: far more than people really report, so that a small city shows something soon."""
 
 _BEFORE_MS = 4 * HOUR_MS
-"""Problems of so long before the start are still being reported."""
+"""Problems up to this time before the start are still being reported."""
 
 _REMEMBERED_MS = 3 * 24 * HOUR_MS
 """A crew may come days after a problem arose."""
@@ -152,7 +152,12 @@ class Citizens:
             for number, delay in enumerate(delays.tolist())
         )
         return CityProblem(
-            *(incident.id, segment.area, code, lon, lat, incident.start_ms),
+            incident.id,
+            segment.area,
+            code,
+            lon,
+            lat,
+            incident.start_ms,
             work_s=_INCIDENT_WORK_S,
             reports=reports,
         )
@@ -167,13 +172,27 @@ class Citizens:
         lon, lat = segment.line[0]
         self._nothing(f"flood-{begin}", segment.area, code, lon, lat, begin)
         return [
-            SentReport(at, ABUSER, f"{begin}-{n}", segment.area, code, lon, lat, "!!!", None)
+            SentReport(
+                at=at,
+                client=ABUSER,
+                reference=f"{begin}-{n}",
+                area=segment.area,
+                service=code,
+                lon=lon,
+                lat=lat,
+                description="!!!",
+                problem=None,
+            )
             for n, at in enumerate(times.tolist())
         ]
 
     def _nothing(self, id_: str, area: str, service: str, lon: float, lat: float, at: int) -> None:
         """Note what a crew will find where nothing is."""
-        self.problems.append(CityProblem(id_, area, service, lon, lat, at, _LOOKING_S))
+        self.problems.append(
+            CityProblem(
+                id=id_, area=area, service=service, lon=lon, lat=lat, start_ms=at, work_s=_LOOKING_S
+            )
+        )
 
     def _expect(self, reports: Iterable[SentReport]) -> None:
         for report in reports:

@@ -151,9 +151,18 @@ class CitizenPlan:
             lon, lat, area = self._place(rng)
         service = self._services[code]
         work_s = service.work_min * 60 * float(np.clip(rng.lognormal(-0.06, 0.35), 0.35, 2.5))
-        problem = CityProblem(id_, area, code, lon, lat, start_ms, work_s)
+        problem = CityProblem(
+            id=id_, area=area, service=code, lon=lon, lat=lat, start_ms=start_ms, work_s=work_s
+        )
         return CityProblem(
-            id_, area, code, lon, lat, start_ms, work_s, tuple(self._reports(problem, rng))
+            id=id_,
+            area=area,
+            service=code,
+            lon=lon,
+            lat=lat,
+            start_ms=start_ms,
+            work_s=work_s,
+            reports=tuple(self._reports(problem, rng)),
         )
 
     def _place(self, rng: np.random.Generator) -> tuple[float, float, str]:
@@ -186,15 +195,15 @@ class CitizenPlan:
             at = problem.start_ms + round(float(delay[number]) * 60_000)
             sent.append(
                 SentReport(
-                    at,
-                    client,
-                    f"{problem.id}-{number + 1}",
-                    problem.area,
-                    code,
-                    lon,
-                    lat,
-                    f"{words.name}: {text}",
-                    problem.id,
+                    at=at,
+                    client=client,
+                    reference=f"{problem.id}-{number + 1}",
+                    area=problem.area,
+                    service=code,
+                    lon=lon,
+                    lat=lat,
+                    description=f"{words.name}: {text}",
+                    problem=problem.id,
                 )
             )
         return sent
@@ -209,7 +218,15 @@ class CitizenPlan:
             times = begin + np.sort(rng.integers(0, 20 * 60_000, _FLOOD_REPORTS))
             found += [
                 SentReport(
-                    int(at), f"flood-{day}-{flood + 1}", f"x{i}", area, code, lon, lat, "!!!", None
+                    at=int(at),
+                    client=f"flood-{day}-{flood + 1}",
+                    reference=f"x{i}",
+                    area=area,
+                    service=code,
+                    lon=lon,
+                    lat=lat,
+                    description="!!!",
+                    problem=None,
                 )
                 for i, at in enumerate(times.tolist())
             ]

@@ -231,8 +231,18 @@ def _streets(folder: Path) -> tuple[Street, ...]:
     if path is None:
         raise ConfigurationError(f"--replay {folder}: there is no *_streets.csv")
     columns = (
-        *("street", "from_street", "to_street", "from_postal_code", "from_node", "to_node"),
-        *("from_lon", "from_lat", "to_lon", "to_lat", "length_m", "usual_speed_kmh"),
+        "street",
+        "from_street",
+        "to_street",
+        "from_postal_code",
+        "from_node",
+        "to_node",
+        "from_lon",
+        "from_lat",
+        "to_lon",
+        "to_lat",
+        "length_m",
+        "usual_speed_kmh",
     )
     found = _table(path, columns)
     return tuple(

@@ -110,10 +110,12 @@ def replay_city(
         "%d readings of %d streets and %d car parks, %s to %s, shown as %s to %s; "
         "%d of them repeats, %d missing",
         about["read"],
-        *(len(recording.streets), len(recording.garages.ids)),
+        len(recording.streets),
+        len(recording.garages.ids),
         *(rfc3339(t) for t in part),
         *(rfc3339(t + shift_ms) for t in part),
-        *(about["repeats"], about["gaps"]),
+        about["repeats"],
+        about["gaps"],
     )
     clock = city_clock()
     with connected(settings, run, stop) as publisher:

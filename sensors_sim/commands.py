@@ -179,7 +179,15 @@ def simulate(
         history_s=history,
         timezone=settings.city.timezone,
         collected=trucks > 0,
-        faults=FaultRates(duplicates, late, out_of_order, clock_skew, dropouts, malformed, late_by),
+        faults=FaultRates(
+            duplicates=duplicates,
+            late=late,
+            out_of_order=out_of_order,
+            clock_skew=clock_skew,
+            dropouts=dropouts,
+            malformed=malformed,
+            late_by_s=late_by,
+        ),
         sensor_faults=SensorFaultPlan(
             share=broken_sensors,
             faults=SENSOR_FAULTS if sensor_faults == "all" else tuple(sensor_faults.split(",")),

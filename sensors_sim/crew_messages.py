@@ -11,28 +11,28 @@ from civicstream.service_events import Action, Unit
 __all__ = ["crew_message"]
 
 
-def crew_message(said: Unit | Action, root: str, now_ms: int) -> tuple[str, bytes]:
+def crew_message(message: Unit | Action, root: str, now_ms: int) -> tuple[str, bytes]:
     """Return topic and payload of what a crew says at ``now_ms`` on the city's clock.
 
     The dispatcher lives by that clock, also when the simulated city is quicker: what a crew says
     carries the time of saying it, and its shift ends as much later.
     """
     payload: dict[str, Any]
-    if isinstance(said, Action):
-        kind, _, id_ = said.subject.partition("/")
-        subject = {"allocation": id_} if kind == "allocation" else {"task": said.subject}
-        payload = {"ts": now_ms, "action": said.action, "note": said.note, **subject}
-        return f"{root}/unit/{said.area}/{said.by}", msgspec.json.encode(payload)
+    if isinstance(message, Action):
+        kind, _, id_ = message.subject.partition("/")
+        subject = {"allocation": id_} if kind == "allocation" else {"task": message.subject}
+        payload = {"ts": now_ms, "action": message.action, "note": message.note, **subject}
+        return f"{root}/unit/{message.area}/{message.by}", msgspec.json.encode(payload)
     payload = {
         "ts": now_ms,
-        "state": said.state,
-        "lon": said.lon,
-        "lat": said.lat,
-        "skills": said.skills,
-        "shift_end": said.shift_end + now_ms - said.at,
-        "capacity": said.capacity,
-        "load": said.load,
+        "state": message.state,
+        "lon": message.lon,
+        "lat": message.lat,
+        "skills": message.skills,
+        "shift_end": message.shift_end + now_ms - message.at,
+        "capacity": message.capacity,
+        "load": message.load,
     }
-    if said.task is not None:
-        payload["task"] = said.task
-    return f"{root}/unit/{said.area}/{said.id}", msgspec.json.encode(payload)
+    if message.task is not None:
+        payload["task"] = message.task
+    return f"{root}/unit/{message.area}/{message.id}", msgspec.json.encode(payload)

@@ -27,12 +27,41 @@ _JITTER = 0.12
 """How far a corner moves, as a share of the side; below 0.25 every quadrilateral is convex."""
 
 _FIRST = (
-    *("North", "South", "East", "West", "Upper", "Lower", "Old", "New", "Inner", "Outer"),
-    *("Royal", "Green", "Long", "High", "Broad", "Little"),
+    "North",
+    "South",
+    "East",
+    "West",
+    "Upper",
+    "Lower",
+    "Old",
+    "New",
+    "Inner",
+    "Outer",
+    "Royal",
+    "Green",
+    "Long",
+    "High",
+    "Broad",
+    "Little",
 )
 _SECOND = (
-    *("Harbour", "Market", "Mill", "Bridge", "Park", "Station", "Castle", "Orchard", "Meadow"),
-    *("Quay", "Hill", "Chapel", "Garden", "Foundry", "Lake", "Arsenal", "Field"),
+    "Harbour",
+    "Market",
+    "Mill",
+    "Bridge",
+    "Park",
+    "Station",
+    "Castle",
+    "Orchard",
+    "Meadow",
+    "Quay",
+    "Hill",
+    "Chapel",
+    "Garden",
+    "Foundry",
+    "Lake",
+    "Arsenal",
+    "Field",
 )
 
 

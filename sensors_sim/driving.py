@@ -68,7 +68,7 @@ class Driver:
         self._drive = None
 
     def move(self, left_s: float, seconds: Floats) -> float | None:
-        """Drive for so long; ``seconds`` [e] is what each edge takes now.
+        """Drive for that time; ``seconds`` [e] is what each edge takes now.
 
         Returns what is left of the time when it arrives, None while it is under way.
         """

@@ -86,7 +86,13 @@ class Faults:
         due[moved] += _delay_ms(_OUT_OF_ORDER_S, moved, rng)
         malformation = rng.integers(0, len(MALFORMATIONS), len(m)).astype(np.int8)
         spoilt = Messages(
-            m.kind, m.sensor, m.ts + skew[:, None], m.measures, due, fault, malformation
+            kind=m.kind,
+            sensor=m.sensor,
+            ts=m.ts + skew[:, None],
+            measures=m.measures,
+            due=due,
+            fault=fault,
+            malformation=malformation,
         )
         return self._with_copies(spoilt, repeated, rng), dropped
 

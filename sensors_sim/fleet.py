@@ -1,4 +1,4 @@
-"""All crews of a simulated city: told what was decided, moved on with the clock, relieved at the
+"""All crews of a simulated city: given what was decided, moved on with the clock, relieved at the
 end of their shifts. Pure: what they say is returned, in order.
 
 A crew that has finished says ``done`` of its allocation, and is free once the dispatcher has
@@ -20,9 +20,9 @@ from sensors_sim.crew_roster import next_shift
 from sensors_sim.crews import Crew, CrewPlan
 from sensors_sim.task_sites import TaskSites
 
-__all__ = ["Fleet", "Said"]
+__all__ = ["CrewMessage", "Fleet"]
 
-Said = Unit | Action
+CrewMessage = Unit | Action
 
 _STANDING = frozenset({"proposed", "accepted"})
 _REPEATED_EVERY_MS = 60_000
@@ -36,7 +36,7 @@ class _Vehicle:
     crew: Crew
     standing: dict[str, Allocation] = field(default_factory=dict)
     """The newest versions of what it was asked or sent to do, by id, until they end."""
-    held: list[Said] = field(default_factory=list)
+    held: list[CrewMessage] = field(default_factory=list)
     """Said after ``done``, until that is taken note of."""
     held_for: str = ""
     """Id of the allocation that is done."""
@@ -45,7 +45,7 @@ class _Vehicle:
 
 
 class Fleet:
-    """``patience_ms``: so long a finished crew waits for the dispatcher to take note."""
+    """``patience_ms``: how long a finished crew waits for the dispatcher to take note."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class Fleet:
         self._patience = patience_ms
         self._vehicles = {p.id: _Vehicle(self._crew(p, now_ms)) for p in plans}
         self._nowhere: dict[str, Allocation] = {}
-        """By unit: the newest allocation to a task of which nobody has told yet where it is."""
+        """By unit: the newest allocation to a task whose place nobody has published yet."""
 
     def _crew(self, plan: CrewPlan, now_ms: int) -> Crew:
         return Crew(plan, self._graph, self._sites.site, self._seed, now_ms)
 
-    def tell(self, allocation: Allocation, speeds: RoadSpeeds, now_ms: int) -> list[Said]:
+    def assign(self, allocation: Allocation, speeds: RoadSpeeds, now_ms: int) -> list[CrewMessage]:
         """Take in a version of an allocation, of any unit; return what the crew says to it."""
         vehicle = self._vehicles.get(allocation.unit)
         if vehicle is None:
@@ -86,59 +86,61 @@ class Fleet:
             # It may have gone elsewhere since; following its own echo it would turn round, and
             # the echo of that would turn it again.
             return []
-        said = vehicle.crew.receive(allocation, speeds, now_ms)
-        return self._spoken(vehicle, list(said), now_ms)
+        messages = vehicle.crew.receive(allocation, speeds, now_ms)
+        return self._released(vehicle, list(messages), now_ms)
 
     def _forget_nowhere(self, allocation: Allocation) -> None:
         waiting = self._nowhere.get(allocation.unit)
         if waiting is not None and waiting.id == allocation.id:
             del self._nowhere[allocation.unit]
 
-    def advance(self, now_ms: int, seconds: NDArray[np.float64], speeds: RoadSpeeds) -> list[Said]:
+    def advance(
+        self, now_ms: int, seconds: NDArray[np.float64], speeds: RoadSpeeds
+    ) -> list[CrewMessage]:
         """Move all crews on to ``now_ms``; arguments as ``Crew.advance``."""
-        out: list[Said] = []
+        out: list[CrewMessage] = []
         for allocation in list(self._nowhere.values()):
             if self._sites.knows(allocation.task):
-                out += self.tell(allocation, speeds, now_ms)
+                out += self.assign(allocation, speeds, now_ms)
         for vehicle in self._vehicles.values():
             out += self._advance(vehicle, now_ms, seconds, speeds)
         return out
 
     def _advance(
         self, vehicle: _Vehicle, now_ms: int, seconds: NDArray[np.float64], speeds: RoadSpeeds
-    ) -> list[Said]:
+    ) -> list[CrewMessage]:
         crew = vehicle.crew
         busy_with = crew.task
-        said = crew.advance(now_ms, seconds, speeds)
+        messages = crew.advance(now_ms, seconds, speeds)
         finished = None if crew.task else self._finished(vehicle, busy_with)
         if crew.state == "off_duty" and now_ms >= crew.plan.shift_end:
-            said += self._relieve(vehicle, now_ms, seconds, speeds)
+            messages += self._relieve(vehicle, now_ms, seconds, speeds)
         elif crew.state == "available" and finished is None and not vehicle.held:
-            said += self._set_off(vehicle, speeds, now_ms)
+            messages += self._set_off(vehicle, speeds, now_ms)
         if finished is not None:
-            return self._say_done(vehicle, finished, said, now_ms)
-        return self._spoken(vehicle, said, now_ms)
+            return self._report_done(vehicle, finished, messages, now_ms)
+        return self._released(vehicle, messages, now_ms)
 
     def _finished(self, vehicle: _Vehicle, task: str | None) -> Allocation | None:
         """Return the allocation that has come to its end, if the crew was sent to ``task``."""
         return next((a for a in vehicle.standing.values() if a.task == task), None)
 
-    def _say_done(
-        self, vehicle: _Vehicle, finished: Allocation, said: list[Said], now_ms: int
-    ) -> list[Said]:
+    def _report_done(
+        self, vehicle: _Vehicle, finished: Allocation, messages: list[CrewMessage], now_ms: int
+    ) -> list[CrewMessage]:
         """Say ``done`` before being free again, and hold the rest back."""
-        free = next(i for i, s in enumerate(said) if isinstance(s, Unit) and s.task is None)
-        done = _decision(finished, "done", vehicle.crew.plan, said[free].at, "finished")
+        free = next(i for i, s in enumerate(messages) if isinstance(s, Unit) and s.task is None)
+        done = _decision(finished, "done", vehicle.crew.plan, messages[free].at, "finished")
         del vehicle.standing[finished.id]
-        vehicle.held, vehicle.held_for = said[free:], finished.id
+        vehicle.held, vehicle.held_for = messages[free:], finished.id
         vehicle.held_until = now_ms + self._patience
-        said = [*said[:free], done]
-        vehicle.last = next((s for s in reversed(said) if isinstance(s, Unit)), vehicle.last)
-        return said
+        messages = [*messages[:free], done]
+        vehicle.last = next((s for s in reversed(messages) if isinstance(s, Unit)), vehicle.last)
+        return messages
 
     def _relieve(
         self, vehicle: _Vehicle, now_ms: int, seconds: NDArray[np.float64], speeds: RoadSpeeds
-    ) -> list[Said]:
+    ) -> list[CrewMessage]:
         """Let the next shift take the vehicle over where it started."""
         plan = next_shift(vehicle.crew.plan)
         while plan.shift_end <= now_ms:
@@ -146,33 +148,35 @@ class Fleet:
         vehicle.crew = self._crew(plan, now_ms)
         return [*vehicle.crew.advance(now_ms, seconds, speeds)]
 
-    def _set_off(self, vehicle: _Vehicle, speeds: RoadSpeeds, now_ms: int) -> list[Said]:
+    def _set_off(self, vehicle: _Vehicle, speeds: RoadSpeeds, now_ms: int) -> list[CrewMessage]:
         """Go where the crew was sent while it was busy; say no where no road leads."""
         unit = vehicle.crew.plan.id
         sent = [a for a in vehicle.standing.values() if a.state == "accepted"]
         if not sent or unit in self._nowhere:
             return []
-        said: list[Said] = [*vehicle.crew.receive(sent[-1], speeds, now_ms)]
-        if said:
-            return said
+        messages: list[CrewMessage] = [*vehicle.crew.receive(sent[-1], speeds, now_ms)]
+        if messages:
+            return messages
         del vehicle.standing[sent[-1].id]
         return [_decision(sent[-1], "reject", vehicle.crew.plan, now_ms, "no way there")]
 
-    def _spoken(self, vehicle: _Vehicle, said: list[Said], now_ms: int) -> list[Said]:
+    def _released(
+        self, vehicle: _Vehicle, messages: list[CrewMessage], now_ms: int
+    ) -> list[CrewMessage]:
         """Return what is said now: what was held back first, and a repetition after silence."""
         if vehicle.held:
-            vehicle.held += said
+            vehicle.held += messages
             if now_ms < vehicle.held_until:
                 return []
-            said, vehicle.held = vehicle.held, []
-        units = [s for s in said if isinstance(s, Unit)]
+            messages, vehicle.held = vehicle.held, []
+        units = [s for s in messages if isinstance(s, Unit)]
         if units:
             vehicle.last = units[-1]
         last = vehicle.last
         if last is not None and not units and now_ms - last.at >= _REPEATED_EVERY_MS:
             vehicle.last = msgspec.structs.replace(last, at=now_ms)
-            return [*said, vehicle.last]
-        return said
+            return [*messages, vehicle.last]
+        return messages
 
 
 def _is_echo(allocation: Allocation) -> bool:

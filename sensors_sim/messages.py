@@ -71,18 +71,26 @@ class Messages:
     ) -> Messages:
         """Return messages without faults, due when their last reading was taken."""
         nothing = np.zeros(len(sensor), np.int8)
-        return cls(kind, sensor, ts, measures, ts[:, -1].copy(), nothing, nothing)
+        return cls(
+            kind=kind,
+            sensor=sensor,
+            ts=ts,
+            measures=measures,
+            due=ts[:, -1].copy(),
+            fault=nothing,
+            malformation=nothing,
+        )
 
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Messages:
         """Return the chosen messages."""
         return Messages(
-            self.kind,
-            self.sensor[which],
-            self.ts[which],
-            self.measures[:, which],
-            self.due[which],
-            self.fault[which],
-            self.malformation[which],
+            kind=self.kind,
+            sensor=self.sensor[which],
+            ts=self.ts[which],
+            measures=self.measures[:, which],
+            due=self.due[which],
+            fault=self.fault[which],
+            malformation=self.malformation[which],
         )
 
     @staticmethod
@@ -91,13 +99,13 @@ class Messages:
         if len(parts) == 1:
             return parts[0]
         return Messages(
-            parts[0].kind,
-            np.concatenate([p.sensor for p in parts]),
-            np.concatenate([p.ts for p in parts]),
-            np.concatenate([p.measures for p in parts], axis=1),
-            np.concatenate([p.due for p in parts]),
-            np.concatenate([p.fault for p in parts]),
-            np.concatenate([p.malformation for p in parts]),
+            kind=parts[0].kind,
+            sensor=np.concatenate([p.sensor for p in parts]),
+            ts=np.concatenate([p.ts for p in parts]),
+            measures=np.concatenate([p.measures for p in parts], axis=1),
+            due=np.concatenate([p.due for p in parts]),
+            fault=np.concatenate([p.fault for p in parts]),
+            malformation=np.concatenate([p.malformation for p in parts]),
         )
 
     def reading_faults(self) -> NDArray[np.int8]:

@@ -35,7 +35,7 @@ class Pace:
 
 
 def start_of_events(now_ms: int, speed: float, duration_s: float | None) -> int:
-    """Return where event time starts unless told: so that it ends at the present [epoch ms].
+    """Return where event time starts unless it is given: so that it ends at the present [epoch ms].
 
     At real time that is now. Faster, a run of ``duration_s`` on the clock spans ``speed`` times
     as much; one without end starts a day ago and goes on in real time once it has caught up.

@@ -39,7 +39,7 @@ def recorded_city(recording: CityRecording) -> City:
     """Return the city, its sensors the streets (in their order), then the car parks.
 
     Every street is one segment with one detector. Of lanes the recording says nothing: one each,
-    so that flow is what was counted. None is a freeway: density cannot be told from the part of
+    so that flow is what was counted. None is a freeway: density cannot be known from the part of
     the vehicles that Bluetooth sees, so the level of service is that of streets, by speed.
     """
     streets, garages = recording.streets, recording.garages
@@ -201,8 +201,8 @@ def _segments(streets: Sequence[Street], areas: Sequence[str]) -> tuple[Segment,
 
 def _node_places(streets: Sequence[Street]) -> dict[str, Point]:
     """Return where the nodes are: the streets that meet there say so to within 20 m."""
-    said: dict[str, list[Point]] = defaultdict(list)
+    ends: dict[str, list[Point]] = defaultdict(list)
     for street in streets:
         for node, end in zip(street.nodes, street.ends, strict=True):
-            said[node].append(end)
-    return {node: _point(np.array(places).mean(axis=0)) for node, places in said.items()}
+            ends[node].append(end)
+    return {node: _point(np.array(places).mean(axis=0)) for node, places in ends.items()}

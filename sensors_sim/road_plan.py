@@ -91,17 +91,17 @@ def _freeways(districts: Districts, rng: np.random.Generator) -> Iterator[_Cours
         speed = float(rng.choice([100.0, 110.0, 120.0]))
         for reverse in (False, True):
             yield _Course(
-                f"fw{number + 1:03d}{_heading(eastward, reverse)}",
-                "freeway",
-                fixed if eastward else running,
-                running if eastward else fixed,
-                np.linspace(0, 1, _FREEWAY_PER_DISTRICT + 1),
+                name=f"fw{number + 1:03d}{_heading(eastward, reverse)}",
+                road_class="freeway",
+                row=fixed if eastward else running,
+                column=running if eastward else fixed,
+                along=np.linspace(0, 1, _FREEWAY_PER_DISTRICT + 1),
                 # Opposite carriageways lie side by side.
-                across + (0.01 if reverse == eastward else 0.0),
-                eastward,
-                reverse,
-                lanes,
-                speed,
+                across=across + (0.01 if reverse == eastward else 0.0),
+                eastward=eastward,
+                reverse=reverse,
+                lanes=lanes,
+                free_flow_kmh=speed,
             )
         number += 1
 
@@ -121,16 +121,16 @@ def _streets(districts: Districts, rng: np.random.Generator) -> Iterator[_Course
         eastward, reverse = round_ % 2 == 0, (round_ // 2 + district) % 2 == 1
         across = 0.1 + 0.8 * ((0.5 + (round_ // 2) * _GOLDEN) % 1)
         yield _Course(
-            f"st{number + 1:05d}{_heading(eastward, reverse)}",
-            "street",
-            np.array([row], np.intp),
-            np.array([column], np.intp),
-            along,
-            across,
-            eastward,
-            reverse,
-            (int(rng.integers(1, 4)),) * _STREET_PER_DISTRICT,
-            float(rng.choice([50.0, 50.0, 60.0, 70.0])),
+            name=f"st{number + 1:05d}{_heading(eastward, reverse)}",
+            road_class="street",
+            row=np.array([row], np.intp),
+            column=np.array([column], np.intp),
+            along=along,
+            across=across,
+            eastward=eastward,
+            reverse=reverse,
+            lanes=(int(rng.integers(1, 4)),) * _STREET_PER_DISTRICT,
+            free_flow_kmh=float(rng.choice([50.0, 50.0, 60.0, 70.0])),
         )
         number += 1
 

@@ -120,13 +120,13 @@ class SensorFaults:
                 held = self._held.setdefault(broken.sensor, measures[:, i, 0].copy())
                 measures[:, i] = _spoil(messages.kind, broken, measures[:, i], held, ts[i])
         spoilt = Messages(
-            messages.kind,
-            messages.sensor,
-            ts,
-            measures,
-            messages.due,
-            messages.fault,
-            messages.malformation,
+            kind=messages.kind,
+            sensor=messages.sensor,
+            ts=ts,
+            measures=measures,
+            due=messages.due,
+            fault=messages.fault,
+            malformation=messages.malformation,
         )
         swallowed = int(np.count_nonzero(~kept)) * messages.batch
         return (spoilt.take(kept) if swallowed else spoilt), swallowed

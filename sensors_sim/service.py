@@ -126,7 +126,15 @@ def _streets(
         return pace.wall_ms + (time.monotonic() - since) * 1000
 
     empty = simulation.empty_container
-    with StreetLife(settings, city, people, pace, seed, clock_ms, empty) as streets:
+    with StreetLife(
+        settings=settings,
+        city=city,
+        people=people,
+        pace=pace,
+        seed=seed,
+        wall_ms=clock_ms,
+        empty=empty,
+    ) as streets:
         yield streets
 
 
@@ -191,7 +199,13 @@ def publish_blocks(
 
     with show_progress(counts) as progress:
         broadcast = Broadcast(
-            city, settings.mqtt.root, publisher, truth, clock_ms, stop, progress.tick
+            city=city,
+            root=settings.mqtt.root,
+            publisher=publisher,
+            truth=truth,
+            wall_ms=clock_ms,
+            stop=stop,
+            on_turn=progress.tick,
         )
         until = np.inf if run.duration_s is None else pace.wall_ms + run.duration_s * 1000
         try:

@@ -41,7 +41,7 @@ class SimulationPlan:
     batch: int = 1
     incidents_per_hour: float = 4.0
     staged_after_s: float | None = None
-    """So long after the start there is one more incident, where it is seen at once."""
+    """This time after the start there is one more incident, where it is seen at once."""
     faults: FaultRates = field(default_factory=FaultRates)
     sensor_faults: SensorFaultPlan = field(default_factory=SensorFaultPlan)
     history_s: float = 0.0

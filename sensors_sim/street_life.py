@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from sensors_sim.citizen_reports import Citizens
 from sensors_sim.crew_messages import crew_message
 from sensors_sim.crew_roster import plan_crews
 from sensors_sim.dispatch_tablet import DispatchTablet
-from sensors_sim.fleet import Fleet, Said
+from sensors_sim.fleet import CrewMessage, Fleet
 from sensors_sim.incidents import Incident
 from sensors_sim.pacing import Pace
 from sensors_sim.publisher import Publisher
@@ -43,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _STEP_S = 0.5
 _HISTORY_WITHIN_S = 10.0
-"""So long crews wait at the start for what was decided before: who is free must not say so while
+"""How long crews wait at the start for what was decided before: who is free must not say so while
 it is under way."""
 
 _DRAIN_S = 5.0
@@ -123,9 +122,7 @@ class StreetLife:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.finish()
 
     def finish(self) -> dict[str, int]:
@@ -187,9 +184,9 @@ class StreetLife:
         if self._crews is not None:
             problems = self._citizens.problems if self._citizens is not None else ()
             self._crews.sites.problems, self._crews.sites.incidents = problems, incidents
-            said = self._crews.advance(now, speeds)
-            self._waiting += [crew_message(one, root, city_clock().at(wall)) for one in said]
-            self._crew_messages += len(said)
+            messages = self._crews.advance(now, speeds)
+            self._waiting += [crew_message(one, root, city_clock().at(wall)) for one in messages]
+            self._crew_messages += len(messages)
 
     def _speak(self, publisher: Publisher, until: float) -> None:
         """Send what waits, in order, and keep the connection alive until then (monotonic) [s]."""
@@ -229,7 +226,7 @@ class _Crews:
         self._known: NDArray[np.float64] | None = None
         self._wait_until = time.monotonic() + _HISTORY_WITHIN_S
 
-    def advance(self, now_ms: int, speed_kmh: NDArray[np.float64] | None) -> list[Said]:
+    def advance(self, now_ms: int, speed_kmh: NDArray[np.float64] | None) -> list[CrewMessage]:
         """Return what crews say, having taken in what was decided and moved on to ``now_ms``."""
         if speed_kmh is not None and speed_kmh is not self._known:
             self._known = speed_kmh
@@ -239,16 +236,16 @@ class _Crews:
         if self._wait_until and not self.tablet.reads and time.monotonic() < self._wait_until:
             return []
         self._wait_until = 0.0
-        said: list[Said] = []
+        messages: list[CrewMessage] = []
         for event in news:
             if isinstance(event, Allocation):
-                said += self._fleet.tell(event, self._speeds, now_ms)
+                messages += self._fleet.assign(event, self._speeds, now_ms)
             elif isinstance(event, Tour):
                 truck = self._trucks.get(event.unit)
-                said += truck.receive(event, self._speeds, now_ms) if truck else []
+                messages += truck.receive(event, self._speeds, now_ms) if truck else []
             else:
                 self.sites.learn(event)
         seconds = self._speeds.seconds[0]
         for truck in self._trucks.values():
-            said += truck.advance(now_ms, seconds, self._speeds)
-        return said + self._fleet.advance(now_ms, seconds, self._speeds)
+            messages += truck.advance(now_ms, seconds, self._speeds)
+        return messages + self._fleet.advance(now_ms, seconds, self._speeds)

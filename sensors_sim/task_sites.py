@@ -34,21 +34,21 @@ class TaskSites:
         """Event time, by which a cleared road is no more work."""
         self._graph = graph
         self._services = services
-        self._told: dict[str, Case | DetectedIncident] = {}
+        self._sent: dict[str, Case | DetectedIncident] = {}
         self._found: dict[str, Site] = {}
 
     def learn(self, event: Case | DetectedIncident) -> None:
         """Take in where a case or an incident is."""
         name = "case" if isinstance(event, Case) else "incident"
-        self._told[f"{name}/{event.id}"] = event
-        while len(self._told) > _REMEMBERED:
-            oldest = next(iter(self._told))
-            del self._told[oldest]
+        self._sent[f"{name}/{event.id}"] = event
+        while len(self._sent) > _REMEMBERED:
+            oldest = next(iter(self._sent))
+            del self._sent[oldest]
             self._found.pop(oldest, None)
 
     def knows(self, task: str) -> bool:
         """Return whether ``site`` has an answer."""
-        event = self._told.get(task)
+        event = self._sent.get(task)
         return isinstance(event, Case) or (
             event is not None and event.segment in self._graph.city.segment_index
         )
@@ -57,7 +57,7 @@ class TaskSites:
         """Return the site of a task that is known; the same however often it is asked for."""
         site = self._found.get(task)
         if site is None:
-            event = self._told[task]
+            event = self._sent[task]
             site = self._of_case(event) if isinstance(event, Case) else self._of_incident(event)
             self._found[task] = site
         return site

@@ -20,11 +20,11 @@ from civicstream.frames import Frame, FrameHeaders, decode
 from civicstream.kafka.sequences import Received, received
 from civicstream.kinds import KINDS
 from civicstream.topics import frames_topic, topic_name
+from sinks.dead_letters import StoredDeadLetter, corrupt_record
 from sinks.event_tables import STORED_EVENTS
 from sinks.intelligence import forecast_fault
-from sinks.letters import StoredLetter, corrupt_record
 from sinks.personal_records import Arrived, decode_personal
-from sinks.records import KafkaRecord, Place
+from sinks.records import KafkaRecord, TopicPartition
 
 __all__ = ["Batch", "LateFrame", "RawFrame", "Routes"]
 
@@ -41,7 +41,7 @@ _DAY_MS = 86_400_000
 class RawFrame:
     """A frame of readings and where it came from."""
 
-    place: Place
+    topic_partition: TopicPartition
     offset: int
     headers: FrameHeaders
     frame: Frame
@@ -85,15 +85,15 @@ class Batch:
     histories: dict[type[msgspec.Struct], list[msgspec.Struct]] = field(default_factory=dict)
     """Incidents, reports, cases and others: a row each."""
     personal: list[Arrived] = field(default_factory=list)
-    letters: list[StoredLetter] = field(default_factory=list)
+    dead_letters: list[StoredDeadLetter] = field(default_factory=list)
     unreadable: dict[str, int] = field(default_factory=dict)
     """Readings by kind in frames that could not be read."""
     rejected: list[DeadLetter] = field(default_factory=list)
     """What this sink itself could not read."""
     received: list[Received] = field(default_factory=list)
     """The numbers of all records that have one."""
-    next: dict[Place, int] = field(default_factory=dict)
-    newest_at: dict[Place, int] = field(default_factory=dict)
+    next: dict[TopicPartition, int] = field(default_factory=dict)
+    newest_at: dict[TopicPartition, int] = field(default_factory=dict)
     """When Kafka appended the newest record of each partition, where it says so [epoch ms]."""
     records: list[KafkaRecord] = field(default_factory=list)
     rows: int = 0
@@ -104,19 +104,19 @@ class Batch:
         """Decode and keep the records; what cannot be read becomes a dead letter."""
         for record in records:
             if record.append_time is not None:
-                newest = self.newest_at.get(record.place, record.append_time)
-                self.newest_at[record.place] = max(newest, record.append_time)
+                newest = self.newest_at.get(record.topic_partition, record.append_time)
+                self.newest_at[record.topic_partition] = max(newest, record.append_time)
             try:
                 self._add(record)
                 self._number(record)
             except DataError as error:
                 self._number(record, corrupt=True)
-                secret = record.place.topic == self.routes.personal
+                secret = record.topic_partition.topic == self.routes.personal
                 self.rejected.append(
                     corrupt_record(record, error, self.instance, now_ms, withhold=secret)
                 )
                 self.rows += 1
-            self.next[record.place] = record.offset + 1
+            self.next[record.topic_partition] = record.offset + 1
             self.records.append(record)
 
     def halves(self, now_ms: int) -> tuple[Batch, Batch]:
@@ -132,17 +132,19 @@ class Batch:
 
     def _number(self, record: KafkaRecord, *, corrupt: bool = False) -> None:
         """Note the record's number; of one that cannot be read too, if its headers can."""
-        place = record.place
-        found = received(place.topic, place.partition, record.headers, corrupt=corrupt)
+        topic_partition = record.topic_partition
+        found = received(
+            topic_partition.topic, topic_partition.partition, record.headers, corrupt=corrupt
+        )
         if found is None:
             return
         self.received.append(found)
-        kind = self.routes.kind_of.get(place.topic)
+        kind = self.routes.kind_of.get(topic_partition.topic)
         if corrupt and kind is not None:
             self.unreadable[kind] = self.unreadable.get(kind, 0) + found.count
 
     def _add(self, record: KafkaRecord) -> None:
-        topic, routes = record.place.topic, self.routes
+        topic, routes = record.topic_partition.topic, self.routes
         if topic == routes.personal:
             self.personal.append((decode_personal(record), record))
             self.rows += 1
@@ -157,9 +159,9 @@ class Batch:
         elif topic == routes.late:
             self._add_late(record, record.value)
         else:
-            letter = _from_json(record.value, DeadLetter)
-            _check_letter(letter)
-            self.letters.append(StoredLetter.of(record, letter))
+            dead_letter = _from_json(record.value, DeadLetter)
+            _check_letter(dead_letter)
+            self.dead_letters.append(StoredDeadLetter.of(record, dead_letter))
             self.rows += 1
 
     def _add_frame(self, record: KafkaRecord, kind: str, value: bytes) -> None:
@@ -169,9 +171,9 @@ class Batch:
             raise CorruptFrame(
                 "frame_count", f"the headers say {headers.count} readings, there are {len(frame)}"
             )
-        raw = RawFrame(record.place, record.offset, headers, frame)
+        raw = RawFrame(record.topic_partition, record.offset, headers, frame)
         self.frames.setdefault(kind, []).append(raw)
-        self._count_days(record.place.topic, frame)
+        self._count_days(record.topic_partition.topic, frame)
         self.rows += len(frame)
 
     def _add_event(self, event: msgspec.Struct) -> None:
@@ -204,7 +206,7 @@ class Batch:
                 "late_headers", f"header kind or closed_until missing or malformed: {error!r}"
             ) from error
         self.late.append(LateFrame(headers, closed_until, frame))
-        self._count_days(record.place.topic, frame)
+        self._count_days(record.topic_partition.topic, frame)
         self.rows += len(frame)
 
 
@@ -233,9 +235,12 @@ def _check_range(name: str, value: int | None, end: int, reason: str = "late_hea
         raise CorruptFrame(reason, f"{name} {value} is outside 0..{end - 1}")
 
 
-def _check_letter(letter: DeadLetter) -> None:
+def _check_letter(dead_letter: DeadLetter) -> None:
     for name, end in (
-        *(("count", _INT4_END), ("partition", _INT4_END), ("offset", _INT8_END)),
-        *(("payload_bytes", _INT8_END), ("received_at", _LAST_TS_MS)),
+        ("count", _INT4_END),
+        ("partition", _INT4_END),
+        ("offset", _INT8_END),
+        ("payload_bytes", _INT8_END),
+        ("received_at", _LAST_TS_MS),
     ):
-        _check_range(name, getattr(letter, name), end, "foreign_record")
+        _check_range(name, getattr(dead_letter, name), end, "foreign_record")

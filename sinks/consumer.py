@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kafka import TopicPartition
+import kafka
 
 from civicstream.kafka.log_gaps import Log, Position, append_time
 from civicstream.kafka.reader import GroupReader
 from civicstream.settings import Settings
-from sinks.records import KafkaRecord, Place
+from sinks.records import KafkaRecord, TopicPartition
 
-__all__ = ["Intake"]
+__all__ = ["SinkConsumer"]
 
 _POLL_RECORDS = 50
 _FETCH_BYTES = 8 * 1024 * 1024
 """Per partition and fetch: under lag some hundred frames at once, for large batches."""
 
 
-class Intake:
+class SinkConsumer:
     """Subscribed to the sink's topics; hands out records and says when partitions changed."""
 
     def __init__(self, settings: Settings, topics: list[str]) -> None:
@@ -31,7 +31,6 @@ class Intake:
             client_id=settings.sink.id,
             max_poll_records=_POLL_RECORDS,
             max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=100,
             **static,
         )
         self.take_changes = self._reader.take_changes
@@ -45,34 +44,36 @@ class Intake:
         polled = self._reader.poll(timeout_ms)
         return [_record(r) for records in polled.values() for r in records]
 
-    def assigned(self) -> set[Place]:
-        return {Place(tp.topic, tp.partition) for tp in self._reader.assigned()}
+    def assigned(self) -> set[TopicPartition]:
+        return {TopicPartition(tp.topic, tp.partition) for tp in self._reader.assigned()}
 
-    def logs(self, known: Mapping[Place, Position | None]) -> dict[Place, Log]:
+    def logs(self, known: Mapping[TopicPartition, Position | None]) -> dict[TopicPartition, Log]:
         """Return each partition as Kafka has it now; raise ServerUnavailable if it is away."""
-        found = self._reader.logs({_partition(place): at for place, at in known.items()})
-        return {place: found[_partition(place)] for place in known}
+        found = self._reader.logs({_of_client(partition): at for partition, at in known.items()})
+        return {partition: found[_of_client(partition)] for partition in known}
 
-    def go_on_from(self, offsets: Mapping[Place, int]) -> None:
+    def go_on_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read these partitions from these offsets."""
-        self._reader.go_on_from({_partition(place): offset for place, offset in offsets.items()})
+        self._reader.go_on_from(
+            {_of_client(partition): offset for partition, offset in offsets.items()}
+        )
 
-    def lag(self, following: Mapping[Place, int]) -> int:
+    def lag(self, following: Mapping[TopicPartition, int]) -> int:
         """Return how many records wait beyond the offsets ``following``."""
-        return self._reader.lag({_partition(place): at for place, at in following.items()})
+        return self._reader.lag({_of_client(partition): at for partition, at in following.items()})
 
 
-def _partition(place: Place) -> TopicPartition:
-    return TopicPartition(place.topic, place.partition)
+def _of_client(partition: TopicPartition) -> kafka.TopicPartition:
+    return kafka.TopicPartition(partition.topic, partition.partition)
 
 
 def _record(record: Any) -> KafkaRecord:
     return KafkaRecord(
-        Place(record.topic, record.partition),
-        record.offset,
-        record.timestamp,
-        list(record.headers),
-        record.value,
-        record.key,
-        append_time(record) or None,
+        topic_partition=TopicPartition(record.topic, record.partition),
+        offset=record.offset,
+        timestamp=record.timestamp,
+        headers=list(record.headers),
+        value=record.value,
+        key=record.key,
+        append_time=append_time(record) or None,
     )

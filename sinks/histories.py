@@ -10,7 +10,7 @@ import numpy as np
 
 from sinks.database.copy_binary import ColumnType, integers
 from sinks.database.event_columns import field_columns
-from sinks.letters import printable
+from sinks.dead_letters import printable
 from sinks.tables import BulkTable
 
 __all__ = ["column_values", "event_columns", "history_table", "newest_table"]

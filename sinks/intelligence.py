@@ -9,8 +9,8 @@ import numpy as np
 
 from civicstream.events import Anomaly, ForecastRow, Incident, SensorHealth, TrafficForecast
 from sinks.database.copy_binary import integers
+from sinks.dead_letters import printable
 from sinks.histories import history_table
-from sinks.letters import printable
 from sinks.tables import BulkTable
 
 __all__ = [
@@ -31,12 +31,20 @@ _FORECAST_VALUES = tuple(name for name in ForecastRow.__struct_fields__ if name 
 FORECASTS = BulkTable(
     "forecasts",
     (
-        *("area", "segment", "made_at", "target", "horizon_min"),
+        "area",
+        "segment",
+        "made_at",
+        "target",
+        "horizon_min",
         *_FORECAST_VALUES,
         "computed_at",
     ),
     (
-        *("text", "text", "timestamptz", "timestamptz", "int4"),
+        "text",
+        "text",
+        "timestamptz",
+        "timestamptz",
+        "int4",
         *("float8" for _ in _FORECAST_VALUES),  # type: ignore[arg-type]
         "timestamptz",
     ),

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from civicstream.errors import OwnershipLost
 from civicstream.kafka.log_gaps import Log, LogGap, Position, go_on
 from civicstream.postgres import Connection
-from sinks.records import Place
+from sinks.records import TopicPartition
 
-__all__ = ["Logs", "advance", "lock", "place", "settle", "stored"]
+__all__ = ["Logs", "advance", "lock", "save_positions", "settle", "stored"]
 
-Logs = Callable[[Mapping[Place, Position | None]], Mapping[Place, Log]]
+Logs = Callable[[Mapping[TopicPartition, Position | None]], Mapping[TopicPartition, Log]]
 """Returns each partition as Kafka has it now."""
 
 _FOUND = (
@@ -23,46 +23,52 @@ _FOUND = (
 _LOCKED = _FOUND + "ORDER BY topic, partition FOR UPDATE OF sink_offsets"
 
 
-def _read(connection: Connection, query: str, places: Collection[Place]) -> dict[Place, Position]:
+def _read(
+    connection: Connection, query: str, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, Position]:
     rows = connection.execute(
-        query.encode(), ([p.topic for p in places], [p.partition for p in places])
+        query.encode(), ([p.topic for p in partitions], [p.partition for p in partitions])
     ).fetchall()
-    return {Place(topic, part): Position(*position) for topic, part, *position in rows}
+    return {TopicPartition(topic, part): Position(*position) for topic, part, *position in rows}
 
 
-def stored(connection: Connection, places: Collection[Place]) -> dict[Place, Position]:
+def stored(
+    connection: Connection, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, Position]:
     """Return the positions that the database has of these partitions."""
     with connection.transaction():
-        return _read(connection, _FOUND, places)
+        return _read(connection, _FOUND, partitions)
 
 
 def settle(
-    connection: Connection, logs: Logs, places: Collection[Place], sink: str
-) -> tuple[dict[Place, Position], list[LogGap]]:
+    connection: Connection, logs: Logs, partitions: Collection[TopicPartition], sink: str
+) -> tuple[dict[TopicPartition, Position], list[LogGap]]:
     """Return where to go on reading each partition, and the gaps found, which are stored.
 
     Raise OwnershipLost when another process has moved the positions meanwhile.
     """
-    before = stored(connection, places)
-    found = logs({spot: before.get(spot) for spot in places})
+    before = stored(connection, partitions)
+    found = logs({partition: before.get(partition) for partition in partitions})
     after, gaps = {}, []
-    for spot in places:
-        known, log = before.get(spot), found[spot]
+    for partition in partitions:
+        known, log = before.get(partition), found[partition]
         if known is None:
-            after[spot] = Position(log.begin, log.topic_id)
+            after[partition] = Position(log.begin, log.topic_id)
             continue
         # Rows that are there already stay as they are.
-        after[spot], gap = go_on(spot.topic, spot.partition, known, log, may_repeat=True)
+        after[partition], gap = go_on(
+            partition.topic, partition.partition, known, log, may_repeat=True
+        )
         if gap is not None:
             gaps.append(gap)
-    place(connection, before, after, gaps, sink)
+    save_positions(connection, before, after, gaps, sink)
     return after, gaps
 
 
-def place(
+def save_positions(
     connection: Connection,
-    before: Mapping[Place, Position],
-    after: Mapping[Place, Position],
+    before: Mapping[TopicPartition, Position],
+    after: Mapping[TopicPartition, Position],
     gaps: Iterable[LogGap] = (),
     sink: str = "",
 ) -> None:
@@ -71,16 +77,26 @@ def place(
     Raise OwnershipLost when the positions are no longer those of ``before``.
     """
     with connection.transaction():
-        changed = [spot for spot, position in after.items() if before.get(spot) != position]
-        lock(connection, {spot: before[spot] for spot in changed if spot in before})
+        changed = [
+            partition for partition, position in after.items() if before.get(partition) != position
+        ]
+        lock(
+            connection,
+            {partition: before[partition] for partition in changed if partition in before},
+        )
         # Two processes may meet a new topic at once: the row of the first stays.
         connection.cursor().executemany(
             "INSERT INTO sink_offsets (topic, partition, topic_id, next_offset) "
             "VALUES (%s, %s, %s, %s) ON CONFLICT (topic, partition) DO NOTHING",
             [
-                (spot.topic, spot.partition, after[spot].topic_id, after[spot].next_offset)
-                for spot in changed
-                if spot not in before
+                (
+                    partition.topic,
+                    partition.partition,
+                    after[partition].topic_id,
+                    after[partition].next_offset,
+                )
+                for partition in changed
+                if partition not in before
             ],
         )
         connection.cursor().executemany(
@@ -89,11 +105,14 @@ def place(
             "WHERE topic = %s AND partition = %s",
             [
                 (
-                    *(after[spot].topic_id, after[spot].next_offset, after[spot].newest_ms),
-                    *(spot.topic, spot.partition),
+                    after[partition].topic_id,
+                    after[partition].next_offset,
+                    after[partition].newest_ms,
+                    partition.topic,
+                    partition.partition,
                 )
-                for spot in changed
-                if spot in before
+                for partition in changed
+                if partition in before
             ],
         )
         connection.cursor().executemany(
@@ -101,43 +120,51 @@ def place(
             "next_offset, read_from, sink) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 (
-                    *(gap.topic, gap.partition, gap.topic_id, gap.reason),
-                    *(gap.first, gap.end, gap.read_from, sink),
+                    gap.topic,
+                    gap.partition,
+                    gap.topic_id,
+                    gap.reason,
+                    gap.first,
+                    gap.end,
+                    gap.read_from,
+                    sink,
                 )
                 for gap in gaps
             ],
         )
 
 
-def lock(connection: Connection, expected: Mapping[Place, Position]) -> None:
+def lock(connection: Connection, expected: Mapping[TopicPartition, Position]) -> None:
     """Hold the offsets to the end of the transaction; raise OwnershipLost if one has moved.
 
     Done first, so that a process which lost its partitions without knowing (a zombie) fails
     before it writes a row, and so does the rightful one after a zombie's last transaction.
     """
     found = _read(connection, _LOCKED, list(expected))
-    for spot, position in expected.items():
-        if _place_of(found.get(spot)) != _place_of(position):
+    for partition, position in expected.items():
+        if _next_of(found.get(partition)) != _next_of(position):
             raise OwnershipLost(
-                f"{spot.topic} partition {spot.partition}: expected offset "
+                f"{partition.topic} partition {partition.partition}: expected offset "
                 f"{position.next_offset} in the database, found "
-                f"{found[spot].next_offset if spot in found else 'none'}; "
+                f"{found[partition].next_offset if partition in found else 'none'}; "
                 "another sink wrote it, the offsets are read again"
             )
 
 
-def _place_of(position: Position | None) -> tuple[str, int] | None:
+def _next_of(position: Position | None) -> tuple[str, int] | None:
     return None if position is None else (position.topic_id, position.next_offset)
 
 
 def advance(
-    connection: Connection, following: Mapping[Place, int], newest_at: Mapping[Place, int]
+    connection: Connection,
+    following: Mapping[TopicPartition, int],
+    newest_at: Mapping[TopicPartition, int],
 ) -> None:
     """Store the offsets that come next; call after ``lock`` in the same transaction.
 
     ``newest_at``: when Kafka appended the newest record of a partition [epoch ms], where known.
     """
-    places = list(following)
+    partitions = list(following)
     connection.execute(
         "UPDATE sink_offsets SET next_offset = moved.next_offset, updated_at = now(), "
         "newest_at = greatest(sink_offsets.newest_at, to_timestamp(moved.newest_ms / 1000.0)) "
@@ -145,9 +172,9 @@ def advance(
         "AS moved (topic, partition, next_offset, newest_ms) "
         "WHERE sink_offsets.topic = moved.topic AND sink_offsets.partition = moved.partition",
         (
-            [p.topic for p in places],
-            [p.partition for p in places],
-            [following[p] for p in places],
-            [newest_at.get(p) for p in places],
+            [p.topic for p in partitions],
+            [p.partition for p in partitions],
+            [following[p] for p in partitions],
+            [newest_at.get(p) for p in partitions],
         ),
     )

@@ -17,14 +17,14 @@ from civicstream.cloudevents import cloud_headers
 from civicstream.errors import ServerUnavailable
 from civicstream.events import DeadLetter, LedgerReport
 from civicstream.kafka.clients import confirming_producer, producer
-from civicstream.kafka.dead_letter import letter_record
+from civicstream.kafka.dead_letter import dead_letter_record
 from civicstream.kafka.ledger_report import LedgerReporter
 from civicstream.kafka.sequences import Gap, missing_record
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 from sinks.personal_records import BY, UNTIL, Forget
 
-__all__ = ["Outbox", "tell_kafka"]
+__all__ = ["Outbox", "delete_from_kafka"]
 
 log = logging.getLogger(__name__)
 
@@ -39,37 +39,37 @@ class Outbox:
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.kafka.topic_prefix
-        self._letters = topic_name(self._prefix, "deadletter")
+        self._dead_letters = topic_name(self._prefix, "deadletter")
         self._producer = confirming_producer(
             settings.kafka, _CONFIRM_S, writer=f"sink/{settings.sink.id}"
         )
         self._reporter = LedgerReporter(settings.kafka, self._producer)
 
-    def announce(self, letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
+    def announce(self, dead_letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
         """Publish and return when all are confirmed; raise ServerUnavailable if they are not.
 
-        Called again after a failure: the ids are the same, so consumers can tell.
+        Called again after a failure: the ids are the same, so consumers recognise a repeat.
         """
         try:
-            futures = [self._send_letter(letter) for letter in letters]
+            futures = [self._send_dead_letter(dead_letter) for dead_letter in dead_letters]
             futures += [self._send_gap(gap) for gap in gaps]
             for future in futures:
                 future.get(timeout=_CONFIRM_S)
         except KafkaError as error:
             raise ServerUnavailable(
-                f"Kafka did not confirm {len(letters)} dead letters and {len(gaps)} alerts: "
+                f"Kafka did not confirm {len(dead_letters)} dead letters and {len(gaps)} alerts: "
                 f"{error!r}"
             ) from error
-        for letter in letters[:3]:
-            log.warning("dead letter: %s (%s)", letter.detail, letter.reason)
-        if len(letters) > 3:
-            log.warning("and %d more dead letters", len(letters) - 3)
+        for dead_letter in dead_letters[:3]:
+            log.warning("dead letter: %s (%s)", dead_letter.detail, dead_letter.reason)
+        if len(dead_letters) > 3:
+            log.warning("and %d more dead letters", len(dead_letters) - 3)
 
-    def _send_letter(self, letter: DeadLetter) -> Any:
-        # Of the stage, not of this sink: what another one writes again is the same letter.
-        record = letter_record(letter, "sink")
+    def _send_dead_letter(self, dead_letter: DeadLetter) -> Any:
+        # Of the stage, not of this sink: what another one writes again is the same dead letter.
+        record = dead_letter_record(dead_letter, "sink")
         return self._producer.send(
-            self._letters, key=record.key, value=record.value, headers=record.headers
+            self._dead_letters, key=record.key, value=record.value, headers=record.headers
         )
 
     def _send_gap(self, gap: Gap) -> Any:
@@ -89,7 +89,7 @@ class Outbox:
         self._producer.close(timeout=5)
 
 
-def tell_kafka(settings: Settings, topic: str, what: Forget) -> None:
+def delete_from_kafka(settings: Settings, topic: str, what: Forget) -> None:
     """Publish the null record and return when it is confirmed, else raise ServerUnavailable."""
     at = now_ms()
     headers = cloud_headers(

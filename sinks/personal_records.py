@@ -51,7 +51,7 @@ class Erased(NamedTuple):
 
     sealed: int
     reports: int
-    letters: int
+    dead_letters: int
 
 
 Arrived = tuple[PersonalRecord | Forget, KafkaRecord]

@@ -11,11 +11,11 @@ from civicstream.clock import now_ms
 from civicstream.events import Counts
 from civicstream.postgres import Connection
 from sinks.batching import Batch
+from sinks.dead_letters import printable
 from sinks.dedupe import count_different, last_of_each, newest_per_reading
 from sinks.known_sensors import NEVER, KnownSensors
-from sinks.letters import printable
 from sinks.retention import Kept
-from sinks.rows import Rows, collect, reading_letters, sensor_names, unfit
+from sinks.rows import Rows, collect, reading_dead_letters, sensor_names, unfit
 from sinks.tables import latest_table, readings_table
 from sinks.writer import Merged, copy_rows, days_of, merge_rows, merge_what_fits, sentence
 
@@ -75,7 +75,9 @@ class ReadingWriter:
         self, rows: Rows, indices: NDArray[np.intp], reason: str, detail: str, written: Written
     ) -> None:
         listed = indices.tolist()
-        written.letters += reading_letters(rows, listed, reason, detail, self._sink, now_ms())
+        written.dead_letters += reading_dead_letters(
+            rows, listed, reason, detail, self._sink, now_ms()
+        )
         written.kinds[rows.kind.name].rejected += len(listed)
 
     def _write_kind(self, rows: Rows, written: Written, *, careful: bool) -> None:

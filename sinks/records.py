@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["KafkaRecord", "Place"]
+__all__ = ["KafkaRecord", "TopicPartition"]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A partition of a topic."""
+class TopicPartition(NamedTuple):
+    """A partition of a topic; equal to the client library's of that name."""
 
     topic: str
     partition: int
@@ -19,7 +19,7 @@ class Place:
 class KafkaRecord:
     """A consumed record, whatever client it came by."""
 
-    place: Place
+    topic_partition: TopicPartition
     offset: int
     timestamp: int
     headers: list[tuple[str, bytes]]

@@ -9,7 +9,7 @@ from typing import Any
 from civicstream.events import ReadSequence
 from civicstream.kafka.sequences import Stream
 from civicstream.postgres import Connection
-from sinks.records import Place
+from sinks.records import TopicPartition
 
 __all__ = ["load_given_up", "load_sequences", "store_given_up", "store_sequences"]
 
@@ -20,17 +20,17 @@ _COLUMNS = (
 
 
 def load_sequences(
-    connection: Connection, places: Collection[Place] | None = None
+    connection: Connection, partitions: Collection[TopicPartition] | None = None
 ) -> dict[Stream, ReadSequence]:
     """Return the sequences of every writer on these partitions, or on all."""
-    if places is None:
+    if partitions is None:
         rows = connection.execute(f"SELECT {_COLUMNS} FROM records_seen").fetchall()  # noqa: S608
     else:
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM records_seen "  # noqa: S608 names from above
             "JOIN unnest(%s::text[], %s::int[]) AS wanted (topic, partition) "
             "USING (topic, partition)",
-            ([p.topic for p in places], [p.partition for p in places]),
+            ([p.topic for p in partitions], [p.partition for p in partitions]),
         ).fetchall()
     return {Stream(*row[:4]): _sequence(*row) for row in rows}
 
@@ -49,7 +49,10 @@ def _sequence(
     repeated, reordered, corrupt = counts
     ranges = list(zip(missing[::2], missing[1::2], strict=True))
     return ReadSequence(
-        *(writer, epoch, topic, partition),
+        writer,
+        epoch,
+        topic,
+        partition,
         first=0,
         next=following,
         records=records,
@@ -98,7 +101,15 @@ def load_given_up(connection: Connection) -> dict[Stream, list[tuple[int, int]]]
 
 def _row(s: ReadSequence) -> tuple[Any, ...]:
     return (
-        *(s.writer, s.epoch, s.topic, s.partition, s.next, s.records, s.events),
+        s.writer,
+        s.epoch,
+        s.topic,
+        s.partition,
+        s.next,
+        s.records,
+        s.events,
         list(itertools.chain.from_iterable(s.missing)),
-        *(s.repeated, s.reordered, s.corrupt),
+        s.repeated,
+        s.reordered,
+        s.corrupt,
     )

@@ -9,7 +9,7 @@ from civicstream.events import Counts, LedgerReport
 from civicstream.kafka.log_gaps import LogGap
 from sinks.written import Written
 
-__all__ = ["Book"]
+__all__ = ["SinkLedger"]
 
 _GAUGES = {
     "incidents": "incidents_written",
@@ -32,7 +32,7 @@ _GAUGES = {
 """Table -> gauge, named for the topic."""
 
 
-class Book:
+class SinkLedger:
     """Cumulative counts of one sink since its start ``epoch`` [ms]."""
 
     def __init__(self, instance: str, epoch: int) -> None:

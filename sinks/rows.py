@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from civicstream.clock import rfc3339
 from civicstream.events import DeadLetter
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.kinds import KINDS, Kind
 from sinks.batching import RawFrame
 from sinks.database.copy_binary import representable
 
-__all__ = ["Rows", "collect", "reading_letters", "sensor_names", "unfit"]
+__all__ = ["Rows", "collect", "reading_dead_letters", "sensor_names", "unfit"]
 
-_LETTER_READINGS = 1_000
+_DEAD_LETTER_READINGS = 1_000
 """A dead letter is a record, which may not be of any size: some hundred bytes a reading."""
 _NAMED_MEMBERS = 20
 
@@ -44,14 +44,14 @@ class Rows:
     def take(self, index: NDArray[Any] | slice) -> Rows:
         """Return the rows of ``index`` (numbers, mask or slice)."""
         return Rows(
-            self.kind,
-            self.frames,
-            self.key[index],
-            self.ts[index],
-            self.ingested_at[index],
-            tuple(m[index] for m in self.measures),
-            self.frame[index],
-            self.row[index],
+            kind=self.kind,
+            frames=self.frames,
+            key=self.key[index],
+            ts=self.ts[index],
+            ingested_at=self.ingested_at[index],
+            measures=tuple(m[index] for m in self.measures),
+            frame=self.frame[index],
+            row=self.row[index],
         )
 
     @property
@@ -65,16 +65,16 @@ def collect(kind_name: str, frames: Sequence[RawFrame]) -> Rows:
     kind = KINDS[kind_name]
     counts = [len(f.frame) for f in frames]
     return Rows(
-        kind,
-        frames,
-        np.concatenate([f.frame.sensor_key for f in frames]),
-        np.concatenate([f.frame.ts for f in frames]),
-        np.repeat(np.array([f.headers.ingested_at for f in frames], np.int64), counts),
-        tuple(
+        kind=kind,
+        frames=frames,
+        key=np.concatenate([f.frame.sensor_key for f in frames]),
+        ts=np.concatenate([f.frame.ts for f in frames]),
+        ingested_at=np.repeat(np.array([f.headers.ingested_at for f in frames], np.int64), counts),
+        measures=tuple(
             np.concatenate([f.frame.measures[name] for f in frames]) for name in kind.measure_names
         ),
-        np.repeat(np.arange(len(frames), dtype=np.int32), counts),
-        np.concatenate([np.arange(n, dtype=np.int32) for n in counts]),
+        frame=np.repeat(np.arange(len(frames), dtype=np.int32), counts),
+        row=np.concatenate([np.arange(n, dtype=np.int32) for n in counts]),
     )
 
 
@@ -102,7 +102,7 @@ def sensor_names(rows: Rows, index: int) -> tuple[str, str]:
     )
 
 
-def reading_letters(
+def reading_dead_letters(
     rows: Rows, indices: list[int], reason: str, detail: str, instance: str, now_ms: int
 ) -> Iterator[DeadLetter]:
     """Yield the dead letters for readings that are bad for one reason, some hundred in each."""
@@ -110,12 +110,12 @@ def reading_letters(
     for index in indices:
         by_frame.setdefault(int(rows.frame[index]), []).append(index)
     for found in by_frame.values():
-        for start in range(0, len(found), _LETTER_READINGS):
-            some = found[start : start + _LETTER_READINGS]
-            yield _letter(rows, some, reason, detail, instance, now_ms)
+        for start in range(0, len(found), _DEAD_LETTER_READINGS):
+            some = found[start : start + _DEAD_LETTER_READINGS]
+            yield _dead_letter(rows, some, reason, detail, instance, now_ms)
 
 
-def _letter(
+def _dead_letter(
     rows: Rows, indices: list[int], reason: str, detail: str, instance: str, now_ms: int
 ) -> DeadLetter:
     """Return a dead letter for readings of one frame; its payload is the readings as JSON."""
@@ -124,7 +124,7 @@ def _letter(
     payload = msgspec.json.encode(readings if len(readings) > 1 else readings[0])
     first = readings[0]
     others = f" and {len(readings) - 1} more readings of its frame" if len(readings) > 1 else ""
-    return dead_letter(
+    return make_dead_letter(
         "sink",
         instance,
         Origin(raw.place.topic, raw.place.partition, raw.offset),

@@ -32,22 +32,22 @@ from civicstream.stopping import stop_on_signals
 from sinks import offsets
 from sinks.admin.maintenance import Maintenance
 from sinks.batching import Batch, Routes
-from sinks.consumer import Intake
+from sinks.consumer import SinkConsumer
 from sinks.database.rights import check_rights
 from sinks.outbox import Outbox
-from sinks.records import KafkaRecord, Place
-from sinks.reporting import Book
+from sinks.records import KafkaRecord, TopicPartition
+from sinks.reporting import SinkLedger
 from sinks.transaction import BatchWriter
 from sinks.writer import NOT_STORABLE
 from sinks.written import Written
 
 __all__ = ["run"]
 
-_Closable = TypeVar("_Closable", Connection, Outbox, Intake)
+_Closable = TypeVar("_Closable", Connection, Outbox, SinkConsumer)
 
 log = logging.getLogger(__name__)
 
-_POLL_MS = 100
+_POLL_MS = 500
 _REPORT_S = 1.0
 _LONGEST_PAUSE_S = 5.0
 _REMIND_S = 20.0
@@ -85,7 +85,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         kafka = f"Kafka at {settings.kafka.bootstrap}"
         outbox = obtain(lambda: Outbox(settings), kafka)
         topics = Routes(settings.kafka.topic_prefix).topics
-        intake = obtain(lambda: Intake(settings, topics), kafka)
+        intake = obtain(lambda: SinkConsumer(settings, topics), kafka)
         if connection is None or outbox is None or intake is None:
             return
         sink = _Sink(settings, until, connection, outbox, intake)
@@ -118,7 +118,7 @@ class _Sink:
         stop: threading.Event,
         connection: Connection,
         outbox: Outbox,
-        intake: Intake,
+        intake: SinkConsumer,
     ) -> None:
         self._settings = settings
         self._stop = stop
@@ -126,14 +126,14 @@ class _Sink:
         self._routes = Routes(settings.kafka.topic_prefix)
         self._outbox = outbox
         self._writer = self._new_writer()
-        self._intake = intake
-        self._positions: dict[Place, Position] = {}
+        self._consumer = intake
+        self._positions: dict[TopicPartition, Position] = {}
         self._placed = False
         self._ownership = 0
         """Counts how often we started over: work begun under another count is void."""
         self._batch = self._new_batch()
         self._batch_since = 0.0
-        self._book = Book(settings.sink.id, wall_ms())
+        self._ledger = SinkLedger(settings.sink.id, wall_ms())
         self._next_report = 0.0
         self._next_reminder = time.monotonic() + _REMIND_S
 
@@ -152,7 +152,7 @@ class _Sink:
     def _turn(self) -> None:
         self._receive(_POLL_MS)
         if not self._placed:
-            if self._intake.assigned():
+            if self._consumer.assigned():
                 self._place()
             elif time.monotonic() > self._next_reminder:
                 self._next_reminder = time.monotonic() + _REMIND_S
@@ -162,10 +162,11 @@ class _Sink:
         self._report()
 
     def _remind(self) -> None:
-        if missing := self._intake.missing_topics():
+        if missing := self._consumer.missing_topics():
             log.warning(
                 "Kafka lacks %d of the topics, %s among them; run civicstream init",
-                *(len(missing), missing[0]),
+                len(missing),
+                missing[0],
             )
         else:
             log.warning("Kafka has assigned no partitions yet: other sinks may have them all")
@@ -183,13 +184,13 @@ class _Sink:
             )
             timeout_ms = max(0, min(timeout_ms, int(left_ms)))
         try:
-            records = self._intake.poll(timeout_ms)
+            records = self._consumer.poll(timeout_ms)
         except ServerUnavailable as error:
             log.warning("%s", error)
             self._stop.wait(0.5)
             return
-        if self._intake.take_changes():
-            log.info("partitions changed: %d assigned now", len(self._intake.assigned()))
+        if self._consumer.take_changes():
+            log.info("partitions changed: %d assigned now", len(self._consumer.assigned()))
             self._start_over()
         elif self._placed and records:
             self._keep(records)
@@ -197,7 +198,7 @@ class _Sink:
     def _start_over(self) -> None:
         """Drop what is not committed; the database says where to go on."""
         self._ownership += 1
-        self._intake.pause()
+        self._consumer.pause()
         self._batch = self._new_batch()
         self._positions.clear()
         self._placed = False
@@ -206,12 +207,17 @@ class _Sink:
     def _keep(self, records: list[KafkaRecord]) -> None:
         ownership = self._ownership
         for record in records:
-            known = self._positions.get(record.place)
-            following = self._batch.next.get(record.place, known.next_offset if known else None)
+            known = self._positions.get(record.topic_partition)
+            following = self._batch.next.get(
+                record.topic_partition, known.next_offset if known else None
+            )
             if following is None or record.offset < following:
                 log.warning(
                     "%s partition %d went back to offset %d, expected %s",
-                    *(record.place.topic, record.place.partition, record.offset, following),
+                    record.topic_partition.topic,
+                    record.topic_partition.partition,
+                    record.offset,
+                    following,
                 )
                 self._start_over()
                 return
@@ -225,16 +231,16 @@ class _Sink:
 
     def _place(self) -> None:
         """Find out where to go on with the assigned partitions."""
-        places = sorted(self._intake.assigned(), key=lambda p: (p.topic, p.partition))
+        partitions = sorted(self._consumer.assigned(), key=lambda p: (p.topic, p.partition))
 
         def attempt() -> None:
             with translated():
                 self._positions, gaps = offsets.settle(
-                    self._connection, self._intake.logs, places, self._settings.sink.id
+                    self._connection, self._consumer.logs, partitions, self._settings.sink.id
                 )
             for gap in gaps:
                 log.error("gap: %s", gap)
-            self._book.add_gaps(gaps)
+            self._ledger.add_gaps(gaps)
 
         try:
             if not self._persist(attempt):
@@ -242,7 +248,7 @@ class _Sink:
         except OwnershipLost as error:
             log.warning("%s", error)
             return  # tried again by the next turn
-        self._intake.go_on_from({p: at.next_offset for p, at in self._positions.items()})
+        self._consumer.go_on_from({p: at.next_offset for p, at in self._positions.items()})
         self._placed = True
 
     def _write(self, *, patient: bool = True) -> None:
@@ -280,9 +286,11 @@ class _Sink:
             attempt()
         elif not self._persist(attempt):
             return False
-        for place, following in piece.next.items():
-            self._positions[place] = Position(following, self._positions[place].topic_id)
-        self._book.add(written[0])
+        for topic_partition, following in piece.next.items():
+            self._positions[topic_partition] = Position(
+                following, self._positions[topic_partition].topic_id
+            )
+        self._ledger.add(written[0])
         return True
 
     def _write_once(self, piece: Batch) -> Written:
@@ -324,7 +332,7 @@ class _Sink:
                 log.warning("%s; nothing is lost, trying again in %g s", error, pause_s)
             else:
                 return True
-            self._intake.pause()
+            self._consumer.pause()
             if not self._idle(pause_s):
                 return False
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -333,7 +341,7 @@ class _Sink:
 
     def _intake_resume(self) -> None:
         if self._placed:
-            self._intake.resume()
+            self._consumer.resume()
 
     def _idle(self, pause_s: float) -> bool:
         """Poll the paused consumer for a while; False when stopped or partitions changed."""
@@ -342,19 +350,20 @@ class _Sink:
             if self._stop.is_set():
                 return False
             ownership = self._ownership
-            self._receive_nothing()
+            self._receive_nothing(until)
             if ownership != self._ownership:
                 return False
             self._report()
         return True
 
-    def _receive_nothing(self) -> None:
+    def _receive_nothing(self, until: float) -> None:
+        left_ms = 1000 * (until - time.monotonic())
         try:
-            self._intake.poll(_POLL_MS)
+            self._consumer.poll(max(0, min(_POLL_MS, int(left_ms))))
         except ServerUnavailable as error:
             log.warning("%s", error)
             self._stop.wait(0.1)
-        if self._intake.take_changes():
+        if self._consumer.take_changes():
             self._start_over()
 
     def _reconnect(self) -> bool:
@@ -380,12 +389,14 @@ class _Sink:
         self._send_report()
 
     def _send_report(self, *, last: bool = False) -> None:
-        following = {place: at.next_offset for place, at in self._positions.items()}
+        following = {
+            topic_partition: at.next_offset for topic_partition, at in self._positions.items()
+        }
         pending = {
             kind: sum(len(raw.frame) for raw in raws) for kind, raws in self._batch.frames.items()
         }
-        lag = self._intake.lag(following)
-        self._outbox.report(self._book.report(wall_ms(), pending=pending, lag=lag), last=last)
+        lag = self._consumer.lag(following)
+        self._outbox.report(self._ledger.report(wall_ms(), pending=pending, lag=lag), last=last)
 
     def close(self) -> None:
         """Send a last report and close the connection, which may be a later one than we got."""

@@ -1,7 +1,7 @@
 """The tables the sink writes in bulk, and the SQL of the two ways in: COPY, or staged upsert.
 
 Staging: rows that may already be there are copied into a temporary table and inserted from it
-with ON CONFLICT, which tells new rows from those that were there.
+with ON CONFLICT, which separates new rows from those that were there.
 """
 
 from __future__ import annotations

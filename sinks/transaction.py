@@ -17,13 +17,13 @@ from civicstream.kafka.sequences import Gap, Stream, account
 from civicstream.postgres import Connection
 from sinks import offsets
 from sinks.batching import Batch
+from sinks.dead_letters import INSERT, corrupt_record, dead_letter_of_row, dead_letter_row
 from sinks.event_tables import HISTORIES, NEWEST, newest_of_each
 from sinks.histories import event_columns
 from sinks.intelligence import FORECASTS, forecast_columns
-from sinks.letters import INSERT, corrupt_record, letter_row, row_letter
 from sinks.personal_records import write_personal
 from sinks.reading_writer import ReadingWriter
-from sinks.records import Place
+from sinks.records import TopicPartition
 from sinks.records_seen import load_sequences, store_sequences
 from sinks.result_rows import (
     RESULTS_ENVIRONMENT,
@@ -58,7 +58,7 @@ class BatchWriter:
         self._announce = announce
         self._readings = ReadingWriter(connection, sink)
         self._tallies: dict[Stream, ReadSequence] = {}
-        self._loaded: set[Place] = set()
+        self._loaded: set[TopicPartition] = set()
         self._kept = Kept({}, 0)
         """As of the transaction under way."""
 
@@ -70,7 +70,7 @@ class BatchWriter:
     def write(
         self,
         batch: Batch,
-        expected: Mapping[Place, Position],
+        expected: Mapping[TopicPartition, Position],
         *,
         careful: bool = False,
         most_days: int | None = None,
@@ -82,20 +82,22 @@ class BatchWriter:
         last ``most_days`` are written, if that is given. Raise OwnershipLost when
         another sink has moved the offsets.
         """
-        written = Written(letters=list(batch.rejected))
+        written = Written(dead_letters=list(batch.rejected))
         try:
             with self._connection.transaction():
-                offsets.lock(self._connection, {spot: expected[spot] for spot in batch.next})
+                offsets.lock(
+                    self._connection, {partition: expected[partition] for partition in batch.next}
+                )
                 self._kept = kept(self._connection, now_ms(), most_days)
                 self._readings.write(batch, written, self._kept, careful=careful)
                 self._write_results(batch, written, careful=careful)
                 self._connection.cursor().executemany(
-                    INSERT, [letter_row(x) for x in batch.letters]
+                    INSERT, [dead_letter_row(x) for x in batch.dead_letters]
                 )
                 tallies = self._account(batch, written)
                 self._store_counts(written)
-                if written.letters or written.gaps:
-                    self._announce(written.letters, written.gaps)
+                if written.dead_letters or written.gaps:
+                    self._announce(written.dead_letters, written.gaps)
                 offsets.advance(self._connection, batch.next, batch.newest_at)
         except BaseException:
             self.forget()
@@ -142,7 +144,9 @@ class BatchWriter:
         written.events["sealed_records"] = new
         for record, error in refused:
             why = DataError("refused_by_database", sentence(error))
-            written.letters.append(corrupt_record(record, why, self._sink, now_ms(), withhold=True))
+            written.dead_letters.append(
+                corrupt_record(record, why, self._sink, now_ms(), withhold=True)
+            )
 
     def _merge(
         self, table: BulkTable, columns: list[Any], written: Written, *, careful: bool
@@ -161,13 +165,17 @@ class BatchWriter:
             why += [(i, reason, detail) for i in np.flatnonzero(old).tolist()]
         for index, reason, detail in why:
             values = {n: c[index] for n, c in zip(table.columns, columns, strict=True)}
-            letter = row_letter(table.name, values, reason, detail, self._sink, now_ms())
-            written.letters.append(letter)
+            dead_letter = dead_letter_of_row(
+                table.name, values, reason, detail, self._sink, now_ms()
+            )
+            written.dead_letters.append(dead_letter)
         merged.bad_rows = {index for index, _, _ in why}
         return merged
 
     def _account(self, batch: Batch, written: Written) -> dict[Stream, ReadSequence]:
-        self._load_tallies({Place(r.stream.topic, r.stream.partition) for r in batch.received})
+        self._load_tallies(
+            {TopicPartition(r.stream.topic, r.stream.partition) for r in batch.received}
+        )
         changed, written.gaps = account(self._tallies, batch.received)
         store_sequences(self._connection, changed)
         for kind, count in batch.unreadable.items():
@@ -176,8 +184,8 @@ class BatchWriter:
             counts.rejected += count
         return changed
 
-    def _load_tallies(self, places: set[Place]) -> None:
-        new = places - self._loaded
+    def _load_tallies(self, partitions: set[TopicPartition]) -> None:
+        new = partitions - self._loaded
         if new:
             self._tallies |= load_sequences(self._connection, new)
             self._loaded |= new

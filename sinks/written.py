@@ -22,7 +22,7 @@ class Written:
     """New rows by table: incidents, forecasts, reports, cases … and sealed personal records."""
     days: dict[tuple[str, date], int] = field(default_factory=dict)
     """New rows by table and the day (UTC) they are of."""
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
     def add_days(self, table: str, days: Mapping[date, int]) -> None:

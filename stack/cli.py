@@ -141,7 +141,7 @@ def alerts(config: Config = None, verbose: Verbose = False) -> None:
 
 @app.command()
 def deliver(config: Config = None, verbose: Verbose = False) -> None:
-    """Take alerts to their receivers (MQTT, webhooks, mail …), and tell citizens of their cases."""
+    """Take alerts to their receivers (MQTT, webhooks, mail …); notify citizens of cases."""
     settings = _start("deliver", config, verbose)
     from alerts.deliveries.service import run
 

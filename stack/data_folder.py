@@ -10,7 +10,6 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from civicstream.errors import ConfigurationError
 
@@ -83,12 +82,7 @@ class DataFolder:
             ) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.connection_file.unlink(missing_ok=True)
         self._release()
 

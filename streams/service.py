@@ -6,7 +6,9 @@ import asyncio
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 import faust
 import msgspec
@@ -14,22 +16,29 @@ from faust.types import TP
 
 from civicstream.city import City
 from civicstream.clock import city_clock, wall_ms
-from civicstream.errors import OwnershipLost
 from civicstream.events import Counts, LedgerReport
 from civicstream.geojson import read_city
 from civicstream.kafka.clients import wait_for_kafka
 from civicstream.kafka.ledger_report import report_record
 from civicstream.kafka.rights import topics_of
 from civicstream.kafka.topic_admin import wait_for_topics
+from civicstream.local_time import local_offset
 from civicstream.retry import wait_until_available
+from civicstream.services import load_services
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
-from streams.city_agents import CityAgents
-from streams.frames.frame_streams import FrameStreams
+from streams.dispatch.allocation import DispatchSettings
+from streams.dispatch.dispatch import Dispatch
+from streams.dispatch.dispatch_task import DispatchTask
+from streams.frames.frames_task import FramesTask
+from streams.network.network_judgement import RoadOutlook
+from streams.network.network_task import NetworkTask
 from streams.runtime.app import make_app
+from streams.runtime.offset_gate import StallWatch
 from streams.runtime.publication import Publication
-from streams.runtime.sequence import StallWatch
-from streams.runtime.tasks import Task, Tasks
+from streams.runtime.task import Task
+from streams.runtime.tasks import Tasks
+from streams.windows.network import RoadNetwork
 
 __all__ = ["Worker", "run"]
 
@@ -44,7 +53,7 @@ _PROVISIONAL_SHARE = 0.2
 # Without Kafka, Faust's stop waits for ever for its last commit.
 _STOP_S = 15.0
 
-_TELL_GROUP_S = 5.0
+_COMMIT_TO_GROUP_S = 5.0
 
 # How long a log that was cut and has grown again is taken for the one that was read.
 _LOOK_AT_LOGS_S = 1.0
@@ -65,23 +74,37 @@ class Worker:
         self.app = make_app(settings, self._positions)
         self._publication = Publication(settings.kafka)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="results")
-        shared = (self._executor, self._ended)
-        self._agents = CityAgents(self.app, settings, city, *shared)
-        self._frames = FrameStreams(self.app, settings, city, self._agents, *shared)
-        tasks: list[Task] = [self._frames, *self._agents.tasks]
+        self._network = _network_task(settings, RoadNetwork(city), self._executor)
+        self._dispatch = _dispatch_task(settings, city, self._outlook)
+        self._frames = FramesTask(
+            settings,
+            city,
+            self._executor,
+            network=self._network is not None,
+            levels=self._dispatch is not None,
+        )
+        city_tasks = [task for task in (self._network, self._dispatch) if task is not None]
+        tasks: list[Task[Any]] = [self._frames, *city_tasks]
+        self._gauges = [task.gauges for task in (self._frames, *city_tasks)]
         self.tasks = Tasks(self.app, settings.kafka, tasks, self._fail)
         self._kafka_confirmed_at = 0.0
         self.app.on_rebalance_complete.connect(self._assigned)
         self.app.on_partitions_revoked.connect(self._revoked)
-        loops = (
-            *(self._tick, self._provisional, self._report),
-            *(self._seek_left_out, self._look_at_logs, self._tell_group),
-        )
-        for loop in loops:
+        for loop in (
+            self._tick,
+            self._provisional,
+            self._report,
+            self._seek_left_out,
+            self._look_at_logs,
+            self._commit_to_group,
+        ):
             self.app.task(loop)
 
     def _positions(self) -> dict[TP, int]:
         return self.tasks.positions()
+
+    def _outlook(self) -> RoadOutlook | None:
+        return self._network.outlook() if self._network else None
 
     async def _assigned(self, app: faust.App, **_: object) -> None:
         await self.tasks.assigned(app.consumer.assignment())
@@ -90,19 +113,12 @@ class Worker:
         self.tasks.revoked()
         app.consumer.forget(revoked)
 
-    def _ended(self, task: str, partition: int, error: BaseException) -> None:
-        """Begin a partition again that somebody else has had; stop for every other reason."""
-        if isinstance(error, OwnershipLost):
-            self.tasks.lost(task, partition, error)
-        else:
-            self._fail(error)
-
     def _fail(self, error: BaseException) -> None:
         log.error("stopping, what was due could not be published", exc_info=error)
         self._crashing = asyncio.ensure_future(self.app.crash(error))
 
     async def _tick(self) -> None:
-        """Let the watermark of silent partitions go on with the clock; close what is due.
+        """Tell the tasks that time goes by: the watermark of silent partitions goes on with it.
 
         Silence counts only while it is observed: not while Kafka does not answer, nor when this
         process itself was held up, for then frames may be waiting unread.
@@ -114,12 +130,7 @@ class Worker:
             elapsed_s, before = now - before, now
             speed = clock.speed_at(wall_ms())
             observed = elapsed_s < _HELD_UP_S and now - self._kafka_confirmed_at < _LINK_ALIVE_S
-            for state in self._frames.all():
-                if observed and self._frames.lag(state) == 0:
-                    state.windows.silent_for(round(elapsed_s * 1000 * speed))
-                else:
-                    state.windows.not_silent()
-                state.advance()
+            self.tasks.tick(round(elapsed_s * 1000 * speed), observed=observed)
 
     async def _seek_left_out(self) -> None:
         """Go back for records that Faust has left out and that nothing else would show."""
@@ -128,25 +139,24 @@ class Worker:
             await asyncio.sleep(1.0)
             consumer = self.app.consumer
             for tp in consumer.changed_logs():
-                self.tasks.begin_again(tp)
+                self.tasks.log_changed(tp)
             for tp, expected in self.tasks.positions().items():
                 reached = consumer.reached(tp)
                 watch = watches.setdefault(tp, StallWatch())
                 if watch.stalled(expected, reached and reached.handed, time.monotonic()):
-                    self._frames.gauges.seeks += 1
-                    await consumer.seek(tp, expected)
+                    await self.tasks.seek(tp)
 
     async def _look_at_logs(self) -> None:
         while not self.app.should_stop:
             await asyncio.sleep(_LOOK_AT_LOGS_S)
             await self.app.consumer.look_at_logs()
 
-    async def _tell_group(self) -> None:
+    async def _commit_to_group(self) -> None:
         while not self.app.should_stop:
-            await asyncio.sleep(_TELL_GROUP_S)
+            await asyncio.sleep(_COMMIT_TO_GROUP_S)
             committed = self.tasks.committed()
             if committed:
-                await self.app.consumer.tell_group(committed)
+                await self.app.consumer.commit_to_group(committed)
 
     async def _provisional(self) -> None:
         every_s = self.settings.windows.provisional_every_s
@@ -154,7 +164,8 @@ class Worker:
         while not self.app.should_stop:
             await asyncio.sleep(pause_s)
             started = time.monotonic()
-            await self._frames.publish_provisional()
+            for _, partition in sorted(self._frames.partitions.items()):
+                await partition.publish_provisional()
             took_s = time.monotonic() - started
             pause_s = max(every_s - took_s, took_s * (1 / _PROVISIONAL_SHARE - 1))
 
@@ -177,9 +188,10 @@ class Worker:
         """Return the counts of the partitions that are assigned to this worker now."""
         kinds: dict[str, Counts] = {}
         lag = open_windows = unhealthy = 0
-        for state in self._frames.all():
+        lags = self.tasks.lags()
+        for state in self._frames.streams():
             counts = state.windows.counts()
-            lag += self._frames.lag(state) or 0
+            lag += lags[TP(state.topic, state.state.partition)] or 0
             if not counts.received:
                 continue
             total = kinds.setdefault(state.kind.name, Counts())
@@ -187,10 +199,11 @@ class Worker:
                 setattr(total, name, getattr(total, name) + value)
             open_windows += len(state.windows.open_windows)
             unhealthy += state.sensors.watch.unhealthy if state.sensors else 0
-        figures = vars(self._frames.gauges) | self._agents.figures()
-        gauges = {name: float(value) for name, value in figures.items()}
+        gauges = {n: float(value) for of_task in self._gauges for n, value in vars(of_task).items()}
         gauges |= {"lag_records": float(lag), "open_windows": float(open_windows)}
         gauges["tasks_reopened"] = float(self.tasks.reopened)
+        gauges["repeated_records"] = float(self.tasks.repeated)
+        gauges["seeks"] = float(self.tasks.sought)
         gauges["unhealthy_sensors"] = float(unhealthy)
         accounts = self.tasks.accounts()
         read = [s for account in accounts.values() for s in account.sequences()]
@@ -212,7 +225,8 @@ class Worker:
             await self.tasks.close()
             await self._publication.stop()
             self._executor.shutdown()
-            self._agents.close()
+            if self._dispatch is not None:
+                self._dispatch.close()
         if crashed is not None:
             raise crashed
 
@@ -221,6 +235,29 @@ class Worker:
             await asyncio.wait_for(self.app.stop(), _STOP_S)
         except TimeoutError:
             log.warning("Faust did not stop within %g s; what it held is read again", _STOP_S)
+
+
+def _network_task(
+    settings: Settings, network: RoadNetwork, executor: Executor
+) -> NetworkTask | None:
+    """Return the task of the roads, None where settings or city have no use for it."""
+    wanted = settings.intelligence
+    if not len(network) or (wanted.incidents == "none" and not wanted.forecasts):
+        return None
+    return NetworkTask(settings, network, executor)
+
+
+def _dispatch_task(
+    settings: Settings, city: City, outlook: Callable[[], RoadOutlook | None]
+) -> DispatchTask | None:
+    """Return the task of cases and crews, None where the settings do not want it."""
+    wanted = settings.allocation
+    if not wanted.enabled:
+        return None
+    services = load_services(settings.reports.services_file)
+    plan = DispatchSettings(policy=wanted.policy, plan_every_s=wanted.plan_every_s)
+    offset = local_offset(settings.city.timezone)
+    return DispatchTask(settings.kafka, lambda: Dispatch(services, city, plan, offset), outlook)
 
 
 def run(settings: Settings, stop: threading.Event | None = None) -> None:

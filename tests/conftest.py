@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Before numpy is imported: tests run beside each other, their matrices need no threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# A broker lives for some seconds here: Java's second compiler costs more than it earns.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 import hypothesis
 import psutil

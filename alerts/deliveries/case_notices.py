@@ -1,4 +1,4 @@
-"""What citizens are told when the case of their report changes its state."""
+"""What citizens are notified of when the case of their report changes its state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAID = {
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """Somebody to be told, and the reports that are theirs."""
+    """Somebody to be notified, and the reports that are theirs."""
 
     way: str
     """``email`` or ``webhook``."""
@@ -35,7 +35,7 @@ class Contact(msgspec.Struct, frozen=True):
 
 
 def contacts(opened: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Contact]:
-    """Return whom to tell, once each, of (report, what is known of its reporter).
+    """Return whom to notify, once each, of (report, what is known of its reporter).
 
     Only who asked for it, in the report itself.
     """
@@ -66,7 +66,7 @@ def notice_text(case: Case, contact: Contact, public_url: str) -> str:
 
 
 def notice_body(case: Case, contact: Contact) -> bytes:
-    """Return the body of the webhook; it tells nothing that Open311 would not."""
+    """Return the body of the webhook; it says nothing that Open311 would not."""
     return msgspec.json.encode(
         {
             "type": "case",

@@ -1,4 +1,4 @@
-"""Tells one citizen: by mail, or by a signed webhook to an address of theirs."""
+"""Notifies one citizen: by mail, or by a signed webhook to an address of theirs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tells citizens who asked for it when the case of their report changes its state.
+"""Notifies citizens who asked for it when the case of their report changes its state.
 
-Each person is on their own: who cannot be reached is tried again later while others are told. The
-offset in Kafka moves to the first case that somebody still has to be told of, so a crash loses
-nothing and may say a few things twice.
+Each person is on their own: who cannot be reached is tried again later while others are notified.
+The offset in Kafka moves to the first case that somebody still has to be notified of, so a crash
+loses nothing and may send a few things twice.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ log = logging.getLogger(__name__)
 NAME = "citizens"
 _AT_ONCE = 4
 _MOST_WAITING = 1_000
-"""More than this and nothing more is read until some are told."""
+"""Backpressure: with more than this nothing more is read until some are notified."""
 
 Key = tuple[str, Contact | int]
 
 
 @dataclass
 class _Item:
-    """A case of which a contact is to be told; without one, whom to tell is still to be found."""
+    """A case of which a contact is to be notified; without one, whom is still to be found."""
 
     case: Case
     record: Any
@@ -66,7 +66,7 @@ class _Item:
 
 
 class CitizenNews(threading.Thread):
-    """Reads the cases; finds whom each change concerns; tells them."""
+    """Reads the cases; finds whom each change concerns; notifies them."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class CitizenNews(threading.Thread):
         self._commit(reader)
 
     def _try(self, item: _Item, contact: Contact) -> None:
-        """Begin an attempt, or wait while the contact is being told of something earlier.
+        """Begin an attempt, or wait while the contact is being notified of something earlier.
 
         A newer state makes an older one that waits superfluous.
         """

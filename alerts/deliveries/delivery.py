@@ -15,15 +15,14 @@ from alerts.deliveries.channels.kafka_topic import KafkaTopic
 from alerts.deliveries.figures import Figures
 from alerts.deliveries.log_reader import LogReader, Stopped
 from alerts.deliveries.outcomes import Refused, TryAgain
-from alerts.deliveries.receivers import Receiver, Sender
-from alerts.deliveries.told import Told
+from alerts.deliveries.receivers import NotificationFilter, Receiver, Sender
 from civicstream.clock import wall_ms
 from civicstream.errors import Fenced, OwnershipLost, RecordTooLarge, ServerUnavailable
 from civicstream.events import Alert
 from civicstream.kafka.log_gaps import gap_record
 from civicstream.kafka.transactional import Outgoing, TransactionalSender
 
-__all__ = ["Delivery", "GiveUp", "Letter"]
+__all__ = ["Delivery", "GiveUp", "MakeDeadLetter"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ _COMMIT_MS = 200
 GiveUp = Callable[[str, str, Any], None]
 """Reason, sentence, Kafka record: publishes the dead letter, returns when Kafka has it."""
 
-Letter = Callable[[str, str, Any], Outgoing]
+MakeDeadLetter = Callable[[str, str, Any], Outgoing]
 """Reason, sentence, Kafka record: returns the dead letter's record."""
 
 
@@ -50,7 +49,7 @@ class Delivery(threading.Thread):
         receiver: Receiver,
         sender: Sender,
         open_reader: Callable[[], LogReader],
-        letter: Letter,
+        dead_letter: MakeDeadLetter,
         outlet: TransactionalSender,
         prefix: str,
         stop: threading.Event,
@@ -58,9 +57,9 @@ class Delivery(threading.Thread):
         super().__init__(name=f"deliver-{receiver.name}")
         self.figures = Figures(receiver.name)
         self._receiver, self._sender = receiver, sender
-        self._open_reader, self._letter, self._stop_event = open_reader, letter, stop
+        self._open_reader, self._dead_letter, self._stop_event = open_reader, dead_letter, stop
         self._outlet, self._prefix = outlet, prefix
-        self._told = Told(receiver)
+        self._filter = NotificationFilter(receiver)
         self._rng = random.Random()
         self._said_at_ms = 0.0
 
@@ -104,21 +103,21 @@ class Delivery(threading.Thread):
             reader.close()
 
     def _begin(self, reader: LogReader) -> None:
-        """Learn what the receiver was told, from all that Kafka still has.
+        """Learn what the receiver was sent, from all that Kafka still has.
 
-        A new receiver is told of the alerts that are active, as if each had just been raised.
+        A new receiver is sent the alerts that are active, as if each had just been raised.
         """
         committed, gap = reader.wait_for_partition()
         first, end = reader.ends()
         until = end if committed is None else committed
-        self._told = Told(self._receiver)
+        self._filter = NotificationFilter(self._receiver)
         newest: dict[str, Any] = {}
         reader.seek(first)
         while reader.position() < until:
             for record in reader.poll():
                 if record.offset < until and (alert := _decoded(record)):
-                    self._told.take(alert)
-                    if alert.id in self._told.active:
+                    self._filter.take(alert)
+                    if alert.id in self._filter.active:
                         newest[alert.id] = record
         reader.begin(until)
         news = reader.identity()
@@ -128,7 +127,7 @@ class Delivery(threading.Thread):
         if news:
             self._publish(reader, news, committed)
         if committed is None:
-            for alert in list(self._told.active.values()):
+            for alert in list(self._filter.active.values()):
                 self._deliver(reader, alert, newest[alert.id], None)
             reader.commit(until)
         self.figures.read = reader.read(self._receiver.name)
@@ -143,9 +142,9 @@ class Delivery(threading.Thread):
             if missing := reader.missing(f"deliver/{self._receiver.name}"):
                 self._publish(reader, missing, record.offset)
             if alert is None:
-                lost = self._letter("foreign_record", "not an alert", record)
+                lost = self._dead_letter("foreign_record", "not an alert", record)
                 self._publish(reader, [lost], following)
-            elif self._told.take(alert):
+            elif self._filter.take(alert):
                 reader.prove(record.offset)
                 self._deliver(reader, alert, record, following)
             done = following
@@ -221,13 +220,13 @@ class Delivery(threading.Thread):
         sentence = (
             f"receiver {self._receiver.name!r}, alert {alert.id!r} version {alert.version}: {why}"
         )
-        self._publish(reader, [self._letter(reason, sentence, record)], following)
+        self._publish(reader, [self._dead_letter(reason, sentence, record)], following)
         self.figures.failed += 1
 
     def _refresh(self) -> None:
         refresh = getattr(self._sender, "refresh", None)
         if refresh is not None:
-            refresh(self._told.active.values())
+            refresh(self._filter.active.values())
 
     def _say(self, sentence: str) -> None:
         """Log at once, and then now and then while it goes on."""

@@ -46,8 +46,8 @@ def post(
     """POST and return when the receiver has confirmed; raise Refused or TryAgain."""
     try:
         with client.stream("POST", url, content=body, headers=dict(headers)) as answer:
-            said = next(answer.iter_bytes(_READ_BYTES), b"")
-            check_answer(answer.status_code, answer.headers, said.decode(errors="replace"), now_ms)
+            reply = next(answer.iter_bytes(_READ_BYTES), b"")
+            check_answer(answer.status_code, answer.headers, reply.decode(errors="replace"), now_ms)
     except httpx.HTTPError as error:
         raise TryAgain(f"{type(error).__name__}: {error}") from error
 

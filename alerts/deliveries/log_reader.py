@@ -31,7 +31,7 @@ __all__ = ["LogReader", "Stopped"]
 
 log = logging.getLogger(__name__)
 
-_POLL_MS = 100
+_POLL_MS = 500
 _POLL_RECORDS = 200
 _ACCOUNT_BYTES = 3_000
 """In base64, with the topic's id, within what Kafka keeps beside an offset: 4,096 by default."""
@@ -64,7 +64,6 @@ class LogReader:
             [topic],
             group=group,
             max_poll_records=_POLL_RECORDS,
-            fetch_max_wait_ms=_POLL_MS,
         )
 
     def wait_for_partition(self) -> tuple[int | None, LogGap | None]:

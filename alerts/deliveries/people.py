@@ -15,7 +15,7 @@ __all__ = ["People"]
 
 
 class People:
-    """One connection, made anew after a failure."""
+    """One connection, made again after a failure."""
 
     def __init__(self, url: SecretStr) -> None:
         self._url = url

@@ -13,14 +13,14 @@ from alerts.deliveries.channels import receiver_types
 from alerts.deliveries.receivers import CitizensPlan, MailServer, Receiver
 from civicstream.errors import ConfigurationError
 
-__all__ = ["Plan", "read_plan"]
+__all__ = ["DeliveryPlan", "read_plan"]
 
 _T = TypeVar("_T")
 _TABLES = {"receiver", "smtp", "citizens"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeliveryPlan:
     """All of the receivers' file."""
 
     receivers: tuple[Receiver, ...] = ()
@@ -28,7 +28,7 @@ class Plan:
     citizens: CitizensPlan | None = None
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> DeliveryPlan:
     """Return what the file declares; raise ConfigurationError that lists every fault in it."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def read_plan(path: Path) -> Plan:
     _check_together(receivers, mail, citizens, faults)
     if faults:
         raise ConfigurationError(f"receivers file {path}: " + "; ".join(faults))
-    return Plan(tuple(receivers), mail, citizens)
+    return DeliveryPlan(tuple(receivers), mail, citizens)
 
 
 def _table(found: dict[str, Any], name: str, of: type[_T], faults: list[str]) -> _T | None:

@@ -11,13 +11,13 @@ from alerts.deliveries.channels.email import PostOffice
 from alerts.deliveries.citizen_senders import CitizenSenders
 from alerts.deliveries.citizens import NAME as CITIZENS
 from alerts.deliveries.citizens import CitizenNews
+from alerts.deliveries.dead_letters_out import DeadLettersOut
 from alerts.deliveries.delivery import Delivery
 from alerts.deliveries.figures import Figures
-from alerts.deliveries.letters_out import LettersOut
 from alerts.deliveries.log_reader import LogReader
 from alerts.deliveries.people import People
 from alerts.deliveries.receivers import Context, Receiver, Sender
-from alerts.deliveries.receivers_file import Plan, read_plan
+from alerts.deliveries.receivers_file import DeliveryPlan, read_plan
 from civicstream.clock import wall_ms
 from civicstream.errors import ConfigurationError
 from civicstream.events import LedgerReport, ReadPosition, ReadSequence
@@ -69,7 +69,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         out.close()
 
 
-def _plan(settings: Settings) -> Plan:
+def _plan(settings: Settings) -> DeliveryPlan:
     if settings.deliver.receivers_file is None:
         raise ConfigurationError(
             "nobody is named who could get alerts; set CIVICSTREAM_DELIVER__RECEIVERS_FILE, "
@@ -78,7 +78,7 @@ def _plan(settings: Settings) -> Plan:
     return read_plan(settings.deliver.receivers_file)
 
 
-def _sender(receiver: Receiver, plan: Plan, settings: Settings) -> Sender:
+def _sender(receiver: Receiver, plan: DeliveryPlan, settings: Settings) -> Sender:
     """Return what sends to the receiver; raise ConfigurationError that names it."""
     try:
         return receiver.open(Context(settings, plan.mail, wall_ms))
@@ -86,31 +86,39 @@ def _sender(receiver: Receiver, plan: Plan, settings: Settings) -> Sender:
         raise ConfigurationError(f"receiver {receiver.name!r}: {error}") from error
 
 
-def _obtain(settings: Settings, stop: threading.Event) -> LettersOut | None:
+def _obtain(settings: Settings, stop: threading.Event) -> DeadLettersOut | None:
     """Return the producer once Kafka answers; None when stopped before."""
     wait_for_kafka(settings.kafka, stop=stop)
     kafka = f"Kafka at {settings.kafka.bootstrap}"
-    return wait_until_available(lambda: LettersOut(settings), kafka, log=log, stop=stop)
+    return wait_until_available(lambda: DeadLettersOut(settings), kafka, log=log, stop=stop)
 
 
 def _delivery(
     receiver: Receiver,
     sender: Sender,
     settings: Settings,
-    out: LettersOut,
+    out: DeadLettersOut,
     stop: threading.Event,
 ) -> Delivery:
     def open_reader() -> LogReader:
         topic = topic_name(settings.kafka.topic_prefix, "alerts")
         return LogReader(settings.kafka, topic, f"civicstream-deliver-{receiver.name}", stop)
 
-    letter: Callable[..., Outgoing] = functools.partial(out.letter, receiver.name)
+    dead_letter: Callable[..., Outgoing] = functools.partial(out.dead_letter, receiver.name)
     outlet = TransactionalSender(settings.kafka, f"deliver-{receiver.name}", receiver.timeout_s)
     prefix = settings.kafka.topic_prefix
-    return Delivery(receiver, sender, open_reader, letter, outlet, prefix, stop)
+    return Delivery(
+        receiver=receiver,
+        sender=sender,
+        open_reader=open_reader,
+        dead_letter=dead_letter,
+        outlet=outlet,
+        prefix=prefix,
+        stop=stop,
+    )
 
 
-def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
+def _citizen_senders(plan: DeliveryPlan, settings: Settings) -> CitizenSenders | None:
     if plan.citizens is None:
         return None
     try:
@@ -123,9 +131,9 @@ def _citizen_senders(plan: Plan, settings: Settings) -> CitizenSenders | None:
 
 def _citizen_news(
     senders: CitizenSenders,
-    plan: Plan,
+    plan: DeliveryPlan,
     settings: Settings,
-    out: LettersOut,
+    out: DeadLettersOut,
     stop: threading.Event,
 ) -> CitizenNews:
     def open_reader() -> LogReader:
@@ -140,7 +148,15 @@ def _citizen_news(
     patience_s = plan.citizens.give_up_after_s
     prefix = settings.kafka.topic_prefix
     return CitizenNews(
-        people, keys, senders, open_reader, give_up, out.publish, prefix, stop, patience_s
+        people=people,
+        keys=keys,
+        senders=senders,
+        open_reader=open_reader,
+        give_up=give_up,
+        keep=out.publish,
+        prefix=prefix,
+        stop=stop,
+        patience_s=patience_s,
     )
 
 

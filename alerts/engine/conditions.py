@@ -14,7 +14,7 @@ from alerts.engine.alert_state import Held, Items, encode, held_key, number
 from alerts.engine.columns import Columns
 from alerts.engine.subjects import Subjects
 from alerts.rules.rule import Condition
-from alerts.rules.sources import SOURCES, Batch
+from alerts.rules.sources import SOURCES, EventColumns
 
 __all__ = ["ConditionState"]
 
@@ -55,14 +55,14 @@ class ConditionState:
         if self._change is not None:
             self._change.columns.extend_to(len(self.subjects))
 
-    def take(self, rows: Rows, batch: Batch, fresh: Mask) -> None:
-        """Take an event in; ``fresh`` tells for which rows it is news."""
+    def take(self, rows: Rows, batch: EventColumns, fresh: Mask) -> None:
+        """Take an event in; ``fresh``: for which rows it is news."""
         self.extend()
         chosen = self._chosen(batch)
         if self.condition.no_data_for_ms is not None:
             # Of an area one row speaks for all that the event has of it.
-            said = np.array([chosen.any()]) if self.condition.by_area else chosen
-            news = rows[fresh & said]
+            relevant = np.array([chosen.any()]) if self.condition.by_area else chosen
+            news = rows[fresh & relevant]
             self._set(news, np.zeros(len(news), np.bool_), batch.at)
             self.columns["seen"][news] = batch.at
             return
@@ -85,13 +85,13 @@ class ConditionState:
         names = self.subjects.names
         self._changed.update(names[row] for row in rows.tolist())
 
-    def _chosen(self, batch: Batch) -> Mask:
+    def _chosen(self, batch: EventColumns) -> Mask:
         chosen = np.ones(len(batch.rows), np.bool_)
         for field, wanted in self.condition.where:
             chosen &= _among(batch, field, wanted)
         return chosen
 
-    def _decide(self, rows: Rows, batch: Batch, fresh: Mask) -> tuple[Mask, Mask, Floats]:
+    def _decide(self, rows: Rows, batch: EventColumns, fresh: Mask) -> tuple[Mask, Mask, Floats]:
         """Return for each row whether the value says something, whether it holds, the value."""
         condition = self.condition
         field = condition.field or ""
@@ -134,8 +134,8 @@ class ConditionState:
         self.extend()
         columns, condition = self.columns, self.condition
         now_ms = machine_ms if self._machine_time else self.results_time(city_ms)
-        heard = columns["seen"] != _NEVER
-        age = now_ms - np.where(heard, columns["seen"], now_ms)
+        reported = columns["seen"] != _NEVER
+        age = now_ms - np.where(reported, columns["seen"], now_ms)
         forgotten = np.zeros(len(age), np.bool_)
         if condition.forget_after_ms and caught_up:
             forgotten = age >= condition.forget_after_ms
@@ -273,7 +273,7 @@ def _ratio(values: Floats, per: Floats) -> Floats:
     return result
 
 
-def _among(batch: Batch, field: str, wanted: tuple[object, ...]) -> Mask:
+def _among(batch: EventColumns, field: str, wanted: tuple[object, ...]) -> Mask:
     number = batch.source.field_type(field) == "number"
     column = batch.numbers(field) if number else batch.texts(field)
     found = np.zeros(len(column), np.bool_)

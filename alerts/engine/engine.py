@@ -7,7 +7,7 @@ operations a rule; only what rises, falls or has moved is looked at one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 
 from alerts.engine.alert_making import AlertMaker
 from alerts.engine.alert_state import Items, Restored, encode, fingerprint, held_key
-from alerts.engine.book import Book
+from alerts.engine.alert_store import AlertStore, Known
 from alerts.engine.conditions import ConditionState
-from alerts.engine.people import due_by_clock
 from alerts.engine.places import Places
 from alerts.engine.rule_state import RuleState
 from alerts.engine.storms import Storms, is_parent
 from alerts.engine.subjects import Codes, Subjects
 from alerts.engine.verdicts import Verdict
-from alerts.rules.rule import RuleSet
-from alerts.rules.sources import SOURCES, Batch
+from alerts.rules.rule import SEVERITIES, RuleSet
+from alerts.rules.sources import SOURCES, EventColumns
 from civicstream.city import Point
 from civicstream.clock import REAL, Clock
 from civicstream.events import Alert
@@ -35,9 +34,9 @@ __all__ = ["AlertEngine"]
 Rows = NDArray[np.intp]
 
 _TIDY_EVERY_MS = 600_000
-# Events of a subject that comes back later than this begin anew: none is on its way any more.
+# Events of a subject that comes back later than this count as new: none is on its way any more.
 _KEPT_MS = 2 * 3_600_000
-# So long a stack may take to start until its first results [ms of the machine's time].
+# How long a stack may take to start until its first results [ms of the machine's time].
 _START_MS = 120_000
 
 
@@ -47,15 +46,15 @@ class AlertEngine:
     def __init__(self, rules: RuleSet, places: Places, clock: Clock = REAL) -> None:
         self.rules = rules
         self._clock = clock
-        self.book = Book()
+        self.store = AlertStore()
         self._places = places
         self._areas, self._segments = Codes(), Codes()
         self._areas.of("city")  # code 0 is where a rule over the whole city joins
         self._spaces: dict[tuple[str, bool], Subjects] = {}
         self._states = [self._state(rule) for rule in rules.rules]
         self._by_name = {state.rule.name: state for state in self._states}
-        self._storms = Storms(rules, self.book, self._area_point)
-        self._maker = AlertMaker(self.book, self._storms, places)
+        self._storms = Storms(rules, self.store, self._area_point)
+        self._maker = AlertMaker(self.store, self._storms, places)
         self._fingerprints = {rule.name: fingerprint(rule) for rule in rules.rules}
         self._stored = Restored()
         self._gone: Items = {}
@@ -74,7 +73,7 @@ class AlertEngine:
         for condition in rule.conditions:
             space = (condition.source, condition.by_area)
             if space not in self._spaces:
-                kind = "area" if condition.by_area else SOURCES[condition.source].kind
+                kind = "area" if condition.by_area else SOURCES[condition.source].subject
                 source = SOURCES[condition.source]
                 self._spaces[space] = Subjects(kind, source, self._areas, self._segments)
             conditions.append(ConditionState(condition, self._spaces[space]))
@@ -85,7 +84,7 @@ class AlertEngine:
 
     @property
     def active_count(self) -> int:
-        return self.book.active_count
+        return self.store.active_count
 
     def apply(self, topic: str, event: Any, now_ms: int) -> list[Alert]:
         """Return the versions that follow from an event of ``topic`` (without the prefix)."""
@@ -120,7 +119,7 @@ class AlertEngine:
                     touched.append((condition, found[0], state))
         return touched
 
-    def _note(self, space: tuple[str, bool], batch: Batch) -> tuple[Rows, NDArray[np.bool_]]:
+    def _note(self, space: tuple[str, bool], batch: EventColumns) -> tuple[Rows, NDArray[np.bool_]]:
         subjects = self._spaces[space]
         if space[1]:
             rows = subjects.rows_of([batch.area], batch.area)
@@ -133,18 +132,18 @@ class AlertEngine:
         if state.machine_time:
             verdict = verdict.in_city_time(self._clock)
         news = state.transitions(verdict)
-        for i in news.rise.tolist():
-            made += self._maker.rise(state, verdict, i, int(news.severity[i]), now_ms)
-        for i in news.fall.tolist():
-            made += self._maker.fall(state, verdict, i, now_ms)
-        for i in news.moved.tolist():
-            made += self._maker.move(state, verdict, i, int(news.severity[i]), now_ms)
+        for found in news.rises:
+            made += self._maker.rise(state, found, now_ms)
+        for found in news.falls:
+            made += self._maker.fall(state, found, now_ms)
+        for found in news.moves:
+            made += self._maker.move(state, found, now_ms)
         return made
 
     def _act(self, action: Action, now_ms: int) -> list[Alert]:
         if not action.subject.startswith("alert/"):
             return []
-        made = self.book.act(action, now_ms)
+        made = self.store.act(action, now_ms)
         return [] if made is None else [made]
 
     def tick(
@@ -170,7 +169,7 @@ class AlertEngine:
                 rows = np.union1d(rows, state.pending()).astype(np.intp)
             if len(rows):
                 made += self._judge(state, state.verdict(rows, now_ms), now_ms)
-        made += due_by_clock(self.book, self._by_name, now_ms)
+        made += _due_by_clock(self.store, self._by_name, now_ms)
         self._tidy(now_ms)
         return made
 
@@ -191,7 +190,7 @@ class AlertEngine:
 
         Then come the events within the rules' memory by ``observe``, and then ``resume``.
         """
-        self.book.restore(stored.alerts, stored.actions)
+        self.store.restore(stored.alerts, stored.actions)
         self._stored = stored
         self._assume()
 
@@ -200,13 +199,13 @@ class AlertEngine:
 
         ``actions``: ids of the actions that made some of them.
         """
-        self.book.replay(versions, actions)
+        self.store.replay(versions, actions)
         self._stored = Restored()
         self._assume()
 
     def _assume(self) -> None:
         new = self.new_rules
-        for known in self.book.active():
+        for known in self.store.active():
             state = self._by_name.get(known.alert.rule)
             if state is not None and state.rule.name in new and not is_parent(known.alert):
                 self._maker.assume(state, known)
@@ -229,7 +228,7 @@ class AlertEngine:
                     held = self._stored.held.get((name, condition.condition.name), {})
                     condition.restore(held)
         made: list[Alert] = self._storms.restore(now_ms)
-        for known in self.book.active():
+        for known in self.store.active():
             if is_parent(known.alert):
                 continue
             state_of = self._by_name.get(known.alert.rule)
@@ -258,7 +257,7 @@ class AlertEngine:
         items, self._gone = self._gone, {}
         for state in self._states:
             items |= state.take_changes()
-        return items | self.book.take_changes()
+        return items | self.store.take_changes()
 
     def _tidy(self, now_ms: int) -> None:
         """Forget subjects without news and alerts long over: memory is bounded by what lives."""
@@ -266,7 +265,7 @@ class AlertEngine:
             return
         self._tidy_at = now_ms + _TIDY_EVERY_MS
         kept_ms = _KEPT_MS + 2 * self.rules.memory_ms
-        self.book.forget_cleared(now_ms - kept_ms)
+        self.store.forget_cleared(now_ms - kept_ms)
         for space, subjects in self._spaces.items():
             users = [
                 (state, condition)
@@ -289,3 +288,49 @@ class AlertEngine:
                     condition.keep(kept)
                     if state.subjects is subjects:
                         state.columns.keep(kept)
+
+
+def _due_by_clock(store: AlertStore, states: Mapping[str, RuleState], now_ms: int) -> list[Alert]:
+    """Return the ends of silences, and the escalations of what nobody acknowledged in time."""
+    made = []
+    for known in store.active():
+        alert = known.alert
+        if alert.silenced_until is not None:
+            if now_ms >= alert.silenced_until:
+                made.append(
+                    store.change(
+                        known,
+                        now_ms,
+                        alert.silenced_until,
+                        "unsilenced",
+                        silenced_until=None,
+                        silenced_by=None,
+                    )
+                )
+            continue
+        due = _escalates_at(known, states)
+        if due is not None and now_ms >= due:
+            worse = SEVERITIES[SEVERITIES.index(alert.severity) + 1]
+            made.append(
+                store.change(
+                    known,
+                    now_ms,
+                    due,
+                    "escalated",
+                    severity=worse,
+                    escalation=alert.escalation + 1,
+                )
+            )
+    return made
+
+
+def _escalates_at(known: Known, states: Mapping[str, RuleState]) -> int | None:
+    """Return when the alert escalates next [ms]; None when it does not."""
+    alert, state = known.alert, states.get(known.alert.rule)
+    if state is None or not state.rule.escalate_after_ms:
+        return None
+    if alert.acknowledged_at is not None or alert.parent is not None:
+        return None
+    if alert.severity == SEVERITIES[-1]:
+        return None
+    return known.raised_at + (alert.escalation + 1) * state.rule.escalate_after_ms

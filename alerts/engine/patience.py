@@ -1,4 +1,4 @@
-"""How old results may be while all is well, and rules that wait so long before they miss any."""
+"""How old results may be while all is well, and rules that wait as long before they miss any."""
 
 from __future__ import annotations
 

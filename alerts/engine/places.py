@@ -58,9 +58,9 @@ class Places:
 def _kinds(city: City) -> dict[str, frozenset[str]]:
     sensors = city.sensors
     traffic = Sensors.kind_names.index("traffic")
-    heard = (sensors.kind != traffic) | (sensors.segment >= 0)
+    reporting = (sensors.kind != traffic) | (sensors.segment >= 0)
     found: dict[str, set[str]] = {}
-    for area, kind in np.unique(np.stack([sensors.area, sensors.kind])[:, heard], axis=1).T:
+    for area, kind in np.unique(np.stack([sensors.area, sensors.kind])[:, reporting], axis=1).T:
         found.setdefault(city.areas[area].id, set()).add(Sensors.kind_names[kind])
     return {area: frozenset(kinds) for area, kinds in found.items()}
 

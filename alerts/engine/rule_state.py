@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from alerts.engine.alert_state import Items
 from alerts.engine.columns import Columns
 from alerts.engine.conditions import ConditionState
 from alerts.engine.subjects import Codes, Subjects
-from alerts.engine.verdicts import Verdict, join_verdict, subject_verdict
+from alerts.engine.verdicts import Finding, Verdict, join_verdict, subject_verdict
 from alerts.rules.rule import SEVERITIES, Rule
 from alerts.rules.sources import SOURCES
 
@@ -22,20 +24,22 @@ Mask = NDArray[np.bool_]
 _UPDATE_EVERY_MS = 60_000
 
 
-class Transitions:
-    """Positions in a verdict: what rises, falls, and has moved."""
+class Transitions(NamedTuple):
+    """What of a verdict is news, by what becomes of the alert."""
 
-    def __init__(self, rise: Mask, fall: Mask, moved: Mask, severity: NDArray[np.intp]) -> None:
-        self.rise, self.fall, self.moved = map(np.flatnonzero, (rise, fall, moved))
-        self.severity = severity
-        """Index into SEVERITIES, before escalation."""
+    rises: list[Finding]
+    """It holds for long enough and has no alert."""
+    falls: list[Finding]
+    """It has an alert and does not hold any more."""
+    moves: list[Finding]
+    """It holds on, by a value or severity that is worth a version."""
 
 
 class RuleState:
     """A rule over the subjects of its one source, or over the places it joins.
 
-    Columns, by subject or place: ``active``, and ``told_value``, ``told_at`` and ``severity`` of
-    the newest version.
+    Columns, by subject or place: ``active``, and of the newest version that was made
+    ``version_value``, ``version_at`` and ``severity``.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class RuleState:
     ) -> None:
         self.rule = rule
         self.conditions = conditions
-        self.columns = Columns({"active": False, "told_value": np.nan, "told_at": 0, "severity": 0})
+        self.columns = Columns(
+            {"active": False, "version_value": np.nan, "version_at": 0, "severity": 0}
+        )
         self.machine_time = all(SOURCES[c.condition.source].machine_time for c in conditions)
         self.clocked = not all(SOURCES[c.condition.source].windowed for c in conditions)
         self._areas = areas
@@ -115,18 +121,29 @@ class RuleState:
 
     def transitions(self, verdict: Verdict) -> Transitions:
         """Return what of a verdict is news."""
-        rows, told = verdict.rows, self.columns
-        active = told["active"][rows]
-        rise = verdict.ripe & ~active
-        if self.subjects is not None and self.rule.areas is not None:
-            allowed = self._allowed(self.subjects)
-            rise &= True if allowed is None else allowed[rows]
-        stays = active & verdict.holds
-        before, severity = told["told_value"][rows], self._severity(verdict.value)
-        moved = np.abs(verdict.value - before) > self.rule.update_share * np.abs(before)
-        moved &= verdict.at - told["told_at"][rows] >= _UPDATE_EVERY_MS
-        moved |= severity > told["severity"][rows]
-        return Transitions(rise, active & ~verdict.holds, stays & moved, severity)
+        active = self.columns["active"][verdict.rows]
+        severity = self._severity(verdict.value)
+        rises = verdict.ripe & ~active & self._in_its_areas(verdict.rows)
+        moves = active & verdict.holds & self._worth_a_version(verdict, severity)
+        return Transitions(
+            rises=verdict.findings(rises, severity),
+            falls=verdict.findings(active & ~verdict.holds, severity),
+            moves=verdict.findings(moves, severity),
+        )
+
+    def _in_its_areas(self, rows: Rows) -> Mask:
+        """Whether the rule looks at these subjects; of places the conditions have asked that."""
+        allowed = None if self.subjects is None else self._allowed(self.subjects)
+        return np.ones(len(rows), np.bool_) if allowed is None else allowed[rows]
+
+    def _worth_a_version(self, verdict: Verdict, severity: Rows) -> Mask:
+        """Whether the value is another by now, not too often, or the severity is worse."""
+        newest, rows = self.columns, verdict.rows
+        before = newest["version_value"][rows]
+        other = np.abs(verdict.value - before) > self.rule.update_share * np.abs(before)
+        due = verdict.at - newest["version_at"][rows] >= _UPDATE_EVERY_MS
+        worth: Mask = other & due | (severity > newest["severity"][rows])
+        return worth
 
     def _severity(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return each value's severity; a null has the rule's."""
@@ -142,11 +159,18 @@ class RuleState:
         values = np.array([np.nan if value is None else value])
         return int(self._severity(values)[0])
 
-    def tell(self, row: int, active: bool, value: float, at: int, severity: int) -> None:
-        """Note the newest version of a subject's alert."""
+    def note_raised(self, found: Finding) -> None:
+        """Note what the newest version of a subject's alert says."""
+        self._note(found.row, True, found.value, found.at, found.severity)
+
+    def note_ended(self, found: Finding) -> None:
+        """Note that a subject has no alert any more."""
+        self._note(found.row, False, np.nan, found.at, 0)
+
+    def _note(self, row: int, active: bool, value: float, at: int, severity: int) -> None:
         columns = self.columns
         columns["active"][row] = active
-        columns["told_value"][row], columns["told_at"][row] = value, at
+        columns["version_value"][row], columns["version_at"][row] = value, at
         columns["severity"][row] = severity
 
     def take_changes(self) -> Items:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from alerts.engine.book import Book, Known, alert_id
+from alerts.engine.alert_store import AlertStore, Known, alert_id
 from alerts.rules.rule import SEVERITIES, Grouping, RuleSet
 from civicstream.city import Point
 from civicstream.events import Alert
@@ -51,19 +51,19 @@ class Storms:
     """Counts what becomes active, by rule and area, and keeps the parents."""
 
     def __init__(
-        self, rules: RuleSet, book: Book, area_point: Callable[[str], Point | None]
+        self, rules: RuleSet, store: AlertStore, area_point: Callable[[str], Point | None]
     ) -> None:
         self._groupings = {r.name: r.grouping for r in rules.rules if r.grouping is not None}
         self._overall = rules.grouping
-        self._book = book
+        self._store = store
         self._area_point = area_point
         self._scopes: dict[tuple[str, str], _Scope] = {}
         self._members: dict[str, set[str]] = {}
         """Active children by their parent's id."""
 
     def restore(self, now_ms: int) -> list[Alert]:
-        """Count the book's active alerts again; return what a crash kept from being published."""
-        for known in sorted(self._book.active(), key=lambda k: k.raised_event_at):
+        """Count the store's active alerts again; return what a crash kept from being published."""
+        for known in sorted(self._store.active(), key=lambda k: k.raised_event_at):
             if is_parent(known.alert):
                 self._members.setdefault(known.alert.id, set())
                 continue
@@ -79,29 +79,29 @@ class Storms:
 
     def _end_childless(self, now_ms: int) -> list[Alert]:
         ends: dict[str, int] = {}
-        for known in self._book:
+        for known in self._store:
             if known.alert.parent is not None:
                 ends[known.alert.parent] = max(ends.get(known.alert.parent, 0), known.event_at)
         return [
-            self._book.clear(known, now_ms, max(known.event_at, ends.get(known.alert.id, 0)))
-            for known in self._book.active()
+            self._store.clear(known, now_ms, max(known.event_at, ends.get(known.alert.id, 0)))
+            for known in self._store.active()
             if is_parent(known.alert) and not self._members.get(known.alert.id)
         ]
 
     def dissolve(self, now_ms: int) -> list[Alert]:
         """End the parents whose grouping is no longer asked for; their children stand alone."""
         made: list[Alert] = []
-        for parent in self._book.active():
+        for parent in self._store.active():
             rule = parent.alert.rule
             wanted = self._overall if rule == ANY_RULE else self._groupings.get(rule)
             if not is_parent(parent.alert) or wanted is not None:
                 continue
-            made.append(self._book.clear(parent, now_ms, now_ms))
+            made.append(self._store.clear(parent, now_ms, now_ms))
             for id_ in sorted(self._members.pop(parent.alert.id, ())):
-                child = self._book.of_id(id_)
+                child = self._store.of_id(id_)
                 if child is not None and child.active:
                     made.append(
-                        self._book.change(child, now_ms, child.event_at, "updated", parent=None)
+                        self._store.change(child, now_ms, child.event_at, "updated", parent=None)
                     )
         return made
 
@@ -129,29 +129,34 @@ class Storms:
 
     def _group(self, scope: _Scope, child: Alert, at: int, now_ms: int) -> list[Alert]:
         """Let the scope's alerts have a parent, if they are enough or it has one already."""
-        made: list[Alert] = []
-        parent = self._book.of_key(scope.key)
+        parent, made = self._store.of_key(scope.key), []
         if parent is None or not parent.active:
             if len(self._strays(scope)) <= scope.grouping.more_than:
                 return []
-            parent = self._begin(scope, child, at, now_ms, made)
-            if parent is None:
+            alert = self._first_version(scope, child, at, now_ms)
+            if self._store.raise_(alert, alert.subject) is None:
                 return []
+            parent, made = self._store.of_key(scope.key), [alert]
+            self._members[alert.id] = set()
+        assert parent is not None  # noqa: S101 it was raised
         return made + self._adopt(scope, parent, now_ms) + self._counted(parent, at, now_ms)
 
     def _strays(self, scope: _Scope) -> list[Known]:
         """Return the scope's recent alerts that are active and have no parent."""
-        found = (self._book.of_id(id_) for _, id_ in scope.recent)
+        found = (self._store.of_id(id_) for _, id_ in scope.recent)
         return [k for k in found if k is not None and k.active and k.alert.parent is None]
 
-    def _begin(
-        self, scope: _Scope, child: Alert, at: int, now_ms: int, made: list[Alert]
-    ) -> Known | None:
+    def _first_version(self, scope: _Scope, child: Alert, at: int, now_ms: int) -> Alert:
         area = child.area if scope.grouping.by == "area" else "city"
         point = self._area_point(area)
         strays = [k.alert for k in self._strays(scope)]
-        parent = Alert(
-            *(alert_id(scope.rule, scope.key, at), 1, "active", "raised", scope.rule, scope.key),
+        return Alert(
+            id=alert_id(scope.rule, scope.key, at),
+            version=1,
+            state="active",
+            change="raised",
+            rule=scope.rule,
+            key=scope.key,
             severity=max((a.severity for a in strays), key=SEVERITIES.index),
             area=area,
             subject="city" if area == "city" else f"area/{area}",
@@ -165,11 +170,6 @@ class Storms:
             lat=point and point[1],
             children=len(strays),
         )
-        if self._book.raise_(parent, parent.subject) is None:
-            return None
-        self._members[parent.id] = set()
-        made.append(parent)
-        return self._book.of_key(scope.key)
 
     def _adopt(self, scope: _Scope, parent: Known, now_ms: int) -> list[Alert]:
         """Let the recent alerts name their parent."""
@@ -178,15 +178,13 @@ class Storms:
         for child in self._strays(scope):
             members.add(child.alert.id)
             made.append(
-                self._book.change(
-                    *(child, now_ms, child.event_at, "updated"), parent=parent.alert.id
-                )
+                self._store.change(child, now_ms, child.event_at, "updated", parent=parent.alert.id)
             )
         return made
 
     def _counted(self, parent: Known, at: int, now_ms: int) -> list[Alert]:
-        """Tell how many it stands for: at once when that is worse, else once a minute."""
-        alerts = [self._book.of_id(id_) for id_ in self._members.get(parent.alert.id, ())]
+        """Publish how many it stands for: at once when that is worse, else once a minute."""
+        alerts = [self._store.of_id(id_) for id_ in self._members.get(parent.alert.id, ())]
         severities = [k.alert.severity for k in alerts if k is not None and k.active]
         worst = max(severities, key=SEVERITIES.index, default=parent.alert.severity)
         now = parent.alert
@@ -196,8 +194,11 @@ class Storms:
             return []
         headline = _headline(now.rule, now.area, len(severities))
         return [
-            self._book.change(
-                *(parent, now_ms, max(at, parent.event_at), "updated"),
+            self._store.change(
+                parent,
+                now_ms,
+                max(at, parent.event_at),
+                "updated",
                 severity=worst if worse else now.severity,
                 children=len(severities),
                 value=float(len(severities)),
@@ -211,13 +212,13 @@ class Storms:
             return []
         members = self._members.get(child.parent, set())
         members.discard(child.id)
-        parent = self._book.of_id(child.parent)
+        parent = self._store.of_id(child.parent)
         if parent is None or not parent.active:
             return []
         if members:
             return self._counted(parent, child.updated_at, now_ms)
         self._members.pop(child.parent, None)
-        return [self._book.clear(parent, now_ms, max(parent.event_at, child.updated_at))]
+        return [self._store.clear(parent, now_ms, max(parent.event_at, child.updated_at))]
 
 
 def _headline(rule: str, area: str, count: int) -> str:

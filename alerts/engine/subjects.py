@@ -1,4 +1,4 @@
-"""What a source has told of: each subject's row, place, and how far its events have come."""
+"""The subjects of a source: each one's row, place, and how far its events have come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alerts.engine.alert_state import Held
 from alerts.engine.columns import Columns
-from alerts.rules.sources import Batch, Source
+from alerts.rules.sources import EventColumns, Source
 
 __all__ = ["Codes", "Subjects"]
 
@@ -105,7 +105,7 @@ class Subjects:
                 columns["event"][row] = columns["item"][row] = event
         return row
 
-    def take(self, rows: Rows, batch: Batch) -> NDArray[np.bool_]:
+    def take(self, rows: Rows, batch: EventColumns) -> NDArray[np.bool_]:
         """Note the event for those rows for which it is news; return which these are."""
         columns, order = self.columns, batch.order
         fresh: NDArray[np.bool_] = columns["order"][rows] < order

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from alerts.rules.rule import Rule
 from alerts.rules.sources import SOURCES
 from civicstream.clock import Clock
 
-__all__ = ["Verdict", "join_verdict", "subject_verdict"]
+__all__ = ["Finding", "Verdict", "join_verdict", "subject_verdict"]
 
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -23,9 +25,27 @@ Floats = NDArray[np.float64]
 _NEVER = np.iinfo(np.int64).min
 
 
+class Finding(NamedTuple):
+    """How a rule stands for one subject or place."""
+
+    row: int
+    """Of the subject, or the code of the place."""
+    since: int
+    at: int
+    """Time of the event, or end of the time, that this follows from."""
+    value: float
+    """NaN for none."""
+    severity: int
+    """Index into SEVERITIES, before escalation."""
+
+    @property
+    def number(self) -> float | None:
+        return None if math.isnan(self.value) else self.value
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """Columns of equal length."""
+    """How a rule stands for some of its subjects or places: columns of equal length."""
 
     rows: Rows
     """Of the subjects, or codes of the joined places."""
@@ -36,6 +56,19 @@ class Verdict:
     at: Longs
     """Time of the event, or end of the time, that this follows from."""
     value: Floats
+
+    def findings(self, chosen: Mask, severity: Rows) -> list[Finding]:
+        """Return the chosen ones one by one."""
+        return [
+            Finding(
+                row=int(self.rows[i]),
+                since=int(self.since[i]),
+                at=int(self.at[i]),
+                value=float(self.value[i]),
+                severity=int(severity[i]),
+            )
+            for i in np.flatnonzero(chosen).tolist()
+        ]
 
     def in_city_time(self, clock: Clock) -> Verdict:
         """Return it with times of the machine's clock given as the city's."""

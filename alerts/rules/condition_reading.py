@@ -11,8 +11,23 @@ from alerts.rules.sources import SOURCES, Source
 __all__ = ["CONDITION_FIELDS", "read_condition"]
 
 CONDITION_FIELDS = (
-    *("source", "field", "per", "change_over", "above", "below", "clear_below", "clear_above"),
-    *("is", "in", "is_not", "where", "for", "no_data_for", "by", "at_least", "forget_after"),
+    "source",
+    "field",
+    "per",
+    "change_over",
+    "above",
+    "below",
+    "clear_below",
+    "clear_above",
+    "is",
+    "in",
+    "is_not",
+    "where",
+    "for",
+    "no_data_for",
+    "by",
+    "at_least",
+    "forget_after",
 )
 
 _TESTS = ("above", "below", "is", "in", "is_not", "no_data_for")
@@ -86,7 +101,10 @@ def _threshold(
     if per is not None and source.field_type(per) != "number":
         raise WrongValue(f"{prefix}per", f"{per!r} is a text; divide by a number")
     return Condition(
-        *(name, source.topic, field, per),
+        name=name,
+        source=source.topic,
+        field=field,
+        per=per,
         change_over_ms=_change(table, prefix),
         above=limit if test == "above" else None,
         below=limit if test == "below" else None,
@@ -124,10 +142,10 @@ def _absence(
     name: str, source: Source, table: dict[str, Any], prefix: str, shared: Any
 ) -> Condition:
     _refuse(table, ("field", *_NOT_NUMBERS[:-1]), prefix, "absence looks at no field")
-    by = table.get("by", "area" if source.area_field else "subject")
+    by = table.get("by", "area" if source.by_area else "subject")
     if by == "area":
         _refuse(table, ("where",), prefix, "the absence of an area's data looks at no field")
-    if by not in {"area", "subject"} or (by == "area" and not source.area_field):
+    if by not in {"area", "subject"} or (by == "area" and not source.by_area):
         raise WrongValue(f"{prefix}by", f'{by!r} is not possible; write "subject"')
     span = duration_ms(f"{prefix}no_data_for", table["no_data_for"])
     if "forget_after" not in table:

@@ -57,7 +57,7 @@ class Condition:
     at_least: int = 1
     """So many subjects of a joined place must hold."""
     forget_after_ms: int = 0
-    """Without data for so long it no longer holds; 0: never forgotten."""
+    """Without data for this time it no longer holds; 0: never forgotten."""
 
     @property
     def threshold(self) -> float | None:
@@ -126,7 +126,7 @@ class Rule:
     worse: tuple[tuple[float, AlertSeverity], ...] = ()
     """Higher severities and the values they begin at, from mild to bad."""
     update_share: float = 0.2
-    """An update is told when the value moved by this share."""
+    """An update is published when the value moved by this share."""
     escalate_after_ms: int = 0
     grouping: Grouping | None = None
 

@@ -28,8 +28,23 @@ __all__ = ["MESSAGE_FIELDS", "read_grouping", "read_rule"]
 ReadCondition = Callable[[str, dict[str, Any], str], Condition]
 
 _RULE_FIELDS = (
-    *("name", "severity", "message", "description", "areas", "schedule", "key", "worse"),
-    *("update_share", "escalate_after", "group", "within", "join", "all", "any", "not", "for"),
+    "name",
+    "severity",
+    "message",
+    "description",
+    "areas",
+    "schedule",
+    "key",
+    "worse",
+    "update_share",
+    "escalate_after",
+    "group",
+    "within",
+    "join",
+    "all",
+    "any",
+    "not",
+    "for",
 )
 _COMBINED = ("all", "any", "not")
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,59}$")
@@ -131,7 +146,7 @@ def _join(field: str, value: Any, conditions: tuple[Condition, ...]) -> Join:
     if value not in {"area", "segment", "city"}:
         raise WrongValue(field, f'{value!r}: write "area", "segment" or "city"')
     for condition in conditions:
-        if value == "segment" and (not SOURCES[condition.source].segment or condition.by_area):
+        if value == "segment" and (not SOURCES[condition.source].on_segments or condition.by_area):
             raise WrongValue(field, f'{condition.source} has no segments; write "area"')
     return cast(Join, value)
 

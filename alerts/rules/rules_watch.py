@@ -33,7 +33,7 @@ class RulesWatch:
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def changed(self) -> bool:
-        """Whether there are new rules in force; a file that is wrong is told and left."""
+        """Whether there are new rules in force; a file that is wrong is logged and left."""
         stamp = self._now()
         if stamp == self._stamp:
             return False

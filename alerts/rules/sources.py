@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -18,7 +18,6 @@ from civicstream.events import (
     Anomaly,
     Counts,
     EnvironmentResult,
-    EnvironmentRow,
     ForecastRow,
     FrameGap,
     Incident,
@@ -26,12 +25,11 @@ from civicstream.events import (
     SensorHealth,
     TrafficForecast,
     TrafficResult,
-    TrafficRow,
 )
 from civicstream.kinds import KINDS
 from civicstream.service_events import Allocation, Case, Demand
 
-__all__ = ["SOURCES", "Batch", "FieldType", "Source"]
+__all__ = ["SOURCES", "EventColumns", "FieldType", "InnerFields", "Source"]
 
 FieldType = Literal["number", "text"]
 
@@ -43,33 +41,58 @@ CITY = "city"
 """Area of what concerns no area in particular."""
 
 
+class InnerFields(Protocol):
+    """Values inside a field, by a dotted path: ``speed_kmh.15``, ``gauges.lag``."""
+
+    def type_of(self, path: str) -> FieldType | None:
+        """Return the type of a path's values, None where there is no such path."""
+        ...
+
+    def value(self, event: Any, row: Any, path: str) -> float | None:
+        """Return the value at a path that has a type; None where this event has none there."""
+        ...
+
+
 @dataclass(frozen=True)
 class Source:
     """A topic, and how its events are read."""
 
     topic: str
     event: type[msgspec.Struct]
-    kind: str
-    """Of the subjects: ``segment``, ``incident``, ..."""
+    subject: str
+    """What its events are about: ``segment``, ``incident``, ..."""
+    named_by: tuple[str, ...]
+    """The fields of event or row that name a subject, joined by slashes."""
     at: str
     """Field with the event's time."""
     order: str
-    """Field that tells a newer event of a subject from an older one."""
-    name: Callable[[Any, Any], str]
-    """Name of a row's subject, from event and row."""
+    """Field that distinguishes a newer event of a subject from an older one."""
     rows: str | None = None
-    """Field with the rows; None: the event is its only row."""
-    row: type[msgspec.Struct] | None = None
-    segment: bool = False
-    """Whether a row has the field ``segment``."""
+    """Field with a list of rows, a subject each; None: the event is its only row."""
+    inner: InnerFields | None = None
     windowed: bool = False
-    """Comes with every window, so that time is told by the events, not by the clock."""
+    """Comes with every window, so that its time is the events', not the clock's."""
     forget_after_ms: int = 0
-    dotted: Callable[[Any, Any, str], Any] | None = None
-    dotted_type: Callable[[str], FieldType | None] = lambda _path: None
-    area_field: bool = True
     machine_time: bool = False
     """Dated by the machine's clock, not by the city's; so are the rules over it."""
+
+    @cached_property
+    def row(self) -> type[msgspec.Struct] | None:
+        """The type of the rows; None: the event is its only row."""
+        if self.rows is None:
+            return None
+        (row,) = typing.get_args(typing.get_type_hints(self.event)[self.rows])
+        return typing.cast("type[msgspec.Struct]", row)
+
+    @cached_property
+    def by_area(self) -> bool:
+        """Whether an event is of one area; else it is of the city."""
+        return "area" in self.event.__struct_fields__
+
+    @cached_property
+    def on_segments(self) -> bool:
+        """Whether each row is of one road segment."""
+        return "segment" in (self.row or self.event).__struct_fields__
 
     @cached_property
     def fields(self) -> dict[str, FieldType]:
@@ -79,16 +102,19 @@ class Source:
 
     def field_type(self, path: str) -> FieldType | None:
         """Return the type of a field, None where there is no such field."""
-        return self.fields.get(path) or (self.dotted_type(path) if "." in path else None)
+        if path in self.fields or self.inner is None or "." not in path:
+            return self.fields.get(path)
+        return self.inner.type_of(path)
 
-    def batch(self, event: Any) -> Batch:
+    def batch(self, event: Any) -> EventColumns:
         """Return the event as columns."""
-        rows = getattr(event, self.rows) if self.rows else [event]
-        return Batch(self, event, rows)
+        return EventColumns(
+            self, event, [event] if self.rows is None else getattr(event, self.rows)
+        )
 
 
 @dataclass
-class Batch:
+class EventColumns:
     """An event's rows; every column is made once, however many rules look at it."""
 
     source: Source
@@ -109,19 +135,16 @@ class Batch:
 
     @property
     def area(self) -> str:
-        return str(self.event.area) if self.source.area_field else CITY
+        return str(self.event.area) if self.source.by_area else CITY
 
     def names(self) -> list[str]:
         """Return the subjects' names."""
-        if self.source.name is _segment_name:
-            return list(map(attrgetter("segment"), self.rows))
-        return [self.source.name(self.event, row) for row in self.rows]
+        first, *others = ([str(v) for v in self._values(n)] for n in self.source.named_by)
+        return list(map("/".join, zip(first, *others, strict=True))) if others else first
 
     def segments(self) -> list[str] | None:
         """Return each row's segment, None where the source has none."""
-        if not self.source.segment:
-            return None
-        return list(map(attrgetter("segment"), self.rows))
+        return self._values("segment") if self.source.on_segments else None
 
     def numbers(self, path: str) -> Floats:
         """Return a field of every row; NaN where it is null."""
@@ -138,9 +161,10 @@ class Batch:
         return self._texts[path]
 
     def _values(self, path: str) -> list[Any]:
+        """Return a field of every row, the row's own or the event's."""
         source = self.source
-        if "." in path and source.dotted is not None:
-            return [source.dotted(self.event, row, path) for row in self.rows]
+        if "." in path and source.inner is not None:
+            return [source.inner.value(self.event, row, path) for row in self.rows]
         if source.row is not None and path in source.row.__struct_fields__:
             return list(map(attrgetter(path), self.rows))
         value = self.area if path == "area" else getattr(self.event, path)
@@ -168,121 +192,168 @@ def _type_of(hint: Any) -> FieldType | None:
     return "number" if hint in {int, float, bool} else None
 
 
-def _segment_name(_event: Any, row: Any) -> str:
-    return str(row.segment)
+class _Horizons:
+    """Of a forecast ``FIELD.MINUTES``: its value for that horizon."""
+
+    def type_of(self, path: str) -> FieldType | None:
+        name, _, minutes = path.partition(".")
+        known = name in ForecastRow.__struct_fields__ and name != "segment" and minutes.isdigit()
+        return "number" if known else None
+
+    def value(self, event: TrafficForecast, row: ForecastRow, path: str) -> float | None:
+        name, minutes = path.split(".")
+        if int(minutes) not in event.horizons_min:
+            return None
+        value: float | None = getattr(row, name)[event.horizons_min.index(int(minutes))]
+        return value
 
 
-def _id(_event: Any, row: Any) -> str:
-    return str(row.id)
+class _Hours:
+    """Of a demand ``expected.N``: the N-th hour from now, counted from one."""
+
+    def type_of(self, path: str) -> FieldType | None:
+        name, _, hour = path.partition(".")
+        known = name in {"expected", "expected_low", "expected_high"} and hour.isdigit()
+        return "number" if known else None
+
+    def value(self, event: Demand, _row: Demand, path: str) -> float | None:
+        name, hour = path.split(".")
+        values: list[float] = getattr(event, name)
+        return values[int(hour) - 1] if 0 < int(hour) <= len(values) else None
 
 
-def _horizon(event: TrafficForecast, row: ForecastRow, path: str) -> float | None:
-    name, minutes = path.split(".")
-    if int(minutes) not in event.horizons_min:
-        return None
-    value: float | None = getattr(row, name)[event.horizons_min.index(int(minutes))]
-    return value
+class _LedgerFigures:
+    """Of a ledger report ``gauges.NAME``, ``total.COUNT`` and ``kinds.KIND.COUNT``."""
 
+    _COUNTS = (*Counts.__struct_fields__, "imbalance")
 
-def _horizon_type(path: str) -> FieldType | None:
-    name, _, minutes = path.partition(".")
-    known = name in ForecastRow.__struct_fields__ and name != "segment" and minutes.isdigit()
-    return "number" if known else None
+    def type_of(self, path: str) -> FieldType | None:
+        group, _, name = path.partition(".")
+        if group == "gauges":
+            known = bool(name)
+        elif group == "total":
+            known = name in self._COUNTS
+        else:
+            kind, _, count = name.partition(".")
+            known = group == "kinds" and kind in {*KINDS, "report"} and count in self._COUNTS
+        return "number" if known else None
 
-
-_COUNTS = (*Counts.__struct_fields__, "imbalance")
-
-
-def _ledger_value(report: LedgerReport, _row: Any, path: str) -> float | None:
-    group, name = path.split(".", 1)
-    if group == "gauges":
-        return report.gauges.get(name)
-    if group == "total":
-        return float(sum(getattr(counts, name) for counts in report.kinds.values()))
-    kind, name = name.split(".")
-    counts = report.kinds.get(kind)
-    return None if counts is None else float(getattr(counts, name))
-
-
-def _ledger_type(path: str) -> FieldType | None:
-    group, *rest = path.split(".", 1 if path.startswith("gauges.") else 2)
-    known = {
-        "gauges": lambda: bool(rest[0]),
-        "total": lambda: len(rest) == 1 and rest[0] in _COUNTS,
-        "kinds": lambda: len(rest) == 2 and rest[0] in {*KINDS, "report"} and rest[1] in _COUNTS,
-    }.get(group)
-    return "number" if known is not None and known() else None
-
-
-def _list_value(event: Any, _row: Any, path: str) -> float | None:
-    name, number = path.split(".")
-    values: list[float] = getattr(event, name)
-    return values[int(number) - 1] if 0 < int(number) <= len(values) else None
-
-
-def _hour_type(path: str) -> FieldType | None:
-    name, _, number = path.partition(".")
-    known = name in {"expected", "expected_low", "expected_high"} and number.isdigit()
-    return "number" if known else None
+    def value(self, report: LedgerReport, _row: LedgerReport, path: str) -> float | None:
+        group, name = path.split(".", 1)
+        if group == "gauges":
+            return report.gauges.get(name)
+        if group == "total":
+            return float(sum(getattr(counts, name) for counts in report.kinds.values()))
+        kind, name = name.split(".")
+        counts = report.kinds.get(kind)
+        return None if counts is None else float(getattr(counts, name))
 
 
 _ALL = (
     Source(
-        *("results.traffic", TrafficResult, "segment", "window_end", "window_end", _segment_name),
+        topic="results.traffic",
+        event=TrafficResult,
+        subject="segment",
+        named_by=("segment",),
+        at="window_end",
+        order="window_end",
         rows="segments",
-        row=TrafficRow,
-        segment=True,
         windowed=True,
         forget_after_ms=15 * _MINUTE_MS,
     ),
     Source(
-        *("results.environment", EnvironmentResult, "environment", "window_end", "window_end"),
-        name=lambda event, row: f"{event.area}/{event.kind}/{row.measure}",
+        topic="results.environment",
+        event=EnvironmentResult,
+        subject="environment",
+        named_by=("area", "kind", "measure"),
+        at="window_end",
+        order="window_end",
         rows="measures",
-        row=EnvironmentRow,
         windowed=True,
         forget_after_ms=15 * _MINUTE_MS,
     ),
-    Source("incidents", Incident, "incident", "window_end", "version", _id, segment=True),
-    Source("cases", Case, "case", "updated_at", "version", _id),
     Source(
-        *("health", SensorHealth, "sensor", "window_end", "window_end"),
-        name=lambda _event, row: str(row.sensor_key),
+        topic="incidents",
+        event=Incident,
+        subject="incident",
+        named_by=("id",),
+        at="window_end",
+        order="version",
     ),
-    Source("anomalies", Anomaly, "anomaly", "window_end", "version", _id),
     Source(
-        *("demand", Demand, "demand", "at", "at"),
-        name=lambda _event, row: f"{row.area}/{row.service}",
+        topic="cases",
+        event=Case,
+        subject="case",
+        named_by=("id",),
+        at="updated_at",
+        order="version",
+    ),
+    Source(
+        topic="health",
+        event=SensorHealth,
+        subject="sensor",
+        named_by=("sensor_key",),
+        at="window_end",
+        order="window_end",
+    ),
+    Source(
+        topic="anomalies",
+        event=Anomaly,
+        subject="anomaly",
+        named_by=("id",),
+        at="window_end",
+        order="version",
+    ),
+    Source(
+        topic="demand",
+        event=Demand,
+        subject="demand",
+        named_by=("area", "service"),
+        at="at",
+        order="at",
+        inner=_Hours(),
         windowed=True,
         forget_after_ms=30 * _MINUTE_MS,
-        dotted=_list_value,
-        dotted_type=_hour_type,
     ),
     Source(
-        *("forecasts", TrafficForecast, "segment", "made_at", "made_at", _segment_name),
+        topic="forecasts",
+        event=TrafficForecast,
+        subject="segment",
+        named_by=("segment",),
+        at="made_at",
+        order="made_at",
         rows="segments",
-        row=ForecastRow,
-        segment=True,
+        inner=_Horizons(),
         windowed=True,
         forget_after_ms=15 * _MINUTE_MS,
-        dotted=_horizon,
-        dotted_type=_horizon_type,
     ),
-    Source("allocations", Allocation, "allocation", "decided_at", "version", _id),
     Source(
-        *("gaps", FrameGap, "gateway", "at", "at"),
-        name=lambda _event, row: str(row.gateway),
+        topic="allocations",
+        event=Allocation,
+        subject="allocation",
+        named_by=("id",),
+        at="decided_at",
+        order="version",
+    ),
+    Source(
+        topic="gaps",
+        event=FrameGap,
+        subject="gateway",
+        named_by=("gateway",),
+        at="at",
+        order="at",
         forget_after_ms=60 * _MINUTE_MS,
-        area_field=False,
     ),
     Source(
-        *("ledger", LedgerReport, "process", "at", "at"),
-        name=lambda _event, row: f"{row.stage}/{row.instance}",
+        topic="ledger",
+        event=LedgerReport,
+        subject="process",
+        named_by=("stage", "instance"),
+        at="at",
+        order="at",
+        inner=_LedgerFigures(),
         windowed=True,
         forget_after_ms=2 * _MINUTE_MS,
-        dotted=_ledger_value,
-        dotted_type=_ledger_type,
-        area_field=False,
         machine_time=True,
     ),
 )

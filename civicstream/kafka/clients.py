@@ -102,7 +102,7 @@ def producer(
     made: NumberedProducer = _make(NumberedProducer, client_config(kafka) | defaults | options)
     transactional = options.get("transactional_id")
     name = writer or transactional or _THIS_PROCESS
-    made.number(kafka, numbering_of_process(kafka, name, wall_ms(), anew=bool(transactional)))
+    made.number(kafka, numbering_of_process(kafka, name, wall_ms(), new_epoch=bool(transactional)))
     return made
 
 
@@ -129,7 +129,7 @@ def confirming_producer(
 
 
 def close_producer(made: KafkaProducer, timeout_s: float) -> None:
-    """Give what it holds so long to be confirmed, and end its thread."""
+    """Wait this long for confirmation of what it holds, and end its thread."""
     with contextlib.suppress(KafkaError):
         made.close(timeout=timeout_s)
     sender = getattr(made, "_sender", None)

@@ -11,7 +11,7 @@ import msgspec
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import DeadLetter
 
-__all__ = ["LetterRecord", "Origin", "dead_letter", "letter_id", "letter_record"]
+__all__ = ["DeadLetterRecord", "Origin", "dead_letter_id", "dead_letter_record", "make_dead_letter"]
 
 WHOLE_BYTES = 256 * 1024
 """Payloads up to here are kept whole: the limit the gateway has by default too."""
@@ -41,7 +41,7 @@ def _kept(payload: bytes, *, withhold: bool = False, whole_up_to: int = WHOLE_BY
     return bytes(payload if len(payload) <= whole_up_to else payload[:CUT_BYTES])
 
 
-def dead_letter(
+def make_dead_letter(
     stage: str,
     instance: str | None,
     origin: Origin,
@@ -87,19 +87,20 @@ def _masked(detail: str) -> str:
     return _ADDRESS.sub("<address>", detail[:_SEARCHED])
 
 
-def letter_id(letter: DeadLetter) -> str:
-    """Return an id that is the same when the letter is written again, by whichever process.
+def dead_letter_id(dead_letter: DeadLetter) -> str:
+    """Return an id that is the same when the dead letter is written again, by whichever process.
 
     For those of Kafka records (and of members of one); of others their bytes decide.
     """
-    if letter.offset is None:
-        return f"{letter.topic}/{hashlib.blake2b(letter.payload, digest_size=16).hexdigest()}"
-    member = f"/{letter.members[0][0]}" if letter.members else ""
-    return f"{letter.topic}/{letter.partition}/{letter.offset}{member}"
+    if dead_letter.offset is None:
+        digest = hashlib.blake2b(dead_letter.payload, digest_size=16).hexdigest()
+        return f"{dead_letter.topic}/{digest}"
+    member = f"/{dead_letter.members[0][0]}" if dead_letter.members else ""
+    return f"{dead_letter.topic}/{dead_letter.partition}/{dead_letter.offset}{member}"
 
 
 @dataclass(frozen=True, slots=True)
-class LetterRecord:
+class DeadLetterRecord:
     """A record for topic ``deadletter``."""
 
     key: bytes
@@ -107,16 +108,18 @@ class LetterRecord:
     headers: list[tuple[str, bytes]]
 
 
-def letter_record(letter: DeadLetter, source: str, event_id: str | None = None) -> LetterRecord:
-    """Return the letter's record; ``event_id`` is that of ``letter_id`` where none is given.
+def dead_letter_record(
+    dead_letter: DeadLetter, source: str, event_id: str | None = None
+) -> DeadLetterRecord:
+    """Return the dead letter's record; ``event_id`` is ``dead_letter_id`` where none is given.
 
     What a stage writes again must have the same ``source`` and id: together they are its key.
     """
     headers = cloud_headers(
         "deadletter",
         source=source,
-        event_id=event_id or letter_id(letter),
-        time_ms=letter.received_at,
-        subject=letter.topic,
+        event_id=event_id or dead_letter_id(dead_letter),
+        time_ms=dead_letter.received_at,
+        subject=dead_letter.topic,
     )
-    return LetterRecord(letter.topic.encode(), msgspec.json.encode(letter), headers)
+    return DeadLetterRecord(dead_letter.topic.encode(), msgspec.json.encode(dead_letter), headers)

@@ -2,7 +2,7 @@
 
 A power cut, a restored broker or an election among replicas that lack records can leave a log that
 ends before what was read of it, and that grows again with other records under the same offsets;
-retention can delete what was not read yet; a topic can be deleted and made anew.
+retention can delete what was not read yet; a topic can be deleted and recreated.
 
 A log that was cut shows in two ways: it ends before the next offset to read, or, once it has grown
 past that, the first record appended after the newest one that was read has a lower offset. That
@@ -172,7 +172,7 @@ class LogWatch:
         return bool(cut)
 
     def forget(self, partitions: Iterable[Any]) -> None:
-        """Begin anew with partitions that are read from somewhere else."""
+        """Forget partitions that are read from somewhere else."""
         for partition in partitions:
             for kept in (self._read, self._doubted, self.parted):
                 kept.pop(partition, None)
@@ -196,12 +196,20 @@ def go_on(
 
     ``needed_from``: offset of the first record that is still needed, of what was read already.
     ``may_repeat``: whoever reads takes no harm from records that come twice, and so begins again
-    at the first one where the times of the records do not tell which are new.
+    at the first one where the times of the records do not show which are new.
     """
     needed = read.next_offset if needed_from is None else needed_from
 
     def gap(reason: Reason, first: int, end: int | None, read_from: int) -> LogGap:
-        return LogGap(topic, partition, log.topic_id, reason, first, end, read_from)
+        return LogGap(
+            topic=topic,
+            partition=partition,
+            topic_id=log.topic_id,
+            reason=reason,
+            first=first,
+            end=end,
+            read_from=read_from,
+        )
 
     if read.topic_id and log.topic_id and log.topic_id != read.topic_id:
         end = read.next_offset if needed < read.next_offset else None
@@ -227,8 +235,8 @@ def _first_new(read: Position, log: Log, *, may_repeat: bool) -> int | None:
         if later is not None:
             return later
         return log.begin if may_repeat and not read.newest_ms else log.end
-    grown_anew = log.proof is not None and log.proof < read.next_offset
-    return later if grown_anew else None
+    grown_again = log.proof is not None and log.proof < read.next_offset
+    return later if grown_again else None
 
 
 def gap_record(prefix: str, gap: LogGap, reader: str) -> Outgoing:

@@ -277,16 +277,16 @@ _lock = threading.Lock()
 
 
 def numbering_of_process(
-    kafka: KafkaSettings, writer: str, epoch: int, *, anew: bool = False
+    kafka: KafkaSettings, writer: str, epoch: int, *, new_epoch: bool = False
 ) -> Numbering:
     """Return the writer's numbering in this process, the same for one producer after another.
 
-    ``anew`` begins another epoch: after a transaction whose end is not known.
+    ``new_epoch`` begins another epoch: after a transaction whose end is not known.
     """
     key = (kafka.bootstrap, kafka.topic_prefix, writer)
     with _lock:
         found = _of_process.setdefault(key, [])
-        if not found or anew:
+        if not found or new_epoch:
             if found:
                 epoch = max(epoch, found[-1].epoch + 1)
             found[:] = [*found, Numbering(writer, epoch)][-_KEPT:]

@@ -123,7 +123,7 @@ class ConsumerWatch:
         return {p: at.offset for p, at in found.items() if at is not None and at.offset >= 0}
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
-        """Begin anew with partitions that are read from somewhere else."""
+        """Forget partitions that are read from somewhere else."""
         self._watch.forget(partitions)
 
 
@@ -204,7 +204,7 @@ class GroupReader:
         return polled
 
     def _look_at_topics(self) -> None:
-        """Notice a topic that was deleted and made anew with as many partitions as before."""
+        """Notice a topic that was deleted and recreated with as many partitions as before."""
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + 1
@@ -237,7 +237,7 @@ class GroupReader:
     def topic_ids(self) -> dict[str, UUID]:
         """Return the id of every subscribed topic that Kafka has, as far as is known now.
 
-        A topic that was deleted and made anew has another one.
+        A topic that was deleted and recreated has another one.
         """
         found = {topic: self._consumer._cluster.topic_id(topic) for topic in self._topics}
         return {topic: topic_id for topic, topic_id in found.items() if topic_id is not None}

@@ -57,8 +57,15 @@ _SAID = ("reports", "units", "actions", "crew_actions")
 _STATE = ("state.frames", "state.network", "state.dispatch")
 # What comes of it and is shown and kept.
 _SHOWN = (
-    *("results.traffic", "results.environment", "incidents", "forecasts", "health"),
-    *("anomalies", "cases", "demand", "allocations"),
+    "results.traffic",
+    "results.environment",
+    "incidents",
+    "forecasts",
+    "health",
+    "anomalies",
+    "cases",
+    "demand",
+    "allocations",
 )
 _STORED = (*_SHOWN, "bins", "parking", "tours")
 # Every part reports its counts, and reads them in its health check.
@@ -79,9 +86,17 @@ RIGHTS: dict[str, Rights] = {
     ),
     "sink": Rights(
         reads=(
-            *(_FRAMES, *_SAID, *_STORED, "late", "private", "alerts", "gaps", *_COMMON),
+            _FRAMES,
+            *_SAID,
+            *_STORED,
+            "late",
+            "private",
+            "alerts",
+            "gaps",
+            *_COMMON,
             # Beside it runs `ledger`, which looks at what waits for the other readers.
-            *("network", "levels"),
+            "network",
+            "levels",
         ),
         writes=("gaps", *_COMMON),
         groups=lambda settings: settings.sink.group,

@@ -173,7 +173,7 @@ class ReadAccount:
         self._known_since = max(self._known_since, stream.epoch)
 
     def cut(self, end: int) -> None:
-        """Take records from offset ``end`` on for new: the log ended there, or was made anew."""
+        """Take records from offset ``end`` on for new: the log ended there, or was recreated."""
         self.next_offset = min(self.next_offset, end)
 
     def take_gaps(self) -> list[Gap]:
@@ -222,8 +222,13 @@ def missing_record(prefix: str, gap: Gap, source: str) -> Outgoing:
     stream, at = gap.stream, now_ms()
     log.error(
         "gap: %d records of %s (started %d) never came on %s partition %d: numbers %d to %d",
-        *(gap.missing, stream.writer, stream.epoch, stream.topic, stream.partition),
-        *(gap.first, gap.first + gap.missing - 1),
+        gap.missing,
+        stream.writer,
+        stream.epoch,
+        stream.topic,
+        stream.partition,
+        gap.first,
+        gap.first + gap.missing - 1,
     )
     place = (stream.writer, stream.epoch, stream.topic, stream.partition)
     event = FrameGap(*place, gap.first, gap.missing, at)

@@ -80,12 +80,12 @@ class IssuerKeys:
             try:
                 self._keys = await self._fetch()
             except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-                said = f"{type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {error}"
                 if self._fetched_at is None:
                     raise ServerUnavailable(
-                        f"the keys of {self._issuer} cannot be fetched ({said})"
+                        f"the keys of {self._issuer} cannot be fetched ({reason})"
                     ) from error
-                log.warning("the keys of %s stay as they are (%s)", self._issuer, said)
+                log.warning("the keys of %s stay as they are (%s)", self._issuer, reason)
             else:
                 self._fetched_at = self._clock()
 

@@ -29,7 +29,7 @@ __all__ = [
 
 NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
 
-_TOLD = {"raised", "updated", "escalated", "cleared"}
+_PUBLISHED = {"raised", "updated", "escalated", "cleared"}
 _SEVERITY = {"minor": "Minor", "moderate": "Moderate", "severe": "Severe", "extreme": "Extreme"}
 # By what the alert is about. A measurement says what is (Observed); what was concluded or reported
 # most probably is so (Likely, over 50 %).
@@ -77,13 +77,13 @@ def cap_messages(versions: Iterable[Alert]) -> list[CapMessage]:
     """Return the messages of one alert, whose versions are given in order.
 
     An alert that a group stands for has none, unless it had some before the group was made:
-    then its end is told.
+    then its end is published.
     """
     messages: list[CapMessage] = []
     earlier: list[Alert] = []
     for alert in versions:
         over = alert.state == "cleared"
-        if alert.change not in _TOLD or (over and not earlier):
+        if alert.change not in _PUBLISHED or (over and not earlier):
             continue
         if alert.parent is not None and not over:
             continue

@@ -14,7 +14,7 @@ __all__ = ["answer", "cache_control", "matches"]
 
 _GZIP_FROM = 2048
 _SETTLED_MS = 3_600_000
-"""A span that has ended so long ago gets nothing more, unless a sink was away for longer."""
+"""A span that ended longer ago gets nothing more, unless a sink was away for longer."""
 
 
 def cache_control(span: Span | None, now: int, *, private: bool = True) -> str:

@@ -44,8 +44,21 @@ from feeds.history.service_lists import (
 __all__ = ["History"]
 
 _LISTS = (
-    *(AREAS, SEGMENTS, SENSORS, SENSOR_HEALTH, INCIDENTS, ANOMALIES, FORECASTS, ALERTS),
-    *(CASES, UNITS, ALLOCATIONS, DEMAND, ACTIONS, DEAD_LETTERS, AUDIT),
+    AREAS,
+    SEGMENTS,
+    SENSORS,
+    SENSOR_HEALTH,
+    INCIDENTS,
+    ANOMALIES,
+    FORECASTS,
+    ALERTS,
+    CASES,
+    UNITS,
+    ALLOCATIONS,
+    DEMAND,
+    ACTIONS,
+    DEAD_LETTERS,
+    AUDIT,
 )
 
 

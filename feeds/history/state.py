@@ -25,7 +25,7 @@ _ENDED = "%(ended)s"
 _RECENT = f"({_AT} - INTERVAL '15 minutes')"
 """Windows older than that say nothing of the moment."""
 _OPEN_SINCE = f"({_AT} - INTERVAL '90 days')"
-"""A case that nobody has touched for so long is not looked for."""
+"""A case that nobody has touched for this time is not looked for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ _SEGMENTS = Topic(
     "ORDER BY r.window_start DESC LIMIT 1) h",
     columns(
         Column("id", "text", "Road segment.", sql="h.segment"),
-        *("area", "window_start", "window_end"),
+        "area",
+        "window_start",
+        "window_end",
         _FINAL,
         "computed_at",
         *(s.name for s in TRAFFIC),
@@ -73,7 +75,11 @@ _ENVIRONMENT = Topic(
     "ORDER BY area, kind, measure, window_start DESC) h",
     columns(
         Column("id", "text", "area/kind/measure", sql="concat_ws('/', h.area, h.kind, h.measure)"),
-        *("area", "kind", "measure", "window_start", "window_end"),
+        "area",
+        "kind",
+        "measure",
+        "window_start",
+        "window_end",
         _FINAL,
         "computed_at",
         *(s.name for s in ENVIRONMENT),
@@ -87,14 +93,28 @@ _HEALTH = Topic(
     f"AND newer.window_end <= {_AT})) h",
     columns(
         Column("id", "text", "sensor_key as text.", sql="h.sensor_key::text"),
-        *("sensor_key", "kind", "area", "sensor", "health", "reason", "since", "before"),
-        *("window_end", "computed_at", "lon", "lat"),
+        "sensor_key",
+        "kind",
+        "area",
+        "sensor",
+        "health",
+        "reason",
+        "since",
+        "before",
+        "window_end",
+        "computed_at",
+        "lon",
+        "lat",
     ),
 )
 
 _FORECAST = (
-    *("speed_kmh", "speed_low_kmh", "speed_high_kmh"),
-    *("flow_veh_h", "flow_low_veh_h", "flow_high_veh_h"),
+    "speed_kmh",
+    "speed_low_kmh",
+    "speed_high_kmh",
+    "flow_veh_h",
+    "flow_low_veh_h",
+    "flow_high_veh_h",
 )
 _FORECASTS = Topic(
     "segments s CROSS JOIN LATERAL (SELECT max(f.area) AS area, f.made_at, "  # noqa: S608
@@ -106,7 +126,9 @@ _FORECASTS = Topic(
     "ORDER BY m.made_at DESC LIMIT 1) GROUP BY f.made_at) h",
     columns(
         Column("id", "text", "Road segment.", sql="s.id"),
-        *("area", "made_at", "computed_at"),
+        "area",
+        "made_at",
+        "computed_at",
         Column("horizons_min", "list", "How far ahead each value is [min]."),
         *(Column(name, "list", "A value for each horizon.") for name in _FORECAST),
     ),

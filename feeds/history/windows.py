@@ -150,7 +150,9 @@ def segment_windows(step: Step, *, rolled: bool = False) -> Listing:
         "Traffic of one segment over time.",
         f"({_segment_source(step, rolled=rolled)}) h",
         columns(
-            *("window_start", "window_end", "windows"),
+            "window_start",
+            "window_end",
+            "windows",
             *_shown(_SEGMENT),
         ),
         ("window_start",),
@@ -184,8 +186,13 @@ _AREA_SUMS = ", ".join(
     )
 )
 _OF_AREA = {
-    *("readings", "vehicles", "flow_veh_h", "density_veh_km_lane"),
-    *("level_of_service", "coverage", "space_mean_speed_kmh"),
+    "readings",
+    "vehicles",
+    "flow_veh_h",
+    "density_veh_km_lane",
+    "level_of_service",
+    "coverage",
+    "space_mean_speed_kmh",
 }
 _AREA = tuple(s for s in _SEGMENT if s.name in _OF_AREA)
 
@@ -221,11 +228,15 @@ def area_windows(step: Step, *, rolled: bool = False) -> Listing:
         "Traffic of one area over time, all its segments together.",
         f"({_area_source(step, rolled=rolled)}) h",
         columns(
-            *("window_start", "window_end", "segments", "readings"),
+            "window_start",
+            "window_end",
+            "segments",
+            "readings",
             Column("vehicle_km", "float", "Distance that all vehicles travelled [km]."),
             column("flow_veh_h", description="Mean over the length of the roads [veh/h]."),
             column("space_mean_speed_kmh", description="Distance by time of all [km/h]."),
-            *("density_veh_km_lane", "travel_time_index"),
+            "density_veh_km_lane",
+            "travel_time_index",
             Column(
                 "congested_share",
                 "float",
@@ -267,7 +278,11 @@ def environment(step: Step, *, rolled: bool = False) -> Listing:
         "Air, noise, weather, parking, waste, water and energy of the areas over time.",
         f"({_environment_source(step, rolled=rolled)}) h",
         columns(
-            *("area", "kind", "measure", "window_start", "window_end"),
+            "area",
+            "kind",
+            "measure",
+            "window_start",
+            "window_end",
             *_shown(_ENVIRONMENT),
         ),
         ("window_start", "area", "kind", "measure"),

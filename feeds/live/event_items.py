@@ -32,16 +32,18 @@ _encode = msgspec.json.Encoder().encode
 _fields = msgspec.structs.asdict
 
 _SHOWN = (
-    *(
-        "results.traffic",
-        "results.environment",
-        "incidents",
-        "anomalies",
-        "alerts",
-        "cases",
-        "units",
-    ),
-    *("allocations", "forecasts", "health", "demand", "ledger"),
+    "results.traffic",
+    "results.environment",
+    "incidents",
+    "anomalies",
+    "alerts",
+    "cases",
+    "units",
+    "allocations",
+    "forecasts",
+    "health",
+    "demand",
+    "ledger",
 )
 
 EVENT_TYPES: dict[str, type[Event]] = {topic: EVENTS[topic] for topic in _SHOWN}
@@ -109,13 +111,13 @@ def _forecasts(forecast: TrafficForecast, places: Places) -> Iterator[Item]:
 
 def _incident(incident: Incident, places: Places) -> Iterator[Item]:
     yield Item(
-        "incidents",
-        incident.id,
-        _placed(_fields(incident), places.segment(incident.segment)),
-        (incident.version,),
-        incident.area,
-        places.segment_box(incident.segment) or places.area_box(incident.area),
-        severity_of_share(incident.severity),
+        topic="incidents",
+        id=incident.id,
+        data=_placed(_fields(incident), places.segment(incident.segment)),
+        order=(incident.version,),
+        area=incident.area,
+        box=places.segment_box(incident.segment) or places.area_box(incident.area),
+        severity=severity_of_share(incident.severity),
         closed=incident.state == "cleared",
     )
 
@@ -140,13 +142,13 @@ def _alert(alert: Alert, places: Places) -> Iterator[Item]:
     else:
         place = _subject_place(alert.subject, places)
     yield Item(
-        "alerts",
-        alert.id,
-        _placed(_fields(alert), place),
-        (alert.version,),
-        alert.area,
-        _point_box(place) or places.area_box(alert.area),
-        SEVERITIES.index(alert.severity),
+        topic="alerts",
+        id=alert.id,
+        data=_placed(_fields(alert), place),
+        order=(alert.version,),
+        area=alert.area,
+        box=_point_box(place) or places.area_box(alert.area),
+        severity=SEVERITIES.index(alert.severity),
         closed=alert.state == "cleared",
     )
 
@@ -162,13 +164,13 @@ def _subject_place(subject: str, places: Places) -> Point | None:
 
 def _case(case: Case, _places: Places) -> Iterator[Item]:
     yield Item(
-        "cases",
-        case.id,
-        _encode(_fields(case)),
-        (case.version,),
-        case.area,
-        Box(case.lon, case.lat, case.lon, case.lat),
-        severity_of_priority(case.priority),
+        topic="cases",
+        id=case.id,
+        data=_encode(_fields(case)),
+        order=(case.version,),
+        area=case.area,
+        box=Box(case.lon, case.lat, case.lon, case.lat),
+        severity=severity_of_priority(case.priority),
         closed=case.state in _CLOSED_CASES,
     )
 
@@ -180,13 +182,13 @@ def _unit(unit: Unit, _places: Places) -> Iterator[Item]:
 
 def _allocation(allocation: Allocation, places: Places) -> Iterator[Item]:
     yield Item(
-        "allocations",
-        allocation.id,
-        _encode(_fields(allocation)),
-        (allocation.version,),
-        allocation.area,
-        places.route_box(allocation.route) or places.area_box(allocation.area),
-        severity_of_priority(allocation.priority),
+        topic="allocations",
+        id=allocation.id,
+        data=_encode(_fields(allocation)),
+        order=(allocation.version,),
+        area=allocation.area,
+        box=places.route_box(allocation.route) or places.area_box(allocation.area),
+        severity=severity_of_priority(allocation.priority),
         closed=allocation.state not in _OPEN_ALLOCATIONS,
     )
 

@@ -31,7 +31,7 @@ Deliver = Callable[[list[Item], int], None]
 """Takes items and the oldest time [ms] at which Kafka got one of their events. Called on the
 source's thread; it returns when there is room for more."""
 
-_POLL_MS = 200
+_POLL_MS = 500
 _LOOK_AGAIN_S = 5.0
 _LOOK_WITHIN_MS = 2_000
 _PAUSE_S = 1.0
@@ -67,7 +67,7 @@ class KafkaSource:
         self._began: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._faults = ThrottledLog(log)
-        self.heard_at: float | None = None
+        self.answered_at: float | None = None
         """Monotonic time [s] of the last record; stages report to the ledger every second."""
         self.unreadable = 0
 
@@ -111,7 +111,6 @@ class KafkaSource:
             group_id=None,
             bootstrap_timeout_ms=5_000,
             max_poll_records=2_000,
-            fetch_max_wait_ms=100,
             isolation_level="read_committed",
             metrics_enabled=False,
         )
@@ -179,7 +178,7 @@ class KafkaSource:
             log.debug("live: the ends of the frames topics are not known: %s", error)
             return
         due = {p: at.offset if (at := found.get(p)) is not None else ends[p] for p in partitions}
-        # What was deleted before anybody stored it is for the ledger to tell.
+        # What was deleted before anybody stored it is for the ledger to show.
         self._status.due({(p.topic, p.partition): o for p, o in due.items() if o > starts[p]})
 
     def _go_back(self, reader: KafkaConsumer) -> None:
@@ -209,7 +208,7 @@ class KafkaSource:
                 result=name.startswith("results."),
             )
             self._next[partition] = records[-1].offset + 1
-        self.heard_at = time.monotonic()
+        self.answered_at = time.monotonic()
         self._deliver(items, oldest)
 
     def _items(self, name: str, record: Any) -> Iterable[Item]:
@@ -225,7 +224,10 @@ class KafkaSource:
             if self.unreadable <= _SAY_UNREADABLE:
                 log.warning(
                     "live: %s partition %d offset %d cannot be read: %s",
-                    *(record.topic, record.partition, record.offset, error),
+                    record.topic,
+                    record.partition,
+                    record.offset,
+                    error,
                 )
             return []
 

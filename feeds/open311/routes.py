@@ -25,7 +25,7 @@ from feeds.open311.markup import MEDIA_TYPES, Format, render
 from feeds.open311.request_view import RequestView, StoredRequest
 from feeds.open311.service_list import service_definition, service_list, service_notice
 from feeds.open311.submission import Form, read_form, read_submission
-from feeds.report_desk import ReportDesk
+from feeds.report_service import ReportService
 
 __all__ = ["Open311"]
 
@@ -42,13 +42,13 @@ _BODY_WITHIN_S = 15
 
 @dataclass(frozen=True)
 class Open311:
-    """``desk`` None: reports cannot be taken in."""
+    """``reports`` None: reports cannot be taken in."""
 
     settings: FeedsSettings
     services: Mapping[str, ServiceType]
     api_keys: Mapping[str, str]
     find: Find
-    desk: ReportDesk | None
+    reports: ReportService | None
 
     def routes(self) -> list[Route]:
         """Return the routes below the endpoint."""
@@ -148,14 +148,14 @@ class Open311:
         query = request.query_params
         self._check_jurisdiction(form.get("jurisdiction_id") or query.get("jurisdiction_id"))
         has_key = self._check_key(form, query.get("api_key"))
-        if self.desk is None:
+        if self.reports is None:
             raise Open311Error(503, "this server is not set up to take reports in")
         key = request.headers.get("idempotency-key", "").strip().strip('"')
         sent = read_submission(form, key or None, now_ms())
         anonymous = sent.identity.startswith("open311:anonymous:")
         address = request.client.host if request.client else "unknown"
         sender = f"address:{address}" if anonymous or not has_key else None
-        made = await self.desk.take(sent, sender, now_ms=now_ms(), now=time.monotonic())
+        made = await self.reports.take(sent, sender, now_ms=now_ms(), now=time.monotonic())
         answer = {
             "service_request_id": made.report.id,
             "service_notice": service_notice(self.services[made.report.service]),

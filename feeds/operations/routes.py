@@ -12,8 +12,8 @@ from civicstream.clock import now_ms
 from civicstream.errors import ServerUnavailable
 from feeds.access.callers import Caller
 from feeds.api import with_slashes
+from feeds.operations.decision_service import DecisionService
 from feeds.operations.decisions import Asked, Kind
-from feeds.operations.desk import OperationsDesk
 from feeds.operations.forgetting import Forgetting, Forgotten
 from feeds.problems import Problem
 
@@ -88,7 +88,7 @@ class Me(BaseModel):
     scopes: list[str]
 
 
-def operations_router(desk: OperationsDesk, forgetting: Forgetting) -> APIRouter:
+def operations_router(decisions: DecisionService, forgetting: Forgetting) -> APIRouter:
     """Return the routes; each answers 202 with the action once Kafka has confirmed it."""
     router = APIRouter(tags=["operations"])
 
@@ -105,14 +105,14 @@ def operations_router(desk: OperationsDesk, forgetting: Forgetting) -> APIRouter
         *(("case", name) for name in ("acknowledge", "start", "resolve", "reject")),
     )
     for kind, action in plain:
-        _add(router, desk, kind, action)
-    _add_sending(router, desk, "allocation", "override")
-    _add_sending(router, desk, "case", "assign")
+        _add(router, decisions, kind, action)
+    _add_sending(router, decisions, "allocation", "override")
+    _add_sending(router, decisions, "case", "assign")
 
     @router.post(with_slashes("/alerts/{id}/silence"), **_described("alert", "silence"))
     async def silence(id: Id, body: Silence, request: Request, key: Key = None) -> Decided:  # noqa: A002
         asked = Asked("alert", id, "silence", body.note, str(body.minutes))
-        return await _decide(desk, asked, request, key)
+        return await _decide(decisions, asked, request, key)
 
     @router.post("/admin/forget", summary="Forget a citizen as a person.", responses=_PROBLEMS)
     async def forget(body: Person, request: Request) -> Forgotten:
@@ -124,16 +124,16 @@ def operations_router(desk: OperationsDesk, forgetting: Forgetting) -> APIRouter
     return router
 
 
-def _add(router: APIRouter, desk: OperationsDesk, kind: Kind, action: str) -> None:
+def _add(router: APIRouter, decisions: DecisionService, kind: Kind, action: str) -> None:
     @router.post(with_slashes(f"/{kind}s/{{id}}/{action}"), **_described(kind, action))
     async def decide(id: Id, body: Remark, request: Request, key: Key = None) -> Decided:  # noqa: A002
-        return await _decide(desk, Asked(kind, id, action, body.note), request, key)
+        return await _decide(decisions, Asked(kind, id, action, body.note), request, key)
 
 
-def _add_sending(router: APIRouter, desk: OperationsDesk, kind: Kind, action: str) -> None:
+def _add_sending(router: APIRouter, decisions: DecisionService, kind: Kind, action: str) -> None:
     @router.post(with_slashes(f"/{kind}s/{{id}}/{action}"), **_described(kind, action))
     async def send(id: Id, body: Send, request: Request, key: Key = None) -> Decided:  # noqa: A002
-        return await _decide(desk, Asked(kind, id, action, body.note, body.unit), request, key)
+        return await _decide(decisions, Asked(kind, id, action, body.note, body.unit), request, key)
 
 
 def _described(kind: str, action: str) -> dict[str, Any]:
@@ -146,9 +146,11 @@ def _described(kind: str, action: str) -> dict[str, Any]:
     }
 
 
-async def _decide(desk: OperationsDesk, asked: Asked, request: Request, key: str | None) -> Decided:
+async def _decide(
+    decisions: DecisionService, asked: Asked, request: Request, key: str | None
+) -> Decided:
     try:
-        action = await desk.decide(asked, _caller(request).name, key, now_ms())
+        action = await decisions.decide(asked, _caller(request).name, key, now_ms())
     except ServerUnavailable as error:
         raise _away(error) from error
     return Decided(**msgspec.structs.asdict(action))

@@ -112,8 +112,13 @@ def show(tokens: Sequence[StoredToken]) -> None:
     for token in tokens:
         used = f"{token.last_used:%Y-%m-%d %H:00}" if token.last_used else "never"
         table.add_row(
-            *(token.id, token.state(now), token.name, " ".join(token.scopes), token.created_by),
-            *(f"{token.expires_at:%Y-%m-%d %H:%M}", used),
+            token.id,
+            token.state(now),
+            token.name,
+            " ".join(token.scopes),
+            token.created_by,
+            f"{token.expires_at:%Y-%m-%d %H:%M}",
+            used,
         )
     Console().print(table)
 

@@ -101,8 +101,14 @@ def chain_hash(row: AuditRow) -> bytes:
     """Return what the row's hash must be, given what it says of the one before it."""
     digest = hashlib.sha256(row.previous)
     for value in (
-        *(str(row.seq), str(row.at_us), str(row.recorded_us)),
-        *(row.actor, row.action, row.subject, row.area, row.detail),
+        str(row.seq),
+        str(row.at_us),
+        str(row.recorded_us),
+        row.actor,
+        row.action,
+        row.subject,
+        row.area,
+        row.detail,
     ):
         encoded = value.encode()
         digest.update(b"%d:%b," % (len(encoded), encoded))

@@ -266,29 +266,38 @@ def _uncounted(k: KindBalance, waits: bool) -> Iterable[Difference]:
 def _log_differences(logs: Mapping[tuple[str, int], LogState]) -> Iterable[Difference]:
     for (topic, partition), log in sorted(logs.items()):
         place = f"{topic} partition {partition}"
-        if log.anew:
+        if log.recreated:
             sentence = f"kafka: {place}: the topic was made anew since the sink read it"
             yield Difference("kafka", "offsets", sentence, False, topic, partition)
         if log.next > log.end:
-            yield Difference(
-                "kafka",
-                "offsets",
+            sentence = (
                 f"kafka: {place}: the log ends at offset {log.end}, the sink has stored up to "
                 f"{log.next - 1}: offsets {log.end} to {log.next - 1} are gone from Kafka "
-                "(a power cut, a restored or recreated topic)",
-                True,
-                *(topic, partition, log.end, log.next - 1),
+                "(a power cut, a restored or recreated topic)"
             )
+            yield _offsets(topic, partition, sentence, log.end, log.next - 1, loss=True)
         elif log.next < log.begin:
             # No proof of a loss: what the numbers say of these offsets, they may be markers only.
-            yield Difference(
-                "kafka",
-                "offsets",
+            sentence = (
                 f"kafka: {place}: offsets {log.next} to {log.begin - 1} were removed before the "
-                "sink read them (retention, or by hand)",
-                False,
-                *(topic, partition, log.next, log.begin - 1),
+                "sink read them (retention, or by hand)"
             )
+            yield _offsets(topic, partition, sentence, log.next, log.begin - 1, loss=False)
+
+
+def _offsets(
+    topic: str, partition: int, sentence: str, first: int, last: int | None, *, loss: bool
+) -> Difference:
+    return Difference(
+        stage="kafka",
+        what="offsets",
+        sentence=sentence,
+        loss=loss,
+        topic=topic,
+        partition=partition,
+        first=first,
+        last=last,
+    )
 
 
 _REASONS = {
@@ -299,17 +308,12 @@ _REASONS = {
 
 
 def _gap_difference(gap: StoredGap) -> Difference:
-    """Return what the sink found; whether records were lost by it, their numbers tell."""
+    """Return what the sink found; whether records were lost by it, their numbers show."""
     last = None if gap.end is None else gap.end - 1
     offsets = f"offset {gap.first} on" if last is None else f"offsets {gap.first} to {last}"
-    why = _REASONS.get(gap.reason, gap.reason)
-    return Difference(
-        "kafka",
-        "offsets",
-        f"kafka: {gap.topic} partition {gap.partition}: {offsets}: {why}; found by the sink",
-        False,
-        *(gap.topic, gap.partition, gap.first, last),
-    )
+    place, why = f"{gap.topic} partition {gap.partition}", _REASONS.get(gap.reason, gap.reason)
+    sentence = f"kafka: {place}: {offsets}: {why}; found by the sink"
+    return _offsets(gap.topic, gap.partition, sentence, gap.first, last, loss=False)
 
 
 # --- every reader against what was written
@@ -373,11 +377,16 @@ def _of_numbers(
     place = f"{stream.topic} partition {stream.partition}"
     who = f"{stream.writer} (started {stream.epoch})"
     return Difference(
-        stage,
-        what,
-        f"{stage}: {place}: {text}; written by {who}",
-        loss,
-        *(stream.topic, stream.partition, *numbers, stream.writer, stream.epoch),
+        stage=stage,
+        what=what,
+        sentence=f"{stage}: {place}: {text}; written by {who}",
+        loss=loss,
+        topic=stream.topic,
+        partition=stream.partition,
+        first=numbers[0],
+        last=numbers[1],
+        writer=stream.writer,
+        epoch=stream.epoch,
     )
 
 

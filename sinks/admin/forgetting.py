@@ -13,7 +13,7 @@ from civicstream.errors import ConfigurationError
 from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
-from sinks.outbox import tell_kafka
+from sinks.outbox import delete_from_kafka
 from sinks.personal_records import Erased, Forget, apply_forget
 
 __all__ = ["Forgotten", "forget"]
@@ -32,8 +32,8 @@ class Forgotten:
     def summary(self) -> str:
         """Return the sentences for the person who asked for it."""
         return (
-            f"erased: {self.erased.sealed} sealed records, the bytes of {self.erased.letters} dead "
-            "letters\n"
+            f"erased: {self.erased.sealed} sealed records, "
+            f"the bytes of {self.erased.dead_letters} dead letters\n"
             f"stay: {self.erased.reports} reports, each of a reporter who is nobody now, with "
             "service, place, times and description, without address, photo and reference\n"
             f"Kafka: the topic {self.topic} has been told to give up what it holds; what was "
@@ -58,8 +58,8 @@ def forget(settings: Settings, pseudonym: str, *, by: str | None = None) -> Forg
     what = Forget(pseudonym, until, by or getpass.getuser())
     topic = topic_name(settings.kafka.topic_prefix, "private")
     with connect(_url(settings), "civicstream-forget") as connection:
-        _check_right(connection)  # before Kafka is told
-        tell_kafka(settings, topic, what)
+        _check_right(connection)  # before anything is deleted on Kafka
+        delete_from_kafka(settings, topic, what)
         with translated():
             erased = apply_forget(connection, what)
     return Forgotten(what, erased, topic)

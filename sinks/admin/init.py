@@ -63,7 +63,7 @@ class Initialised:
 
 
 def run(settings: Settings, *, wait_s: float = 60, kafka_acls: bool = False) -> Initialised:
-    """Initialise the database, then Kafka's topics; wait so long for a server that is starting.
+    """Initialise the database, then Kafka's topics; wait this long for a server that is starting.
 
     ``kafka_acls``: also give each part its own account on Kafka, with its rights and no more.
 

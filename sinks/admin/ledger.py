@@ -34,7 +34,6 @@ from sinks.admin.log_state import log_states, waiting_for
 from sinks.admin.readers import Reader, newest_readers
 from sinks.batching import Routes
 from sinks.database.schema import time_columns
-from sinks.records import Place
 from sinks.records_seen import load_given_up, load_sequences
 
 __all__ = ["LedgerReader", "read_balance", "settled_reports", "show", "stored_offsets"]
@@ -133,10 +132,10 @@ def _positions(
     return {r: at.next_offset for r, (_, at) in readers.items() if r.topic in numbered}
 
 
-def stored_offsets(connection: Connection) -> dict[Place, Position]:
+def stored_offsets(connection: Connection) -> dict[TopicPartition, Position]:
     """Return where the sink goes on in every partition."""
     return {
-        Place(topic, partition): Position(offset, topic_id)
+        TopicPartition(topic, partition): Position(offset, topic_id)
         for topic, partition, topic_id, offset in connection.execute(
             "SELECT topic, partition, topic_id::text, next_offset FROM sink_offsets"
         ).fetchall()
@@ -155,7 +154,15 @@ def _totals(connection: Connection) -> dict[tuple[str, str], Counts]:
         "FROM ledger_totals"
     ).fetchall()
     return {
-        (stage, kind): Counts(received, accepted, rejected, duplicate, late, 0, corrected)
+        (stage, kind): Counts(
+            received=received,
+            accepted=accepted,
+            rejected=rejected,
+            duplicate=duplicate,
+            late=late,
+            in_flight=0,
+            corrected=corrected,
+        )
         for stage, kind, received, accepted, rejected, duplicate, late, corrected in rows
     }
 

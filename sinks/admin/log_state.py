@@ -15,7 +15,6 @@ from civicstream.kafka.topic_admin import describe
 from civicstream.settings import KafkaSettings
 from sinks.admin.readers import LogState, Reader
 from sinks.batching import Routes
-from sinks.records import Place
 
 __all__ = ["log_states", "waiting_for"]
 
@@ -24,13 +23,13 @@ _ANSWER_S = 20
 
 
 def log_states(
-    kafka: KafkaSettings, stored: Mapping[Place, Position]
+    kafka: KafkaSettings, stored: Mapping[TopicPartition, Position]
 ) -> dict[tuple[str, int], LogState]:
     """Return the state of every partition that the sink reads; ``stored``: where it goes on.
 
     Raise ServerUnavailable when Kafka does not answer.
     """
-    ids, places = _topics(kafka)
+    ids, partitions = _topics(kafka)
     probe = consumer(
         kafka,
         group_id=None,
@@ -39,18 +38,18 @@ def log_states(
         metrics_enabled=False,
     )
     try:
-        probe.assign(places)
-        begins = probe.beginning_offsets(places)
-        ends = probe.end_offsets(places)
+        probe.assign(partitions)
+        begins = probe.beginning_offsets(partitions)
+        ends = probe.end_offsets(partitions)
         found = {}
         unread = set()
-        for p in places:
-            position = stored.get(Place(p.topic, p.partition))
-            # Of a topic that was made anew the sink will read everything.
+        for p in partitions:
+            position = stored.get(p)
+            # Of a topic that was recreated the sink will read everything.
             same = position is not None and position.topic_id == ids[p.topic]
             following = position.next_offset if position and same else 0
             found[p.topic, p.partition] = LogState(
-                begins[p], ends[p], following, 0, anew=position is not None and not same
+                begins[p], ends[p], following, 0, recreated=position is not None and not same
             )
             if max(following, begins[p]) < ends[p]:
                 probe.seek(p, max(following, begins[p]))
@@ -80,14 +79,14 @@ def waiting_for(kafka: KafkaSettings, positions: Mapping[Reader, int]) -> dict[R
         metrics_enabled=False,
     )
     try:
-        place_of = {r: TopicPartition(r.topic, r.partition) for r in positions}
-        ends = probe.end_offsets(sorted({*place_of.values()}))
-        found = {r: 0 for r, at in positions.items() if at == ends[place_of[r]]}
-        unread = [r for r, at in positions.items() if at < ends[place_of[r]]]
+        partition_of = {r: TopicPartition(r.topic, r.partition) for r in positions}
+        ends = probe.end_offsets(sorted({*partition_of.values()}))
+        found = {r: 0 for r, at in positions.items() if at == ends[partition_of[r]]}
+        unread = [r for r, at in positions.items() if at < ends[partition_of[r]]]
         # The client has one position in a partition: its readers are looked at in turn.
         while unread:
-            turn = {place_of[r]: r for r in unread}
-            unread = [r for r in unread if turn[place_of[r]] is not r]
+            turn = {partition_of[r]: r for r in unread}
+            unread = [r for r in unread if turn[partition_of[r]] is not r]
             probe.assign(list(turn))
             probe.resume(*turn)
             for p, r in turn.items():
@@ -103,12 +102,12 @@ def _topics(kafka: KafkaSettings) -> tuple[dict[str, str], list[TopicPartition]]
     """Return the ids and the partitions of the topics that the sink reads."""
     described = describe(kafka, Routes(kafka.topic_prefix).topics)
     ids = {name: str(topic["topic_id"]) for name, topic in described.items()}
-    places = [
+    partitions = [
         TopicPartition(name, p["partition_index"])
         for name, topic in described.items()
         for p in topic["partitions"]
     ]
-    return ids, places
+    return ids, partitions
 
 
 def _first_waiting(

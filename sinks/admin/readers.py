@@ -29,18 +29,18 @@ Range = tuple[int, int]
 class LogState(msgspec.Struct, frozen=True):
     """A partition's log as the sink finds it: ``waiting`` records from offset ``next`` on.
 
-    ``anew``: the topic is not the one that the sink has read so far.
+    ``recreated``: the topic is not the one that the sink has read so far.
     """
 
     begin: int
     end: int
     next: int
     waiting: int
-    anew: bool = False
+    recreated: bool = False
 
 
 class Reader(NamedTuple):
-    """Who reads a partition; ``name`` tells apart the readers that one stage has of it."""
+    """Who reads a partition; ``name`` distinguishes the readers that one stage has of it."""
 
     stage: str
     name: str
@@ -94,10 +94,18 @@ def held_by_sink(
         if log is None:
             continue  # no topic of the sink's
         had = seen.get(stream) or _nothing(stream)
-        said = written.get(stream)
-        upto = max(had.next, said.next if said else 0)
-        void = said.void if said else given_up.get(stream, ())
-        yield Held("sink", "", stream, had, upto, void, not log.waiting)
+        sent = written.get(stream)
+        upto = max(had.next, sent.next if sent else 0)
+        void = sent.void if sent else given_up.get(stream, ())
+        yield Held(
+            stage="sink",
+            reader="",
+            stream=stream,
+            had=had,
+            upto=upto,
+            void=void,
+            caught_up=not log.waiting,
+        )
 
 
 def held_by_readers(
@@ -117,11 +125,19 @@ def held_by_readers(
         known = {w for w in written if w.epoch > position.known_since}
         of_place = {w for w in known if (w.topic, w.partition) == place}
         for stream in sorted({*had, *of_place}, key=_order):
-            one, said = had.get(stream) or _nothing(stream), written.get(stream)
-            upto = max(one.next, said.next if said else 0)
-            void = said.void if said else given_up.get(stream, ())
+            one, sent = had.get(stream) or _nothing(stream), written.get(stream)
+            upto = max(one.next, sent.next if sent else 0)
+            void = sent.void if sent else given_up.get(stream, ())
             caught_up = waiting.get(reader) == 0
-            yield Held(reader.stage, reader.name, stream, one, upto, void, caught_up)
+            yield Held(
+                stage=reader.stage,
+                reader=reader.name,
+                stream=stream,
+                had=one,
+                upto=upto,
+                void=void,
+                caught_up=caught_up,
+            )
 
 
 def newest_readers(

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _REPLACED_MS = 3_600_000
 _SILENT_MS = 24 * 3_600_000
-"""A process that has a successor, or none, and so long said nothing has ended."""
+"""A process that has a successor, or none, and reported nothing for this time has ended."""
 _CONFIRM_S = 15
 _ADDED_UP = ("gateway", "feeds")
 """Stages that count from their start. Worker and sink keep their counts themselves."""
@@ -138,8 +138,14 @@ def _add_up(connection: Connection, stage: str, kinds: Mapping[str, Counts]) -> 
         [
             (
                 # What it had in flight, the MQTT broker has given to its next start.
-                *(stage, kind, c.received - c.in_flight, c.accepted, c.rejected),
-                *(c.duplicate, c.corrected, c.late),
+                stage,
+                kind,
+                c.received - c.in_flight,
+                c.accepted,
+                c.rejected,
+                c.duplicate,
+                c.corrected,
+                c.late,
             )
             for kind, c in sorted(kinds.items())
         ],

@@ -23,7 +23,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _WAIT_S = 2.0
-"""How long one attempt waits for a lock: so long it may hold up others."""
+"""How long one attempt waits for a lock, and may hold up others."""
 _PAUSE_S = 1.0
 
 

@@ -219,7 +219,9 @@ def _keeps_its_history(generated: _Generated, rollup: Rollup, statements: list[s
         "roll-up %s has changed but holds history that may be gone from the readings, so it "
         "stays as it is. To rebuild it: DROP MATERIALIZED VIEW %s; "
         "DELETE FROM schema_generated WHERE name = '%s'; then civicstream init",
-        *(rollup.name, rollup.name, name),
+        rollup.name,
+        rollup.name,
+        name,
     )
     return True
 

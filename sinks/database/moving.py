@@ -193,7 +193,7 @@ def _views_on(connection: Connection, name: str) -> list[tuple[str, str]]:
 
 
 def _rights_on(connection: Connection, relation: str) -> list[str]:
-    """Return the statements that grant anew what others than the owner may do."""
+    """Return the statements that grant again what others than the owner may do."""
     rows = connection.execute(
         "SELECT a.privilege_type, CASE a.grantee WHEN 0 THEN 'PUBLIC' "
         "ELSE a.grantee::regrole::text END FROM pg_class c, aclexplode(c.relacl) a "

@@ -25,8 +25,15 @@ _CHUNK = 50_000
 
 _COLUMNS = ("sensor_key", "kind", "area", "sensor", "segment", "lane", "interval_s", "lon", "lat")
 _TYPES: tuple[ColumnType, ...] = (
-    *("int8", "text", "text", "text", "text"),
-    *("int4", "float8", "float8", "float8"),
+    "int8",
+    "text",
+    "text",
+    "text",
+    "text",
+    "int4",
+    "float8",
+    "float8",
+    "float8",
 )
 
 
@@ -57,8 +64,16 @@ def _load_areas(connection: Connection, city: City) -> None:
 
 def _load_segments(connection: Connection, city: City) -> None:
     names = (
-        *("area", "corridor", "position", "road_class", "lanes", "length_m", "free_flow_kmh"),
-        *("line", "upstream", "downstream"),
+        "area",
+        "corridor",
+        "position",
+        "road_class",
+        "lanes",
+        "length_m",
+        "free_flow_kmh",
+        "line",
+        "upstream",
+        "downstream",
     )
     updates = ", ".join(f"{name} = excluded.{name}" for name in names)
     statement = (
@@ -70,9 +85,17 @@ def _load_segments(connection: Connection, city: City) -> None:
         statement.encode(),
         [
             (
-                *(s.id, s.area, s.corridor, s.position, s.road_class, s.lanes, s.length_m),
-                *(s.free_flow_kmh, _geometry("LineString", s.line)),
-                *(list(s.upstream), list(s.downstream)),
+                s.id,
+                s.area,
+                s.corridor,
+                s.position,
+                s.road_class,
+                s.lanes,
+                s.length_m,
+                s.free_flow_kmh,
+                _geometry("LineString", s.line),
+                list(s.upstream),
+                list(s.downstream),
             )
             for s in city.segments
         ],
@@ -115,5 +138,7 @@ def _sensor_columns(city: City, rows: NDArray[np.intp]) -> list[Any]:
         [s.ids[i] for i in rows.tolist()],
         [segments[i] for i in on_segment.tolist()],
         np.where(on_segment >= 0, s.lane[rows], np.nan),
-        *(s.interval_s[rows], s.lon[rows], s.lat[rows]),
+        s.interval_s[rows],
+        s.lon[rows],
+        s.lat[rows],
     ]

@@ -191,7 +191,7 @@ def grant_privileges(connection: Connection) -> None:
         # The feeds ask whose token has a hash; nobody but the owner sees the hashes.
         "GRANT USAGE ON SCHEMA access TO {reader}",
         "GRANT EXECUTE ON FUNCTION access.verify_token(bytea) TO {reader}",
-        # Whoever tells citizens of their cases.
+        # Whoever notifies citizens of their cases.
         "GRANT EXECUTE ON FUNCTION private.case_states(text, integer) TO {private}",
         "GRANT EXECUTE ON FUNCTION private.people_of_case(text, integer) TO {private}",
     ):

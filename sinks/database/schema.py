@@ -23,15 +23,34 @@ __all__ = [
 ]
 
 BOOKKEEPING_TABLES = (
-    *("sink_offsets", "records_seen", "sink_counts", "rows_written"),
-    *("ledger_settled", "ledger_totals"),
+    "sink_offsets",
+    "records_seen",
+    "sink_counts",
+    "rows_written",
+    "ledger_settled",
+    "ledger_totals",
 )
 _HISTORY_TABLES = (
-    *("results_traffic", "results_environment", "late_readings", "dead_letters"),
-    *("incidents", "forecasts", "sensor_health", "anomalies"),
-    *("citizen_reports", "cases", "units", "allocations", "demand", "actions"),
-    *("alerts", "frame_gaps", "kafka_gaps"),
-    *("bin_forecasts", "parking_forecasts", "tours"),
+    "results_traffic",
+    "results_environment",
+    "late_readings",
+    "dead_letters",
+    "incidents",
+    "forecasts",
+    "sensor_health",
+    "anomalies",
+    "citizen_reports",
+    "cases",
+    "units",
+    "allocations",
+    "demand",
+    "actions",
+    "alerts",
+    "frame_gaps",
+    "kafka_gaps",
+    "bin_forecasts",
+    "parking_forecasts",
+    "tours",
 )
 MOST_CHUNKS = 500
 """Of one hypertable."""
@@ -73,7 +92,7 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         )
         for kind in KINDS
     ]
-    keep, letters = database.results_retention_days, database.dead_letters_retention_days
+    keep, dead_letters = database.results_retention_days, database.dead_letters_retention_days
     # Results are some hundredths of the readings, so their chunks span a week of the readings'.
     week = 7 * database.chunk_days
     return [
@@ -99,9 +118,9 @@ def time_tables(database: DatabaseSettings) -> list[TimeTable]:
         ),
         TimeTable("alerts", "updated_at", keep, week, "id", hypertable=False),
         *_citizens_tables(database),
-        TimeTable("dead_letters", "received_at", letters, week, "source", hypertable=False),
-        TimeTable("frame_gaps", "at", letters, week, "gateway", hypertable=False),
-        TimeTable("kafka_gaps", "at", letters, week, "topic", hypertable=False),
+        TimeTable("dead_letters", "received_at", dead_letters, week, "source", hypertable=False),
+        TimeTable("frame_gaps", "at", dead_letters, week, "gateway", hypertable=False),
+        TimeTable("kafka_gaps", "at", dead_letters, week, "topic", hypertable=False),
     ]
 
 

@@ -158,7 +158,7 @@ def _summary(by: str) -> str:
 
 
 def view_statements(window_s: int) -> dict[str, list[str]]:
-    """Return group -> the statements that make its views anew.
+    """Return group -> the statements that recreate its views.
 
     ``window_s`` is the size of the windows whose results are stored [s].
     """
@@ -167,21 +167,21 @@ def view_statements(window_s: int) -> dict[str, list[str]]:
         "forecast_accuracy_by_segment": _summary("area, segment, horizon_min"),
     }
     return {
-        "incidents": _anew({"incidents_current": _INCIDENTS}),
-        "anomalies": _anew({"anomalies_current": _ANOMALIES}),
-        "sensor health": _anew({"sensor_health_current": _SENSOR_HEALTH}),
-        **{group: _anew(made) for group, made in SERVICE_VIEWS.items()},
+        "incidents": _recreate({"incidents_current": _INCIDENTS}),
+        "anomalies": _recreate({"anomalies_current": _ANOMALIES}),
+        "sensor health": _recreate({"sensor_health_current": _SENSOR_HEALTH}),
+        **{group: _recreate(made) for group, made in SERVICE_VIEWS.items()},
         "forecast accuracy": [
-            *_anew({"forecast_accuracy": _accuracy(window_s, _SINCE_THE_OLDEST)}),
+            *_recreate({"forecast_accuracy": _accuracy(window_s, _SINCE_THE_OLDEST)}),
             *(f"DROP VIEW IF EXISTS {name}" for name in summaries),
             "DROP FUNCTION IF EXISTS forecast_error_sums",
             _error_sums(window_s),
-            *_anew(summaries),
+            *_recreate(summaries),
         ],
     }
 
 
-def _anew(made: dict[str, str]) -> list[str]:
+def _recreate(made: dict[str, str]) -> list[str]:
     return [
         statement
         for name, select in made.items()

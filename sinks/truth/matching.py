@@ -30,7 +30,7 @@ class Rules:
     """What counts as a detection of an incident, or of a broken sensor."""
 
     grace_ms: int = 5 * 60_000
-    """A detection may come so long after the end: its evidence was from before."""
+    """A detection may come this long after the end: its evidence was from before."""
     pending_ms: int = 5 * 60_000
     """What has begun so recently and was not detected yet was not missed yet."""
     detectors: float = 2.0

@@ -138,11 +138,18 @@ def write_incidents(
         assert place is not None  # noqa: S101 an outcome is of one of the two
         rows.append(
             (
-                *(one.outcome, truth and truth.id, found and found.id),
-                *(place.area, place.corridor, place.segment),
-                *(truth and truth.start_ms / 1000, truth and truth.end_ms / 1000),
-                *(truth and truth.severity, truth and demand.get(truth.id)),
-                *(found and found.detected_at / 1000, found and found.published_at / 1000),
+                one.outcome,
+                truth and truth.id,
+                found and found.id,
+                place.area,
+                place.corridor,
+                place.segment,
+                truth and truth.start_ms / 1000,
+                truth and truth.end_ms / 1000,
+                truth and truth.severity,
+                truth and demand.get(truth.id),
+                found and found.detected_at / 1000,
+                found and found.published_at / 1000,
                 one.delay_s,
             )
         )
@@ -160,10 +167,18 @@ def write_faults(connection: Connection, outcomes: Sequence[FaultOutcome]) -> No
         ended = truth.end_ms if truth else None
         rows.append(
             (
-                *(one.outcome, of.sensor_key, of.kind, of.area, of.sensor),
-                *(truth and truth.fault, truth and truth.start_ms / 1000),
-                *(None if ended is None else ended / 1000, change and change.health),
-                *(change and change.reason, change and change.detected_at / 1000, one.delay_s),
+                one.outcome,
+                of.sensor_key,
+                of.kind,
+                of.area,
+                of.sensor,
+                truth and truth.fault,
+                truth and truth.start_ms / 1000,
+                None if ended is None else ended / 1000,
+                change and change.health,
+                change and change.reason,
+                change and change.detected_at / 1000,
+                one.delay_s,
             )
         )
     _replace(connection, "simulation_sensor_faults", _FAULTS, rows, {6, 7, 10})

@@ -21,8 +21,8 @@ _BUSY_HOUR = "07:45"
 """Traffic rises towards its peak at 8:00: a blockage shows within minutes."""
 
 _LEAD_S = 45
-"""About as long as a stack takes to start: so long the clock stands at the recording's beginning.
-Where it takes longer, what is due by then goes out at once."""
+"""About as long as a stack takes to start: until then the clock stands at the recording's
+beginning. Where it takes longer, what is due by then goes out at once."""
 
 _CLOCK_FILE = "clock.json"
 

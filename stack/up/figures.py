@@ -15,8 +15,13 @@ _SILENT_AFTER_MS = 5_000  # reports come every second; a process this silent has
 
 # Gauges of the present moment; the others are cumulative since the process's start.
 _MOMENTARY = {
-    *("in_flight_messages", "open_windows", "lag_records"),
-    *("open_incidents", "unhealthy_sensors", "alerts_active", "live_clients"),
+    "in_flight_messages",
+    "open_windows",
+    "lag_records",
+    "open_incidents",
+    "unhealthy_sensors",
+    "alerts_active",
+    "live_clients",
 }
 
 

@@ -36,8 +36,15 @@ def _counts(file: Path) -> list[str]:
 def _balance(settings: Path) -> list[str]:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "stack.cli", "ledger", "--rows"),
-            *("--wait", str(_SETTLED_WITHIN_S), "--config", str(settings)),
+            sys.executable,
+            "-m",
+            "stack.cli",
+            "ledger",
+            "--rows",
+            "--wait",
+            str(_SETTLED_WITHIN_S),
+            "--config",
+            str(settings),
         ],
         capture_output=True,
         text=True,

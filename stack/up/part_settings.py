@@ -1,4 +1,4 @@
-"""What each part of the stack is told: its settings as environment, and a file for people."""
+"""What each part of the stack is given: its settings as environment, and a file for people."""
 
 from __future__ import annotations
 

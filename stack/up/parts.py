@@ -241,10 +241,20 @@ class Stack:
 
     def _simulator_part(self) -> Part:
         arguments = (
-            *("--seed", str(self._options.seed), "--rate", f"{self._options.rate:g}"),
-            *("--truth", str(self._folder.truth), "--no-truth-readings", *_BROKEN_SENSORS),
-            *("--incidents", f"{self._options.incidents:g}"),
-            *("--staged-incident", str(_STAGED_AFTER_S), "--history", str(_HISTORY_S)),
+            "--seed",
+            str(self._options.seed),
+            "--rate",
+            f"{self._options.rate:g}",
+            "--truth",
+            str(self._folder.truth),
+            "--no-truth-readings",
+            *_BROKEN_SENSORS,
+            "--incidents",
+            f"{self._options.incidents:g}",
+            "--staged-incident",
+            str(_STAGED_AFTER_S),
+            "--history",
+            str(_HISTORY_S),
             *_PEOPLE,
         )
         return Part(
@@ -268,8 +278,11 @@ class Stack:
     def _replay_part(self, folder: Path) -> Part:
         arguments = (
             *self._recording(folder),
-            *("--shift-ms", str(self.city_time.shift_ms)),
-            *("--truth", str(self._folder.truth), "--no-truth-readings"),
+            "--shift-ms",
+            str(self.city_time.shift_ms),
+            "--truth",
+            str(self._folder.truth),
+            "--no-truth-readings",
         )
         return Part(
             "replay",

@@ -1,4 +1,4 @@
-"""`civicstream up`: run the stack until it is told to stop."""
+"""`civicstream up`: run the stack until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
         _log_to(view)
         stack = Stack(options, settings, addresses, folder)
         folder.write_connection_file(connection_sections(settings, stack.sections))
-        supervisor = Supervisor(stack.parts(), tell=view.tell)
+        supervisor = Supervisor(stack.parts(), log=view.log)
         with stack.watch:
             try:
                 _start(supervisor, stack, view, stop)
@@ -61,10 +61,10 @@ def run(options: StackOptions, stop: threading.Event | None = None) -> None:
                     supervisor.end("replay")
                     view.explain(replay_outcome(folder))
             finally:
-                view.tell("stopping: what is under way is finished first")
+                view.log("stopping: what is under way is finished first")
                 supervisor.stop()
                 _show(supervisor, stack, view, last=True)
-                view.tell("everything has stopped")
+                view.log("everything has stopped")
 
 
 def _fetch_kafka() -> None:
@@ -93,7 +93,7 @@ class _ViewHandler(logging.Handler):
         self._view = view
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._view.tell(record.getMessage())
+        self._view.log(record.getMessage())
 
 
 def _log_to(view: View) -> None:

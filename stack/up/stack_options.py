@@ -52,7 +52,7 @@ class StackOptions:
     end: str | None = None
     """Part of the recording that is replayed, by the city's own clocks then."""
     duration_s: float | None = None
-    """End by itself so long after every part was ready."""
+    """End by itself this time after every part was ready."""
     config: Path | None = None
 
 

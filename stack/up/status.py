@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -87,14 +86,9 @@ class View(Protocol):
 
     def __enter__(self) -> View: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
-    def tell(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """Show an event with its time of day."""
 
     def explain(self, lines: list[str]) -> None:
@@ -115,15 +109,10 @@ class PlainView:
     def __enter__(self) -> PlainView:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
-    def tell(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self._print(f"{_clock_time()} {sentence}")
 
     def explain(self, lines: list[str]) -> None:
@@ -151,16 +140,11 @@ class LiveView:
         self._live.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            self._live.__exit__(kind, error, trace)
+            self._live.stop()
 
-    def tell(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.explain([f"{_clock_time()} {sentence}"])
 
     def explain(self, lines: list[str]) -> None:

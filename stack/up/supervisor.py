@@ -77,7 +77,7 @@ class Supervised:
 
 
 class Supervisor:
-    """Parts in the order of their start. ``tell`` gets one sentence per event.
+    """Parts in the order of their start. ``log`` gets one sentence per event.
 
     Call everything from one thread that lives as long as the stack (see ``_die_with_parent``).
     """
@@ -86,12 +86,12 @@ class Supervisor:
         self,
         parts: Sequence[Part],
         *,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.parts = {part.name: Supervised(part) for part in parts}
-        self._tell = tell
+        self._log = log
         self._backoff = backoff or Backoff()
         self._clock = clock
         for part in parts:
@@ -148,7 +148,7 @@ class Supervisor:
             s.state, s.was_ready, s.ready_since = PartState.READY, True, self._clock()
             s.part.on_ready()
             again = " again" if s.record.restarts else ""
-            self._tell(f"{s.part.name} is ready{again} ({self._clock() - s.started:.1f} s)")
+            self._log(f"{s.part.name} is ready{again} ({self._clock() - s.started:.1f} s)")
 
     def _died(self, s: Supervised, how: str) -> None:
         assert s.child is not None  # noqa: S101 it has died
@@ -159,9 +159,9 @@ class Supervisor:
         if not s.was_ready:
             self._give_up_if_hopeless(s, how)
         s.state, s.ready_since = PartState.WAITING, None
-        self._tell(f"{s.part.name} {how}; starting it again in {s.due - now:.1f} s")
+        self._log(f"{s.part.name} {how}; starting it again in {s.due - now:.1f} s")
         if s.record.failures == _GIVE_UP_AFTER:
-            self._tell(
+            self._log(
                 f"{s.part.name} has died {_GIVE_UP_AFTER} times in a row and is tried every "
                 f"{self._backoff.longest_s:g} s from now on; its last lines, more in "
                 f"{s.child.log_file}:\n{s.child.last_words(3)}"
@@ -190,7 +190,7 @@ class Supervisor:
             s.record, s.due = s.record.after_death(
                 ready_since=None, now=s.started, backoff=self._backoff
             )
-            self._tell(f"{s.part.name} cannot start yet; again in {s.due - s.started:.1f} s")
+            self._log(f"{s.part.name} cannot start yet; again in {s.due - s.started:.1f} s")
             return
         s.state = PartState.STARTING
 
@@ -212,11 +212,11 @@ class Supervisor:
             code = s.child.stop()
             s.state = PartState.STOPPED
             if code == -signal.SIGKILL:
-                self._tell(f"{s.part.name} did not end when asked and was killed")
+                self._log(f"{s.part.name} did not end when asked and was killed")
 
     def _drain(self, part: Part, drained: Callable[[int], bool]) -> None:
         asked_ms = wall_ms()
         try:
             wait_until(lambda: drained(asked_ms), "", timeout_s=part.drain_s, every_s=0.1)
         except ServerUnavailable:
-            self._tell(f"{part.name} was still busy after {part.drain_s:g} s")
+            self._log(f"{part.name} was still busy after {part.drain_s:g} s")

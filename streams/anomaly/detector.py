@@ -1,8 +1,8 @@
 """Online anomaly scores of many series at once, each judged by its own past alone.
 
 A reading is held against what was to be expected (``expectation``, ``usual``); its deviations
-are turned into their rarity in this series (``surprise``, ``tails``), and a surprise is told
-once (``once``), lowered for each time the series has been so before (``habituation``).
+are turned into their rarity in this series (``surprise``, ``tails``), and a surprise is reported
+once, lowered for each time the series has been so before (``habituation``).
 docs/traffic.md has the formulas, their sources and what was tried.
 """
 
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from streams.anomaly.expectation import expect, learn, take_in
 from streams.anomaly.habituation import habituated
-from streams.anomaly.once import tell
 from streams.anomaly.state import Arrays, checked, empty, grown
 from streams.anomaly.surprise import deviations, judge
 
@@ -29,13 +28,18 @@ _TENFOLD = 17.0
 """The surprise that takes a score nine tenths of its way to 1: 0.9 comes about once in 7,000
 readings in which nothing happens, 0.99 hardly ever; docs/traffic.md has the measured table."""
 
+_HALF_LIFE_MS = 12 * 3_600_000
+"""Of the last surprise reported."""
+_CLEARLY_MORE = 1.5
+"""Times the last one, faded, that a surprise is news."""
+
 
 @dataclass(frozen=True)
 class Scores:
     """One entry per reading of the update, in its order; NaN where the value was NaN."""
 
     score: Floats
-    """0..1; 0 while nothing is new, from 0.9 an alarm. A lasting state is told at its start."""
+    """0..1; 0 while nothing is new, from 0.9 an alarm. A lasting state is reported at its start."""
     expected: Floats
     """What the value should have been, in its unit."""
     low: Floats
@@ -92,10 +96,25 @@ class AnomalyDetector:
         readings = take_in(state, rows, at_ms, values)
         expected = expect(state, readings)
         surprise, reach = judge(state, readings, deviations(state, readings, expected))
-        told = state["told"][rows].astype(np.float64)
-        news, state["told"][rows] = tell(surprise, told, readings.since_ms)
+        reported = state["told"][rows].astype(np.float64)
+        news, state["told"][rows] = _news_of(surprise, reported, readings.since_ms)
         news = habituated(state, rows, readings.since_ms, news)
         learn(state, readings, expected)
         half = reach * expected.scale
         centre = expected.value
         return Scores(1 - 10 ** (-news / _TENFOLD), centre, centre - half, centre + half)
+
+
+def _news_of(surprise: Floats, reported: Floats, since_ms: Floats) -> tuple[Floats, Floats]:
+    """Return what is news of ``surprise`` (0 when it is none) and the new last one reported.
+
+    A surprise is reported when it is well above the last one reported, which fades with the
+    hours. Without this an incident of two hours would be a hundred alarms.
+
+    ``reported`` is the last one reported, ``since_ms`` the time since the reading before. A state
+    that stays as surprising as it was does not fade, so it is not reported again.
+    """
+    fading = reported * np.exp2(-since_ms / _HALF_LIFE_MS)
+    news = surprise > _CLEARLY_MORE * fading
+    lasting = np.maximum(fading, np.minimum(surprise, reported))
+    return np.where(news, surprise, 0.0), np.where(news, surprise, lasting)

@@ -90,7 +90,15 @@ def take_in(
     change = np.clip(since - before, -before, 2 * before + 1) * np.maximum(0.02, 1 / (seen + 1))
     interval = np.where(seen <= 1, since, before + change)
     first_ms = np.where(first, at_ms, state["first_ms"][rows])
-    return Readings(rows, at_ms, value, seen, first_ms, since, interval)
+    return Readings(
+        rows=rows,
+        at_ms=at_ms,
+        value=value,
+        seen=seen,
+        first_ms=first_ms,
+        since_ms=since,
+        interval_ms=interval,
+    )
 
 
 def expect(state: Arrays, readings: Readings) -> Expectation:
@@ -106,7 +114,16 @@ def expect(state: Arrays, readings: Readings) -> Expectation:
     scale = np.maximum(np.maximum(known.noise, 0.3 * noise), floor)
     gap = np.maximum(readings.since_ms - readings.interval_ms, 0)
     offset = state["offset"][rows] * np.exp2(-gap / _CONTEXT_HALF_LIFE_MS)
-    return Expectation(where, mean, spread, noise, known.value, offset, scale, floor)
+    return Expectation(
+        where=where,
+        mean=mean,
+        spread=spread,
+        noise=noise,
+        usual=known.value,
+        offset=offset,
+        scale=scale,
+        floor=floor,
+    )
 
 
 def learn(state: Arrays, readings: Readings, expected: Expectation) -> None:

@@ -32,22 +32,22 @@ _KEPT_AT_LEAST = 2 / 3
 
 
 def habituated(state: Arrays, rows: NDArray[np.intp], since_ms: Floats, news: Floats) -> Floats:
-    """Return ``news`` [k] (surprises told now, 0 for none) as the past of each series lowers it.
+    """Return ``news`` [k] (surprises now, 0 for none) as the past of each series lowers it.
 
     ``rows`` [k] are the series, ``since_ms`` [k] the time since the reading before. The state
-    then counts what was told.
+    then counts what was reported.
     """
     fade = np.exp(-since_ms / _MEMORY_MS)
     alarms = state["alarms"][rows] * fade[:, None]
     watched = state["watched"][rows] * fade
-    told = news > 0
+    reported = news > 0
     before = _at_least(alarms, news)
     prior = _PRIOR_READINGS * 10 ** (-news / _DECADE)
     ratio = (prior + before) / prior * _PRIOR_READINGS / (_PRIOR_READINGS + watched)
     lowered = np.maximum(news - _DECADE * np.log10(ratio), _KEPT_AT_LEAST * news)
     state["alarms"][rows] = alarms + (news[:, None] >= LEVELS)
     state["watched"][rows] = watched + 1
-    return np.where(told, lowered, 0.0)
+    return np.where(reported, lowered, 0.0)
 
 
 def _at_least(alarms: Floats, news: Floats) -> Floats:

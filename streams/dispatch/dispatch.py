@@ -1,6 +1,6 @@
-"""The city's desk: cases, containers and car parks, demand, allocation and tours; pure.
+"""Dispatch: cases, containers and car parks, demand, allocation and tours; pure.
 
-Each is told what the others conclude.
+Each takes in what the others conclude.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from civicstream.city import City
 from civicstream.errors import CorruptFrame
 from civicstream.events import Anomaly, DeadLetter, Incident
-from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
+from civicstream.kafka.dead_letter import Origin, dead_letter_record, make_dead_letter
 from civicstream.service_events import (
     Action,
     Allocation,
@@ -33,20 +34,21 @@ from streams.dispatch.allocation import (
     Dispatcher,
     DispatchSettings,
     Refusal,
-    TourDesk,
+    TourPlanner,
     task_of_case,
     task_of_incident,
 )
-from streams.dispatch.cases import CaseDesk
-from streams.dispatch.demand import DemandDesk, ResourceDesk
+from streams.dispatch.cases import CaseProcessor
+from streams.dispatch.demand import DemandForecaster, ResourceForecaster
 from streams.network.network_judgement import RoadOutlook
 from streams.runtime.records import Record, make_record
+from streams.runtime.state_items import StateItems, under
 from streams.windows.levels import Levels, decode_levels
 
-__all__ = ["INPUTS", "Dispatch", "Input", "decode_input"]
+__all__ = ["INPUTS", "Dispatch", "InputEvent", "decode_input"]
 
 Event = Report | Action | Unit | Incident | Anomaly
-Input = Event | Levels
+InputEvent = Event | Levels
 
 _EVENTS: dict[str, type[Event]] = {
     "reports": Report,
@@ -63,10 +65,25 @@ INPUTS = (*_EVENTS, "levels")
 _Forecast = BinForecast | ParkingForecast
 _Output = Case | Allocation | Demand | _Forecast | Tour | DeadLetter | Refusal
 
-_DESKS = ("cases", "demand", "allocation", "resources", "tours")
+E_contra = TypeVar("E_contra", contravariant=True)
+O_co = TypeVar("O_co", covariant=True)
 
 
-def decode_input(topic: str, value: bytes) -> Input:
+class Processor(StateItems, Protocol[E_contra, O_co]):
+    """A part of dispatch: events in, versions of what it looks after out; no clock and no I/O.
+
+    The same state, events and times give the same outputs. Events of before change nothing. Its
+    state is what ``changed`` and ``restore`` say (`StateItems`).
+    """
+
+    def apply(self, event: E_contra, now_ms: int, /) -> Sequence[O_co]:
+        """Take an event in; return what follows from it at once."""
+
+    def tick(self, now_ms: int, /) -> Sequence[O_co]:
+        """Return what time alone makes due; called about once a second."""
+
+
+def decode_input(topic: str, value: bytes) -> InputEvent:
     """Return the event of a record; raise CorruptFrame when it is none."""
     if topic == "levels":
         return decode_levels(value)
@@ -94,14 +111,22 @@ class Dispatch:
         """``offset_ms`` tells local time minus UTC at a time [ms]: people live by it."""
         self._services = services
         self._city = city
-        self._cases = CaseDesk(services, city)
-        self._demand = DemandDesk(services, city, offset_ms)
-        self._resources = ResourceDesk(city, offset_ms)
-        self._tours = TourDesk()
+        self._cases = CaseProcessor(services, city)
+        self._demand = DemandForecaster(services, city, offset_ms)
+        self._resources = ResourceForecaster(city, offset_ms)
+        self._tours = TourPlanner()
         # Without roads there are no travel times: cases and demand are kept all the same.
         self._dispatcher = Dispatcher(city, settings) if city.segments else None
+        self._processors: dict[str, Processor[Any, _Output]] = {
+            "cases": self._cases,
+            "demand": self._demand,
+        }
+        if self._dispatcher is not None:
+            self._processors["allocation"] = self._dispatcher
+            self._tours.take_speeds(self._dispatcher.speeds)
+        self._processors |= {"resources": self._resources, "tours": self._tours}
 
-    def apply(self, events: Sequence[Input], now_ms: int) -> list[Record]:
+    def apply(self, events: Sequence[InputEvent], now_ms: int) -> list[Record]:
         """Take the events in, in order, and return all that follows from them."""
         return [
             record for event in events for record in self._settle(self._take(event, now_ms), now_ms)
@@ -109,29 +134,27 @@ class Dispatch:
 
     def tick(self, now_ms: int, outlook: RoadOutlook | None = None) -> list[Record]:
         """Return what time alone makes due: warnings, plans, demand; ``outlook`` are new speeds."""
-        due: list[_Output] = [*self._cases.tick(now_ms), *self._demand.tick(now_ms)]
-        if self._dispatcher is not None:
-            if outlook is not None:
-                self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
-            due += self._dispatcher.tick(now_ms)
-            due += self._tours.tick(now_ms, self._dispatcher.speeds)
+        if self._dispatcher is not None and outlook is not None:
+            self._dispatcher.apply_speeds(outlook.now_kmh, outlook.ahead_kmh)
+            self._tours.take_speeds(self._dispatcher.speeds)
+        due = [made for each in self._processors.values() for made in each.tick(now_ms)]
         return self._settle(due, now_ms)
 
-    def _take(self, event: Input, now_ms: int) -> list[_Output]:
+    def _take(self, event: InputEvent, now_ms: int) -> list[_Output]:
         if isinstance(event, Levels):
-            return [*self._resources.apply(event)]
+            return [*self._resources.apply(event, now_ms)]
         if isinstance(event, Report | Action):
-            return self._take_word(event, now_ms)
+            return self._take_message(event, now_ms)
         followed: list[_Output] = []
         if isinstance(event, Unit):
-            followed = [*self._allocate(event, now_ms), *self._tours.apply(event)]
-        followed += self._tell_both(event, now_ms)
+            followed = [*self._allocate(event, now_ms), *self._tours.apply(event, now_ms)]
+        followed += self._apply_to_both(event, now_ms)
         if isinstance(event, Incident):
             followed += self._follow_incident(event, now_ms)
         return followed
 
-    def _take_word(self, event: Report | Action, now_ms: int) -> list[_Output]:
-        """Take in what people say."""
+    def _take_message(self, event: Report | Action, now_ms: int) -> list[_Output]:
+        """Take in a report or a decision."""
         if isinstance(event, Action):
             if event.subject.startswith(("allocation/", "incident/")):
                 return self._allocate(event, now_ms)
@@ -142,7 +165,7 @@ class Dispatch:
     def _assign(self, dispatcher: Dispatcher, action: Action, now_ms: int) -> list[_Output]:
         """Send a unit to a case as somebody decided; the case follows its allocation.
 
-        What the dispatcher cannot do is told in the case, which stays as it was.
+        What the dispatcher cannot do is noted in the case, which stays as it was.
         """
         refused = self._cases.examine(action, now_ms)
         if refused is not None:
@@ -154,7 +177,7 @@ class Dispatch:
             outputs += self._cases.remark(case, action.by, note, now_ms)
         return outputs
 
-    def _tell_both(
+    def _apply_to_both(
         self, event: Unit | Incident | Anomaly | BinForecast, now_ms: int
     ) -> list[_Output]:
         return [*self._cases.apply(event, now_ms), *self._demand.apply(event, now_ms)]
@@ -174,7 +197,7 @@ class Dispatch:
         return [*self._dispatcher.close_task(task, now_ms)] if self._dispatcher else []
 
     def _settle(self, outputs: list[_Output], now_ms: int) -> list[Record]:
-        """Tell each output to the desks that it concerns, and so on; return the records of all."""
+        """Give each output to those that it concerns, and so on; return the records of all."""
         waiting, records = deque(outputs), []
         while waiting:
             output = waiting.popleft()
@@ -184,7 +207,10 @@ class Dispatch:
             elif isinstance(output, Allocation):
                 waiting += self._cases.apply(output, now_ms)
             elif isinstance(output, BinForecast):
-                waiting += [*self._tell_both(output, now_ms), *self._tours.apply(output)]
+                waiting += [
+                    *self._apply_to_both(output, now_ms),
+                    *self._tours.apply(output, now_ms),
+                ]
             elif isinstance(output, ParkingForecast):
                 waiting += self._demand.apply(output, now_ms)
         return records
@@ -199,36 +225,23 @@ class Dispatch:
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the items of state that changed since the last call; None: drop that key."""
-        allocation = self._dispatcher.changed() if self._dispatcher else {}
-        parts = (
-            *(self._cases.changed(), self._demand.changed(), allocation),
-            *(self._resources.changed(), self._tours.changed()),
-        )
         return {
-            f"{desk}/{key}": value
-            for desk, items in zip(_DESKS, parts, strict=True)
-            for key, value in items.items()
+            f"{name}/{key}": item
+            for name, processor in self._processors.items()
+            for key, item in processor.changed().items()
         }
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave; raise DataError or ValueError for others."""
-        own: dict[str, dict[str, bytes]] = {desk: {} for desk in _DESKS}
-        for name, content in items.items():
-            desk, _, key = name.partition("/")
-            own[desk][key] = content
-        self._cases.restore(own["cases"])
-        self._demand.restore(own["demand"])
-        self._resources.restore(own["resources"])
-        self._tours.restore(own["tours"])
-        if self._dispatcher is not None:
-            self._dispatcher.restore(own["allocation"])
+        """Go on from all items that ``changed`` gave; raise DataError for others."""
+        for name, processor in self._processors.items():
+            processor.restore(under(f"{name}/", items))
 
 
 def _record(output: _Output, now_ms: int) -> Record:
     if isinstance(output, Refusal | DeadLetter):
         letter = _letter(output) if isinstance(output, Refusal) else output
         digest = hashlib.blake2b(msgspec.json.encode(letter), digest_size=12).hexdigest()
-        made = letter_record(letter, "/civicstream/streams", f"dispatch/{digest}")
+        made = dead_letter_record(letter, "/civicstream/streams", f"dispatch/{digest}")
         return Record("deadletter", letter.topic, made.value, made.headers)
     topic, event_id = _name(output)
     return make_record(topic, output.area, output, event_id, now_ms)
@@ -253,7 +266,7 @@ def _name(output: Case | Allocation | Demand | _Forecast | Tour) -> tuple[str, s
 
 def _letter(refusal: Refusal) -> DeadLetter:
     payload = msgspec.json.encode(refusal)
-    return dead_letter(
+    return make_dead_letter(
         "worker",
         None,
         Origin("actions"),

@@ -158,7 +158,15 @@ def run_backtest(
             tally.add(made, last[:, None], average[slots].T, truth)
     scores = [tally.score(steps, steps * interval_minutes) for steps in sorted(set(horizons))]
     ms, cpu_ms = spent / rows / 1e6, cpu_spent / rows / 1e6
-    return Backtest(rows, sensors, start, tally.samples, ms, cpu_ms, scores)
+    return Backtest(
+        rows=rows,
+        sensors=sensors,
+        train_rows=start,
+        samples=tally.samples,
+        ms_per_step=ms,
+        cpu_ms_per_step=cpu_ms,
+        horizons=scores,
+    )
 
 
 def _first_test_row(rows: int, horizons: list[int], train: float) -> int:

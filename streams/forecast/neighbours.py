@@ -1,4 +1,4 @@
-"""Which other series tell of a series' next half hour: those on the road graph, and learned ones.
+"""Which other series predict a series' next half hour: those on the road graph, and learned ones.
 
 A candidate j of series i is judged by the partial correlation of the change of i over the lead
 with the present deviation of j, given the present deviation of i (Yule 1907):
@@ -25,7 +25,7 @@ _SLOTS_TO_USE = 288  # three days
 # What was learned of a neighbour is lost with it: another must be clearly better. A segment next
 # on the road is preferred, because its correlation has a reason.
 _LEAD_OF_PRESENT, _LEAD_OF_LINKED = 0.05, 0.2
-_CALLS_PER_ROUND = 12  # every series is judged anew four times a day at half an hour a call
+_CALLS_PER_ROUND = 12  # every series is judged again four times a day at half an hour a call
 
 
 class Neighbours:

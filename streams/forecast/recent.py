@@ -1,4 +1,4 @@
-"""The last values of every series, and what they tell of its level and size."""
+"""The last values of every series, and what they say of its level and size."""
 
 from __future__ import annotations
 

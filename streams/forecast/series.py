@@ -176,7 +176,17 @@ class SeriesForecaster:
         own = self.own.predict(features.own())
         change = shared + self.own_trust.factor * own
         present = recent.age == 0
-        return _Made(int(step), features, lags[0], scale, present, raw, shared, own, change)
+        return _Made(
+            step=int(step),
+            features=features,
+            start=lags[0],
+            scale=scale,
+            present=present,
+            raw=raw,
+            shared=shared,
+            own=own,
+            change=change,
+        )
 
     def forecast(self, part: Floats | None = None, fraction: float = 0.0) -> SeriesForecast:
         """Return the forecast as of now: the newest step, or ``fraction`` of the next one later.

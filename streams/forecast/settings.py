@@ -25,7 +25,7 @@ class ForecastSettings:
     memory_days: float = 28.0
     """Time constant of forgetting what was learned."""
     stale_steps: int = 6
-    """A series that brought nothing for so long gets no forecast (half an hour)."""
+    """A series that brought nothing for this time gets no forecast (half an hour)."""
     steps_per_day: int = field(init=False)
     slot_steps: int = field(init=False)
     """Steps to a slot of the day history: 15 minutes hold all that days have in common."""

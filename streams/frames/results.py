@@ -46,7 +46,7 @@ class Calculation:
     areas: list[str]
     segments: SegmentTable
     watch: SensorWatch | None = None
-    tells_levels: bool = False
+    publishes_levels: bool = False
     """Whether each final window's newest readings go to the topic ``levels``."""
 
     def final(self, window: Window, late: list[LateReadings], now_ms: int) -> WindowResult:
@@ -70,7 +70,7 @@ class Calculation:
         return WindowResult(window.start, records, readings, len(chunks), measures)
 
     def _levels(self, window: Window, readings: Columns, now_ms: int) -> list[Record]:
-        if not self.tells_levels:
+        if not self.publishes_levels:
             return []
         found = newest_levels(readings, self.areas, self.kind, window.start, window.end)
         return [
@@ -135,7 +135,9 @@ class Calculation:
 def _watch_records(observed: Observed, now_ms: int) -> list[Record]:
     found = [
         make_record(
-            *("health", change.area, change),
+            "health",
+            change.area,
+            change,
             f"health/{change.kind}/{change.sensor_key}/{change.window_end}/{change.health}",
             now_ms,
         )

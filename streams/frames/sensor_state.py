@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from streams.health import SensorWatch
+from streams.runtime.state_items import under
 
 __all__ = ["SensorState"]
 
@@ -31,8 +32,8 @@ class SensorState:
 
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Take up the state that the last owner left."""
-        exact = _under(self._exact, items)
-        learned = _under(self._learned, items)
+        exact = under(self._exact, items)
+        learned = under(self._learned, items)
         for area in sorted({*exact, *learned}):
             self.watch.restore(area, exact.get(area), learned.get(area))
 
@@ -45,7 +46,3 @@ class SensorState:
         due = self.watch.areas[turn::_SLOW_EVERY]
         items = {self._learned + area: self.watch.dump_profile(area) for area in due}
         return items | {self._exact + area: state for area, state in self.watch.dump_all().items()}
-
-
-def _under(prefix: str, items: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {k.removeprefix(prefix): v for k, v in items.items() if k.startswith(prefix)}

@@ -16,7 +16,7 @@ Then, for each closed window, in order, before its results are calculated::
     publish observed.health (topic health) and observed.anomalies (topic anomalies), key: area
 
 ``readings`` are the window's Columns, deduplicated; ``late`` the LateReadings since the last call.
-``watch.broken(sensor_key)`` tells which sensors to leave out of provisional results.
+``watch.broken(sensor_key)`` says which sensors to leave out of provisional results.
 
 State to store: ``watch.dump_all()`` -> {area: bytes} at each closing, with the closing's progress
 (``watch.dump(area)`` is one of them, and ten times the work when done for each);

@@ -83,13 +83,13 @@ def judge_drift(
     slope = np.clip((co + floor**2) / (moment + floor**2), 0.0, 3.0)
     residual = own - slope * middle
     size = np.sqrt(table["deviation_moment"][:, m].astype(np.float64) + floor**2)
-    told = ~np.isnan(residual) & (spread <= 3 * size)
+    measured = ~np.isnan(residual) & (spread <= 3 * size)
     smooth = table["residual"][:, m].astype(np.float64)
-    smooth = np.where(told, smooth + _SMOOTHING * (residual - smooth), smooth)
+    smooth = np.where(measured, smooth + _SMOOTHING * (residual - smooth), smooth)
     z = np.abs(smooth) / size
-    judged = told & (blocks >= MATURE_BLOCKS)
+    judged = measured & (blocks >= MATURE_BLOCKS)
     if expected.derived:
-        table["consistent"][:] = told & (z < _CONSISTENT) & (blocks >= _FRESH_BLOCKS)
+        table["consistent"][:] = measured & (z < _CONSISTENT) & (blocks >= _FRESH_BLOCKS)
     else:
         # Its own figures fit together as ever: then it is the traffic that differs.
         judged &= table["consistent"] == 0
@@ -98,7 +98,7 @@ def judge_drift(
     table["drift"][:, m] = np.clip(table["drift"][:, m] + points, 0.0, _MOST)
 
     young = blocks < MATURE_BLOCKS
-    learns = ok & ~np.isnan(value) & (young | (told & (z < _LEARNS_BELOW)))
+    learns = ok & ~np.isnan(value) & (young | (measured & (z < _LEARNS_BELOW)))
     _learn(table, m, learns, own, middle, smooth, value)
 
 

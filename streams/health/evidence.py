@@ -20,7 +20,7 @@ GROWN_UP_S = 86_400.0
 """A day: before, a sensor's own quiet hours are not known."""
 
 COLUMNS = (Column("known_since", "u4", slow=True),)
-"""[s] when the sensor was first heard."""
+"""[s] when the sensor first reported."""
 
 
 def is_grown_up(table: SensorTable, now_s: float) -> NDArray[np.bool_]:

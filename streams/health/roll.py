@@ -1,4 +1,4 @@
-"""Who is in the table: sensors enter when first heard, with what the city model knows of them."""
+"""Who is in the table: sensors enter with their first reading and what the city model has."""
 
 from __future__ import annotations
 

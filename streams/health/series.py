@@ -27,7 +27,7 @@ class AnomalySeries:
         detector: Detector | None,
         offset_ms: Callable[[int], int] | None = None,
     ) -> None:
-        """``offset_ms`` tells local time minus UTC at a time [ms]; None: days are those of UTC."""
+        """``offset_ms`` gives local time minus UTC at a time [ms]; None: days are those of UTC."""
         self._offset_ms = offset_ms
         scored = [m for m, expected in enumerate(measures) if expected.anomalies]
         self._place = {m: j for j, m in enumerate(scored)}

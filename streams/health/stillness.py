@@ -78,15 +78,15 @@ def _judge_repeats(
     good: Bools,
 ) -> None:
     rows, place = series.rows, np.arange(len(same))
-    telling = known & ~_trivial(series, readings, expected)
-    repeats, asked = series.total(same & telling), series.total(telling)
+    informative = known & ~_trivial(series, readings, expected)
+    repeats, asked = series.total(same & informative), series.total(informative)
     p = _chance_of_repeat(table, rows, m, expected, repeats, asked, good)
     last_change = np.maximum.reduceat(np.where(same, -1, place), series.first)
     changed = last_change >= 0
-    telling_repeats = np.concatenate(([0], np.cumsum(same & telling)))
+    informative_repeats = np.concatenate(([0], np.cumsum(same & informative)))
     end = np.append(series.first[1:], len(same))
     run_from = np.where(changed, last_change, series.first)
-    fresh = telling_repeats[end] - telling_repeats[run_from]
+    fresh = informative_repeats[end] - informative_repeats[run_from]
     before = table["stuck"][rows, m].astype(np.float64)
     evidence = np.where(changed, 0.0, before) - np.log(p) * fresh
     table["stuck"][rows, m] = np.minimum(evidence, 2 * _YOUNG_FACTOR * EVIDENCE)

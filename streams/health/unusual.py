@@ -20,6 +20,7 @@ __all__ = [
     "COLUMNS",
     "AnomalyChange",
     "Detector",
+    "ScoredBlock",
     "Scores",
     "close_of_the_broken",
     "follow",
@@ -31,14 +32,22 @@ Bools = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 
 _OPENS = 0.9
+"""With such a score a value outside its usual range is news."""
+
 _COMPANY = 0.5
 """A neighbour with such a score, outside its usual range, shares the unusual."""
 
 _ALONE_BLOCKS = 3
 """So many blocks an unusual value has to last that no neighbour shares."""
 
+_LONGEST_WAIT = 250
+"""The blocks of waiting are counted in a byte."""
+
 _CALM_BLOCKS = 3
+"""So many usual blocks in a row end it."""
+
 _WORSE = 0.02
+"""A score so much above the peak is worth a version."""
 
 COLUMNS = (
     Column("anomaly_since", "u4", per_measure=True),
@@ -87,52 +96,93 @@ class AnomalyChange:
     """[ms]"""
 
 
-def follow(
-    table: SensorTable,
-    neighbours: Rows,
-    m: int,
-    rows: Rows,
-    values: Floats,
-    scores: Scores,
-    block_start: int,
-    window_end: int,
-) -> list[AnomalyChange]:
-    """Open, renew and close the anomalies of measure ``m`` after a block of it was scored.
+@dataclass(frozen=True)
+class ScoredBlock:
+    """A block of one measure: arrays [k] over the healthy sensors that had a value in it."""
 
-    ``rows`` [k] are the healthy sensors with a value, ``values`` and ``scores`` theirs;
-    ``neighbours`` [n, k] those of every row of the table.
+    measure: int
+    rows: Rows
+    """Of the table."""
+    values: Floats
+    scores: Scores
+    start_ms: int
+    end_ms: int
+
+    @property
+    def outside(self) -> Bools:
+        """Whether the value lies outside the sensor's usual range."""
+        return np.asarray((self.values < self.scores.low) | (self.values > self.scores.high))
+
+
+class _Episode:
+    """How far the unusual has come for each sensor of a block: quiet, waiting or open.
+
+    | state   | the block shows                          | becomes                        |
+    |---------|------------------------------------------|--------------------------------|
+    | quiet   | an alarm: outside, with a high score     | waiting, for one block         |
+    | waiting | outside again                            | waiting, for one block more    |
+    | waiting | inside                                   | quiet                          |
+    | waiting | that a neighbour shares it, or the third | open: version 1                |
+    | open    | a score clearly above the peak           | open: the next version         |
+    | open    | inside, for the third block in a row     | closed: the last version       |
+
+    One block may take a sensor from quiet over waiting to open.
     """
-    score = np.asarray(scores.score, np.float64)
-    outside = (values < scores.low) | (values > scores.high)
-    since = table["anomaly_since"][rows, m]
-    is_open = since > 0
-    alone = table["anomaly_alone"][rows, m]
-    alarm = outside & (score >= _OPENS)
+
+    def __init__(self, table: SensorTable, block: ScoredBlock) -> None:
+        rows, m = block.rows, block.measure
+        self.since_s = table["anomaly_since"][rows, m]
+        self.is_open = np.asarray(self.since_s > 0)
+        self.waited = table["anomaly_alone"][rows, m]
+        """Blocks that it has been unusual without being an event."""
+        self.calm = table["anomaly_calm"][rows, m]
+        """Blocks that an open one has been usual again."""
+        self.peak = table["anomaly_peak"][rows, m].astype(np.float64)
+
+    def waits(self, outside: Bools, alarm: Bools) -> NDArray[np.uint8]:
+        """Return [k] how many blocks it has been unusual with this one; 0: it is not."""
+        goes_on = outside & (alarm | (self.waited > 0))
+        return np.where(goes_on, np.minimum(self.waited + 1, _LONGEST_WAIT), 0)
+
+    def opens(self, waits: NDArray[np.uint8], shared: Bools) -> Bools:
+        return np.asarray(~self.is_open & (waits > 0) & (shared | (waits >= _ALONE_BLOCKS)))
+
+    def worsens(self, score: Floats) -> Bools:
+        return np.asarray(self.is_open & (score >= self.peak + _WORSE))
+
+    def calms(self, outside: Bools) -> NDArray[np.uint8]:
+        """Return [k] for how many blocks in a row an open one has been usual again."""
+        return np.where(self.is_open & ~outside, self.calm + 1, 0)
+
+    def closes(self, calm: NDArray[np.uint8]) -> Bools:
+        return np.asarray(self.is_open & (calm >= _CALM_BLOCKS))
+
+
+def follow(table: SensorTable, neighbours: Rows, block: ScoredBlock) -> list[AnomalyChange]:
+    """Open, renew and close the anomalies of a measure after a block of it was scored.
+
+    ``neighbours`` [n, k] are those of every row of the table.
+    """
+    rows, m, outside = block.rows, block.measure, block.outside
+    score = np.asarray(block.scores.score, np.float64)
+    episode = _Episode(table, block)
     # A score is high once, when the unusual is news; after that what is outside counts.
-    unusual = outside & ((score >= _COMPANY) | (alone > 0) | is_open)
-    accompanied = _accompanied(len(table), neighbours, rows, unusual)
-    alone = np.where(outside & (alarm | (alone > 0)), np.minimum(alone + 1, 250), 0)
-    opens = ~is_open & (alone > 0) & (accompanied | (alone >= _ALONE_BLOCKS))
-    calm = np.where(is_open & ~outside, table["anomaly_calm"][rows, m] + 1, 0)
-    closes = is_open & (calm >= _CALM_BLOCKS)
-    before = table["anomaly_peak"][rows, m].astype(np.float64)
-    worse = is_open & (score >= before + _WORSE)
-    kept = np.where(worse | (alone > 0), np.maximum(before, score), before)
-    started = block_start - (alone.astype(np.int64) - 1).clip(min=0) * (window_end - block_start)
-    table["anomaly_since"][rows, m] = np.where(opens, started // 1000, since)
-    table["anomaly_alone"][rows, m] = np.where(opens | is_open, 0, alone)
+    unusual = outside & ((score >= _COMPANY) | (episode.waited > 0) | episode.is_open)
+    shared = _accompanied(len(table), neighbours, rows, unusual)
+    waits = episode.waits(outside, alarm=outside & (score >= _OPENS))
+    calm = episode.calms(outside)
+    opens, closes = episode.opens(waits, shared), episode.closes(calm)
+    worsens, now_open = episode.worsens(score), episode.is_open | opens
+    peak = np.where(worsens | (waits > 0), np.maximum(episode.peak, score), episode.peak)
+    # It began with the first block that was unusual.
+    blocks_before = (waits.astype(np.int64) - 1).clip(min=0)
+    began_ms = block.start_ms - blocks_before * (block.end_ms - block.start_ms)
+    table["anomaly_since"][rows, m] = np.where(opens, began_ms // 1000, episode.since_s)
+    table["anomaly_alone"][rows, m] = np.where(now_open, 0, waits)
     table["anomaly_calm"][rows, m] = calm
-    table["anomaly_peak"][rows, m] = np.where(is_open | (alone > 0), kept, 0.0)
-    now = opens | is_open
-    for name, found in (
-        ("value", values),
-        ("expected", scores.expected),
-        ("low", scores.low),
-        ("high", scores.high),
-    ):
-        column = table[f"anomaly_{name}"]
-        column[rows[now], m] = np.asarray(found)[now]
-    changed = opens | worse | closes
+    table["anomaly_peak"][rows, m] = np.where(episode.is_open | (waits > 0), peak, 0.0)
+    _note_figures(table, block, now_open)
+    changed = opens | worsens | closes
     table["anomaly_version"][rows[changed], m] += np.uint16(1)
     return [
         AnomalyChange(int(rows[i]), m, "closed" if closes[i] else "open", int(since_s) * 1000)
@@ -140,6 +190,17 @@ def follow(
             np.flatnonzero(changed), table["anomaly_since"][rows[changed], m], strict=True
         )
     ]
+
+
+def _note_figures(table: SensorTable, block: ScoredBlock, where: Bools) -> None:
+    """Keep the figures of the open ones for their events."""
+    for name, found in (
+        ("value", block.values),
+        ("expected", block.scores.expected),
+        ("low", block.scores.low),
+        ("high", block.scores.high),
+    ):
+        table[f"anomaly_{name}"][block.rows[where], block.measure] = np.asarray(found)[where]
 
 
 def _accompanied(n: int, neighbours: Rows, rows: Rows, unusual: Bools) -> Bools:
@@ -166,6 +227,6 @@ def close_of_the_broken(table: SensorTable, rows: Rows) -> list[AnomalyChange]:
 
 
 def forget(table: SensorTable, change: AnomalyChange) -> None:
-    """Clear a closed anomaly, once its last version has been told."""
+    """Clear a closed anomaly, once its last version has been made."""
     for column in COLUMNS:
         table[column.name][change.row, change.measure] = column.fill

@@ -119,21 +119,23 @@ def _weigh(table: SensorTable, measures: tuple[Expected, ...], window_end: int) 
         evidence = table[column].max(axis=1, initial=0)
         convicts[:, state] = evidence >= most
         gone[:, state] = evidence <= forgotten
-    _tell_dead_from_drifting(table, convicts, gone, window_end)
+    _separate_dead_from_drifting(table, convicts, gone, window_end)
     gone[:, _STUCK] = table["stuck"].max(axis=1, initial=0) < EVIDENCE / 4
     convicts[:, _IMPOSSIBLE] = table["impossible"] >= contradictions.CONVICTS
     gone[:, _IMPOSSIBLE] = table["impossible"] <= 0
     missing = table["missed_ms"] > punctuality.silence_limit_ms(table)
     # A clock that is wrong is known as long as readings come, even if all of them come late.
-    heard = (table["missed_ms"] == 0) | (window_end - table["late_at"] <= table["missed_ms"] / 2)
-    convicts[:, _SKEWED] = (table["skewed"] >= punctuality.SKEWED) & heard
-    gone[:, _SKEWED] = (table["skewed"] <= 0) | ~heard
+    comes_in_time = (table["missed_ms"] == 0) | (
+        window_end - table["late_at"] <= table["missed_ms"] / 2
+    )
+    convicts[:, _SKEWED] = (table["skewed"] >= punctuality.SKEWED) & comes_in_time
+    gone[:, _SKEWED] = (table["skewed"] <= 0) | ~comes_in_time
     convicts[:, _SILENT] = missing & ~convicts[:, _SKEWED]
     gone[:, _SILENT] = (table["missed_ms"] == 0) | convicts[:, _SKEWED]
     return _Evidence(convicts, gone)
 
 
-def _tell_dead_from_drifting(
+def _separate_dead_from_drifting(
     table: SensorTable, convicts: Bools, gone: Bools, window_end: int
 ) -> None:
     """A value that has not moved for half an hour while its neighbours' have is not drifting.

@@ -35,7 +35,7 @@ from streams.health.roll import SensorRoll
 from streams.health.sensor_table import SensorTable
 from streams.health.series import AnomalySeries
 from streams.health.snapshot import pack, unpack
-from streams.health.unusual import AnomalyChange, Detector
+from streams.health.unusual import AnomalyChange, Detector, ScoredBlock
 from streams.health.verdict import HEALTH, OK, Change
 from streams.windows.windows import Columns, LateReadings
 
@@ -59,7 +59,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Observed:
-    """What one window told; lists are in the order of the sensors' keys."""
+    """What one window showed; lists are in the order of the sensors' keys."""
 
     excluded: Bools
     """[readings] those of sensors that are not ok: to be left out of the results."""
@@ -82,7 +82,7 @@ class SensorWatch:
         """``places`` of the kind may be shared; they are made from ``city`` where not given.
 
         ``detector`` must be young; without one there are no anomalies, only health. It lives by
-        the local time that ``offset_ms`` tells: local time minus UTC at a time [ms].
+        the local time that ``offset_ms`` gives: local time minus UTC at a time [ms].
         """
         self._kind = kind
         self._measures = expected_measures(kind.name)
@@ -105,7 +105,7 @@ class SensorWatch:
         return len(self._table)
 
     def broken(self, sensor_key: NDArray[np.int64]) -> Bools:
-        """Return which of the sensors are not ok at present; those never heard are."""
+        """Return which of the sensors are not ok at present; those that never reported are."""
         row = self._table.rows(sensor_key)
         state = np.append(self._table["health"], np.uint8(OK))
         return np.asarray(state[row] != OK)
@@ -185,16 +185,8 @@ class SensorWatch:
             rows = np.flatnonzero(ok & ~np.isnan(mean))
             scores = self._series.score(m, rows, window_end, mean[rows])
             if scores is not None:
-                found += unusual.follow(
-                    self._table,
-                    self._roll.neighbours,
-                    m,
-                    rows,
-                    mean[rows],
-                    scores,
-                    begun,
-                    window_end,
-                )
+                block = ScoredBlock(m, rows, mean[rows], scores, begun, window_end)
+                found += unusual.follow(self._table, self._roll.neighbours, block)
         return sorted(found, key=lambda c: (int(self._table.keys[c.row]), c.measure))
 
     def _health_event(self, change: Change, window_end: int, now_ms: int) -> SensorHealth:

@@ -1,4 +1,4 @@
-"""What a road can carry, as far as its class and lanes tell."""
+"""What a road can carry, as far as its class and lanes say."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ __all__ = ["OpenIncident"]
 _SOONEST_MS = 2 * 60_000
 """Between versions of the same state: figures of single minutes are mostly noise."""
 _LATEST_MS = 10 * 60_000
-"""After so long a version is due if anything changed at all."""
+"""After this time a version is due if anything changed at all."""
 
 
-class Told(msgspec.Struct):
+class Published(msgspec.Struct):
     """What the last version said."""
 
     at: int = 0
@@ -47,33 +47,34 @@ class OpenIncident(msgspec.Struct):
     position: float = 0.5
     queue_m: float = 0.0
     delay_veh_h: float = 0.0
-    told: Told = msgspec.field(default_factory=Told)
+    published: Published = msgspec.field(default_factory=Published, name="told")
+    """Stored by the name that older checkpoints have."""
 
-    def worth_telling(self, end: int) -> bool:
+    def worth_a_version(self, end: int) -> bool:
         """Whether what changed since the last version is worth a new one."""
-        told = self.told
-        if self.state != told.state:
+        published = self.published
+        if self.state != published.state:
             return True
-        since = end - told.at
+        since = end - published.at
         if self.state in {"suspected", "cleared"} or since < _SOONEST_MS:
             return False
-        severity = abs(self.severity - told.severity)
-        queue = abs(self.queue_m - told.queue_m)
-        delay = self.delay_veh_h - told.delay_veh_h
+        severity = abs(self.severity - published.severity)
+        queue = abs(self.queue_m - published.queue_m)
+        delay = self.delay_veh_h - published.delay_veh_h
         if since >= _LATEST_MS:
             return severity > 0.01 or queue > 1 or delay > 0.1
         return (
             severity > 0.1
-            or queue > max(250.0, 0.25 * told.queue_m)
-            or delay > max(5.0, 0.25 * told.delay_veh_h)
+            or queue > max(250.0, 0.25 * published.queue_m)
+            or delay > max(5.0, 0.25 * published.delay_veh_h)
         )
 
-    def tell(
+    def publish(
         self, network: RoadNetwork, algorithm: str, end: int, computed_at: int, segment: int
     ) -> Incident:
         """Return the next version."""
         self.version += 1
-        self.told = Told(end, self.state, self.severity, self.queue_m, self.delay_veh_h)
+        self.published = Published(end, self.state, self.severity, self.queue_m, self.delay_veh_h)
         return Incident(
             id=self.id,
             version=self.version,

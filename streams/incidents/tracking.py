@@ -22,9 +22,9 @@ _NEARBY = 1
 """Detectors upstream of an incident and its queue that may show it too."""
 
 _HOLD_MS = 10 * 60_000
-"""A confirmed incident is open for so long after its last evidence."""
+"""How long a confirmed incident is open after its last evidence."""
 _QUIET_MS = 2 * 60_000
-"""A confirmed incident without evidence for so long is clearing."""
+"""A confirmed incident without evidence for this time is clearing."""
 _FADES_MS = 2 * 60_000
 """A suspicion that gets no more evidence is given up after this."""
 _SETTLES_MS = 4 * 60_000
@@ -59,24 +59,24 @@ class Tracker:
         """Segments that open incidents spoil, as of the last window."""
 
     def step(self, view: View, verdict: Verdict, computed_at: int) -> list[Incident]:
-        """Take in the verdicts of a window; return the versions worth telling."""
+        """Take in the verdicts of a window; return the versions worth publishing."""
         slow = slow_segments(view)
         cases = self._assign(view, verdict, slow)
-        told = []
+        versions = []
         for case in cases:
             incident = case.incident
             _move_on(case, view, verdict)
             update_figures(incident, view, case.queue, slow)
-            if incident.worth_telling(view.end):
+            if incident.worth_a_version(view.end):
                 segment = _blocked_segment(incident)
-                told.append(
-                    incident.tell(view.network, self._algorithm, view.end, computed_at, segment)
+                versions.append(
+                    incident.publish(view.network, self._algorithm, view.end, computed_at, segment)
                 )
         self.open = [c.incident for c in cases if c.incident.state != "cleared"]
         self.surroundings = [
             sorted(c.around) for c in cases if c.incident.state in {"confirmed", "clearing"}
         ]
-        return told
+        return versions
 
     def _assign(self, view: View, verdict: Verdict, slow: np.ndarray) -> list[_Case]:
         cases = [_case(incident, view, slow) for incident in self.open]

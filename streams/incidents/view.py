@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 REPORTING_MS = 6 * 60_000
-"""A segment takes part so long after its last report: recorded series report every five minutes."""
+"""How long a segment takes part after its last report: recorded series have one in five minutes."""
 
 
 class Latest:

@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.runtime.offset_gate import PendingOffsets
 from streams.windows.network import MEASURES, NetworkWindow, RoadNetwork
 from streams.windows.network_frames import NetworkFrame
 
 __all__ = ["AssemblyProgress", "NetworkAssembly", "Source"]
 
-# Every partition that a worker has tells of its closings at least once a window. One that has
-# told nothing for so long is not waited for: its worker is away, or it has no traffic.
+# Every partition that a worker has reports its closings at least once a window. One that has
+# reported nothing for this time is not waited for: its worker is away, or it has no traffic.
 _PATIENCE_MS = 60_000
 _PATIENCE_WINDOWS = 3
 
@@ -33,7 +34,7 @@ class Source(msgspec.Struct, frozen=True):
     """How far a partition is, and when it said so."""
 
     closed_until: int
-    heard_at: int
+    reported_at: int
 
 
 class AssemblyProgress(msgspec.Struct, frozen=True):
@@ -50,8 +51,6 @@ class AssemblyProgress(msgspec.Struct, frozen=True):
 @dataclass
 class _Filling:
     start: int
-    offset: int
-    """Of the first record with something of this window."""
     columns: dict[str, NDArray[np.float64]]
 
 
@@ -81,6 +80,8 @@ class NetworkAssembly:
         self._assembled_until = progress.assembled_until
         self._next_offset = progress.resume_at
         self._filling: dict[int, _Filling] = {}
+        self._pending = PendingOffsets()
+        """First records with something of a window."""
         window_bytes = 8 * len(MEASURES) * max(len(network), 1)
         self._most_waiting = max(_MOST_WAITING, _MOST_BYTES // window_bytes)
         self.missed = 0
@@ -108,7 +109,8 @@ class NetworkAssembly:
             n = len(self._network)
             columns = {name: np.full(n, np.nan) for name in MEASURES}
             columns["coverage"] = np.zeros(n)
-            filling = self._filling[start] = _Filling(start, offset, columns)
+            filling = self._filling[start] = _Filling(start, columns)
+            self._pending.hold(offset, start + self._window_ms)
         return filling
 
     def _hear(self, frame: NetworkFrame) -> None:
@@ -117,12 +119,12 @@ class NetworkAssembly:
         before = self._sources.get(frame.partition, Source(0, 0))
         self._sources[frame.partition] = Source(
             max(before.closed_until, frame.closed_until),
-            max(before.heard_at, frame.published_at),
+            max(before.reported_at, frame.published_at),
         )
 
     def _complete(self, now_ms: int) -> list[NetworkWindow]:
         oldest_ms = now_ms - self._patience_ms
-        present = [s for s in self._sources.values() if s.heard_at >= oldest_ms]
+        present = [s for s in self._sources.values() if s.reported_at >= oldest_ms]
         until = min(source.closed_until for source in present)
         waiting = sorted(self._filling)
         if len(waiting) > self._most_waiting:
@@ -142,6 +144,7 @@ class NetworkAssembly:
     @property
     def progress(self) -> AssemblyProgress:
         """What holds once all windows handed out so far are worked off."""
-        resume_at = min((f.offset for f in self._filling.values()), default=self._next_offset)
+        needed = self._pending.release(self._assembled_until)
+        resume_at = self._next_offset if needed is None else needed
         sources = {str(partition): source for partition, source in self._sources.items()}
         return AssemblyProgress(self._assembled_until, resume_at, sources)

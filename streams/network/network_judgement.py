@@ -90,7 +90,7 @@ class NetworkJudgement:
     def dump(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Return the exact state, and what was learned that is due to be written.
 
-        What is due is told once: it must be written before the next call.
+        What is due is returned once: it must be written before the next call.
         """
         fast: dict[str, bytes] = {}
         slow: dict[str, bytes] = {}

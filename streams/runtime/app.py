@@ -11,13 +11,11 @@ from faust.tables.manager import TableManager
 from faust.types import TP
 from yarl import URL
 
-from civicstream.kinds import KINDS
 from civicstream.settings import KafkaSettings, Settings
-from civicstream.topics import frames_topic, topic_name
 from streams.runtime.committed_consumer import CommittedTransport
 from streams.runtime.kafka_connection import tls_context
 
-__all__ = ["make_app", "make_city_topic", "make_frames_topic"]
+__all__ = ["make_app", "make_channel"]
 
 
 def make_app(settings: Settings, positions: Callable[[], Mapping[TP, int]]) -> faust.App:
@@ -76,18 +74,8 @@ def _credentials(kafka: KafkaSettings) -> Any:
     return faust.SSLCredentials(context) if context else None
 
 
-def make_frames_topic(app: faust.App, kafka: KafkaSettings) -> faust.TopicT:
-    """Return the channel of all kinds' frames topics; values are raw bytes."""
-    return _raw_topic(app, kafka, [frames_topic(kind) for kind in KINDS])
-
-
-def make_city_topic(app: faust.App, kafka: KafkaSettings, *names: str) -> faust.TopicT:
-    """Return the channel of topics with one order for the whole city; values are raw bytes."""
-    return _raw_topic(app, kafka, names)
-
-
-def _raw_topic(app: faust.App, kafka: KafkaSettings, names: Iterable[str]) -> faust.TopicT:
-    full = [topic_name(kafka.topic_prefix, name) for name in names]
+def make_channel(app: faust.App, topics: Iterable[str]) -> faust.TopicT:
+    """Return the channel of topics, given with their prefix; values are raw bytes."""
     raw = {"key_serializer": "raw", "value_serializer": "raw", "value_type": bytes}
     # Offsets are part of the tasks' states, not acknowledged one by one.
-    return app.topic(*full, **raw, acks=False)
+    return app.topic(*topics, **raw, acks=False)

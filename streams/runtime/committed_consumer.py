@@ -217,9 +217,9 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return {TP(*p): at.offset for p, at in found.items() if at is not None}
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        told = {TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
+        committed = {TopicPartition(*tp): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
         try:
-            await self._ensure_consumer().commit(told)
+            await self._ensure_consumer().commit(committed)
         except (KafkaError, IllegalStateError) as error:
             log.debug("the group's offsets were not committed: %r", error)
             return False
@@ -237,18 +237,18 @@ class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
     def _to_message(self, tp: Any, record: Any) -> PlacedMessage:
         follows, found = record
         message = PlacedMessage(
-            found.topic,
-            found.partition,
-            found.offset,
-            found.timestamp / 1000.0,
-            found.timestamp_type,
-            found.headers,
-            found.key,
-            found.value,
-            found.checksum,
-            found.serialized_key_size,
-            found.serialized_value_size,
-            tp,
+            topic=found.topic,
+            partition=found.partition,
+            offset=found.offset,
+            timestamp=found.timestamp / 1000.0,
+            timestamp_type=found.timestamp_type,
+            headers=found.headers,
+            key=found.key,
+            value=found.value,
+            checksum=found.checksum,
+            serialized_key_size=found.serialized_key_size,
+            serialized_value_size=found.serialized_value_size,
+            tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
         message.follows = follows
@@ -293,7 +293,7 @@ class CommittedConsumer(driver.Consumer):  # type: ignore[misc]
         """Forget how far partitions were fetched: they belong to somebody else."""
         self._thread.forget(partitions)
 
-    async def tell_group(self, offsets: Mapping[TP, int]) -> None:
+    async def commit_to_group(self, offsets: Mapping[TP, int]) -> None:
         """Commit offsets to the group, for those who watch its lag; nothing here reads them."""
         await self._thread.commit(offsets)
 

@@ -27,7 +27,7 @@ from aiokafka.errors import (
 
 from civicstream.clock import now_ms, wall_ms
 from civicstream.errors import ConfigurationError, OwnershipLost
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from civicstream.kafka.log_gaps import LogGap, Position
 from civicstream.kafka.numbering import is_numbered, numbered_transaction, numbering_of_process
 from civicstream.kafka.sequences import ReadAccount, Received, missing_record
@@ -35,6 +35,7 @@ from civicstream.partitioning import partition_of
 from civicstream.settings import KafkaSettings
 from civicstream.topics import TOPICS, topic_name
 from streams.runtime.kafka_connection import record_limit, state_reader, transactional_producer
+from streams.runtime.offset_gate import OffsetGate
 from streams.runtime.records import Record, make_record
 
 __all__ = ["PIECE_BYTES", "Input", "TaskState", "join_pieces", "pieces_of"]
@@ -101,6 +102,10 @@ class TaskState:
         self.partition = partition
         self.inputs: dict[str, Input] = {}
         """By topic, as last committed."""
+        self.assigned = True
+        """False once revoked: nothing that followed from it may be published any more."""
+        self.gates: dict[str, OffsetGate] = {}
+        """By topic: which record must come next."""
         self.accounts: dict[str, ReadAccount] = {}
         """By topic: which of the writers' numbers have come."""
         self._kafka = kafka
@@ -113,7 +118,7 @@ class TaskState:
         self._lock = asyncio.Lock()
         # Whoever opens the partition next begins another epoch: numbers show what was lost.
         self._numbering = numbering_of_process(
-            kafka, kafka.scoped(f"{task}-{partition}"), wall_ms(), anew=True
+            kafka, kafka.scoped(f"{task}-{partition}"), wall_ms(), new_epoch=True
         )
 
     async def open(self) -> dict[str, bytes]:
@@ -142,11 +147,17 @@ class TaskState:
     def begin_inputs(self, inputs: Mapping[str, Input], gaps: Iterable[LogGap]) -> None:
         """Go on from ``inputs``, which hold against the logs as they are now, but for ``gaps``."""
         for topic, read in inputs.items():
+            self.gates[topic] = OffsetGate(read.resume_at, read.newest_ms)
             self._account(topic, read)
         for gap in gaps:
             if gap.reason != "deleted":  # offsets that come again, with other records
                 self.accounts[gap.topic].cut(gap.read_from)
         self.inputs |= inputs
+
+    def read_to(self, topic: str, resume_at: int, next_offset: int) -> dict[str, Input]:
+        """Return the ``inputs`` of a commit for which a topic was read up to ``next_offset``."""
+        newest_ms = self.gates[topic].newest_ms
+        return {topic: Input(resume_at, next_offset, self.inputs[topic].topic_id, newest_ms)}
 
     async def _read(self) -> dict[str, bytes]:
         tp = TopicPartition(topic_name(self._kafka.topic_prefix, self._topic), self.partition)
@@ -241,7 +252,7 @@ class TaskState:
     async def _send(self, outgoing: list[_Outgoing]) -> None:
         producer = self._producer
         if producer is None or self._failed:
-            raise OwnershipLost(f"{self._place} was given up")
+            raise OwnershipLost(f"{self._name} was given up")
         self._failed = True
         try:
             with numbered_transaction(self._numbering) as next_header:
@@ -254,19 +265,19 @@ class TaskState:
             ClusterAuthorizationFailedError,
         ) as error:
             raise ConfigurationError(
-                f"{self._place}: Kafka refuses its records ({error!r}); run `civicstream init` "
+                f"{self._name}: Kafka refuses its records ({error!r}); run `civicstream init` "
                 "for the topics' limits and the rights of this process"
             ) from error
         except KafkaError as error:
-            raise OwnershipLost(f"{self._place}: {error!r}") from error
+            raise OwnershipLost(f"{self._name}: {error!r}") from error
         except AssertionError as error:
             # aiokafka asserts the order of its calls; closing aborts what is under way.
             if self._producer is producer:
                 raise
-            raise OwnershipLost(f"{self._place} was given up") from error
+            raise OwnershipLost(f"{self._name} was given up") from error
 
     @property
-    def _place(self) -> str:
+    def _name(self) -> str:
         return f"task {self.task} partition {self.partition}"
 
     async def close(self) -> None:
@@ -322,7 +333,7 @@ def _too_large(record: Record, size: int) -> Record:
     )
     log.error("%s; it is kept as a dead letter", detail)
     origin = Origin(record.topic)
-    letter = dead_letter(
+    letter = make_dead_letter(
         "worker", None, origin, record.value, "record_too_large", detail, at_ms=now_ms()
     )
     event_id = f"record_too_large/{_digest(record.value).hex()}"

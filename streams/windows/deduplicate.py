@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 __all__ = ["kept_readings"]
 
 # Odd constants (golden ratio, and one of MurmurHash3's finalisers) that spread the two keys over
-# 64 bits, so that one sort finds nearly all pairs; the few collisions are told apart afterwards.
+# 64 bits, so that one sort finds nearly all pairs; the few collisions are separated afterwards.
 _MIX_KEY = np.uint64(0x9E3779B97F4A7C15)
 _MIX_TS = np.uint64(0xC2B2AE3D27D4EB4F)
 

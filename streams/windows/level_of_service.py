@@ -21,7 +21,7 @@ _LETTERS = np.array(list("ABCDEF"))
 def freeway_level_of_service(density_veh_km_lane: NDArray[np.float64]) -> NDArray[np.str_]:
     """Return the letter for each density [veh/km/lane]; '' where it is NaN.
 
-    Vehicles are taken as passenger cars: detectors here do not tell trucks.
+    Vehicles are taken as passenger cars: detectors here do not recognise trucks.
     """
     letters = _LETTERS[np.searchsorted(_FREEWAY_DENSITY, density_veh_km_lane, side="left")]
     return np.where(np.isnan(density_veh_km_lane), "", letters)

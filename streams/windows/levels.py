@@ -95,14 +95,14 @@ def decode_levels(value: bytes) -> Levels:
             metadata = reader.schema.metadata or {}
             batch = reader.read_next_batch()
             batch.validate(full=True)
-            told = {name: metadata[name.encode()].decode() for name in _METADATA}
-            start, end = int(told["window_start"]), int(told["window_end"])
+            fields = {name: metadata[name.encode()].decode() for name in _METADATA}
+            start, end = int(fields["window_start"]), int(fields["window_end"])
     except (pa.ArrowException, StopIteration, OSError, ValueError, KeyError) as error:
         raise CorruptFrame("not_levels", f"no levels of sensors: {error!r}") from error
-    kind = KINDS.get(told["kind"])
+    kind = KINDS.get(fields["kind"])
     if kind is None or not batch.schema.equals(_schema(kind)):
         raise CorruptFrame(
-            "foreign_frame", f"no levels of kind {told['kind']!r}: columns {batch.schema.names}"
+            "foreign_frame", f"no levels of kind {fields['kind']!r}: columns {batch.schema.names}"
         )
     ts = batch["ts"].to_numpy()
     readings = Columns(
@@ -112,4 +112,4 @@ def decode_levels(value: bytes) -> Levels:
         ts,
         {name: batch[name].to_numpy() for name in kind.measure_names},
     )
-    return Levels(told["kind"], told["area"], start, end, readings)
+    return Levels(fields["kind"], fields["area"], start, end, readings)

@@ -65,13 +65,13 @@ def decode(value: bytes) -> NetworkFrame:
             metadata = reader.schema.metadata or {}
             batch = reader.read_next_batch()
             batch.validate(full=True)
-            told = {name: int(metadata[name.encode()]) for name in _METADATA}
+            times = {name: int(metadata[name.encode()]) for name in _METADATA}
     except (pa.ArrowException, StopIteration, OSError, ValueError, KeyError) as error:
         raise CorruptFrame("not_a_network_frame", f"not traffic windows: {error!r}") from error
     if not batch.schema.equals(_SCHEMA):
         raise CorruptFrame("foreign_frame", f"not traffic windows: columns {batch.schema.names}")
     return NetworkFrame(
-        **told,
+        **times,
         window_start=batch["window_start"].to_numpy(),
         segment=batch["segment"].indices.to_numpy(zero_copy_only=False),
         segments=batch["segment"].dictionary.to_pylist(),

@@ -1,6 +1,6 @@
 """Event-time tumbling windows over one partition's frames; no clock, no I/O.
 
-A window keeps the columns of its readings; its result is a function of that set. Closing is
+A window keeps the columns of its readings; its result is a function of that set. WindowClose is
 decided by a watermark: the largest event time seen minus the out-of-orderness bound. The state
 that outlives a crash is ``Progress``, written once per closing:
 
@@ -27,12 +27,12 @@ from streams.windows.deduplicate import kept_readings
 
 __all__ = [
     "Added",
-    "Closing",
     "Columns",
     "LateReadings",
     "PartitionWindows",
     "Progress",
     "Window",
+    "WindowClose",
     "WindowConfig",
 ]
 
@@ -164,7 +164,7 @@ class Added:
 
 
 @dataclass(frozen=True)
-class Closing:
+class WindowClose:
     """Windows to publish, oldest first, and the progress that holds once that is confirmed."""
 
     windows: list[Window]
@@ -292,7 +292,7 @@ class PartitionWindows:
         return window
 
     def silent_for(self, elapsed_ms: int) -> None:
-        """Tell that the partition is read to its end and brought nothing for ``elapsed_ms``.
+        """Note that the partition is read to its end and brought nothing for ``elapsed_ms``.
 
         Once that adds up to the idle time, the watermark goes on with the wall clock, as if the
         sensors had gone on reporting; without it the last windows of a silent partition would
@@ -301,10 +301,10 @@ class PartitionWindows:
         self._silent_ms += elapsed_ms
 
     def not_silent(self) -> None:
-        """Tell that the partition may have unread frames: silence begins anew."""
+        """Note that the partition may have unread frames: silence begins again."""
         self._silent_ms = 0
 
-    def due(self) -> Closing | None:
+    def due(self) -> WindowClose | None:
         """Return the windows whose lateness has run out, taken out of the open ones."""
         watermark = self.watermark
         if watermark is None:
@@ -317,12 +317,12 @@ class PartitionWindows:
         ready = sorted(start for start in self._open if start < boundary)
         windows = [self._open.pop(start) for start in ready]
         self._closing += sum(window.readings for window in windows)
-        return Closing(windows, boundary, self._next_offset, self._late)
+        return WindowClose(windows, boundary, self._next_offset, self._late)
 
-    def confirmed(self, closings: Sequence[Closing], progress: Progress) -> None:
-        """Tell that closings were published and the progress after them written."""
-        for closing in closings:
-            self._closing -= sum(window.readings for window in closing.windows)
+    def confirmed(self, closings: Sequence[WindowClose], progress: Progress) -> None:
+        """Note that closings were published and the progress after them written."""
+        for close in closings:
+            self._closing -= sum(window.readings for window in close.windows)
         self.progress = progress
 
 

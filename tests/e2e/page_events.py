@@ -53,9 +53,21 @@ def _row(segment: Segment, *, jam: bool) -> TrafficRow:
 def environment(city: City, now: int) -> EnvironmentResult:
     """Return one area's air."""
     end = now - now % MINUTE
-    row = EnvironmentRow("pm25", 30, 3, 11.5, 9.0, 14.0, 13.8)
+    row = EnvironmentRow(
+        measure="pm25", readings=30, sensors=3, mean=11.5, min=9.0, max=14.0, p95=13.8
+    )
     area = city.areas[0].id
-    return EnvironmentResult("air", area, end - MINUTE, end, "final", now, 30, 3, [row])
+    return EnvironmentResult(
+        kind="air",
+        area=area,
+        window_start=end - MINUTE,
+        window_end=end,
+        status="final",
+        computed_at=now,
+        readings=30,
+        sensors=3,
+        measures=[row],
+    )
 
 
 def incident(segment: Segment, now: int, **changes: Any) -> Incident:

@@ -175,15 +175,15 @@ def page_stack(
         feeds = run("feeds", "civicstream_reader")
         publisher = producer(kafka)
         stack = PageStack(
-            kafka,
-            database,
-            read_city(city_file),
-            f"http://127.0.0.1:{port}",
-            feeds,
-            sink,
-            working,
-            partial(run, "feeds", "civicstream_reader"),
-            publisher,
+            kafka=kafka,
+            database=database,
+            city=read_city(city_file),
+            url=f"http://127.0.0.1:{port}",
+            feeds=feeds,
+            sink=sink,
+            worker=working,
+            _start_feeds=partial(run, "feeds", "civicstream_reader"),
+            _producer=publisher,
         )
         absent = ("gateway",) if worker else ("gateway", "worker")
         try:

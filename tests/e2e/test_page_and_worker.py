@@ -73,8 +73,17 @@ def report(stack: PageStack, number: int) -> None:
     stack.publish(
         "reports",
         Report(
-            *(f"hole-{number}", segment.area, "pothole", lon, lat, f"hole {number}", now, now),
-            *("open311", f"citizen-{number}", "1"),
+            id=f"hole-{number}",
+            area=segment.area,
+            service="pothole",
+            lon=lon,
+            lat=lat,
+            description=f"hole {number}",
+            reported_at=now,
+            received_at=now,
+            channel="open311",
+            reporter=f"citizen-{number}",
+            reference="1",
         ),
     )
 

@@ -263,8 +263,13 @@ def test_servers_given_by_address_are_used_and_not_started(
     parameters = psycopg.conninfo.conninfo_to_dict(postgres)
     url = f"postgresql://{parameters['user']}@/{parameters['dbname']}?host={parameters['host']}"
     stack = up(
-        *("--mqtt", f"127.0.0.1:{mosquitto.port}", "--kafka", kafka.bootstrap),
-        *("--database", url, "--no-simulator"),
+        "--mqtt",
+        f"127.0.0.1:{mosquitto.port}",
+        "--kafka",
+        kafka.bootstrap,
+        "--database",
+        url,
+        "--no-simulator",
     )
     stack.wait_for("gateway is ready")
     stack.wait_for("sink is ready")
@@ -293,7 +298,14 @@ def test_it_runs_on_three_brokers_of_somebody_else_of_which_the_first_is_down(
     kafka = kafka_cluster.settings()
     kafka_cluster.kill(0)
     stack = up(
-        *("--kafka", kafka.bootstrap, "--config", config, "--sensors", "100", "--rate", "50"),
+        "--kafka",
+        kafka.bootstrap,
+        "--config",
+        config,
+        "--sensors",
+        "100",
+        "--rate",
+        "50",
     )
     stack.wait_for("logs      ", 200)
     assert f"Kafka     {kafka.bootstrap}" in stack.output

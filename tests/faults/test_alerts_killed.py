@@ -82,7 +82,22 @@ def windows(begin: int) -> list[TrafficResult]:
             for i in range(SEGMENTS):
                 moved = speeds[area, i] + pick.uniform(-16, 16)
                 speeds[area, i] = v = min(80.0, max(3.0, moved))
-                rows.append(TrafficRow(f"{area}-{i}", 5, 5, 300, v, v, v, 0.1, 9, "A", 1, 1))
+                rows.append(
+                    TrafficRow(
+                        segment=f"{area}-{i}",
+                        readings=5,
+                        vehicles=5,
+                        flow_veh_h=300,
+                        time_mean_speed_kmh=v,
+                        space_mean_speed_kmh=v,
+                        p85_speed_kmh=v,
+                        occupancy=0.1,
+                        density_veh_km_lane=9,
+                        level_of_service="A",
+                        travel_time_index=1,
+                        coverage=1,
+                    )
+                )
             made.append(TrafficResult(area, end - 60_000, end, "final", end, rows))
     return made
 

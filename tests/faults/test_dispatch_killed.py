@@ -76,8 +76,17 @@ class Citizens:
         self.send(
             "units",
             Unit(
-                *(f"crew-{number}", area, state, skills, lon, lat),  # type: ignore[arg-type]
-                *(shift_end, 10.0, 0.0, now_ms(), task),
+                id=f"crew-{number}",
+                area=area,
+                state=state,  # type: ignore[arg-type]
+                skills=skills,
+                lon=lon,
+                lat=lat,
+                shift_end=shift_end,
+                capacity=10.0,
+                load=0.0,
+                at=now_ms(),
+                task=task,
             ),
             f"crew-{number}/{now_ms()}",
         )
@@ -85,7 +94,7 @@ class Citizens:
     def act(self, subject: str, action: str, value: str | None = None) -> None:
         area = self.places[0][0]
         event = Action(
-            *(f"{subject}/{action}", subject, action, area, "operator/anna", now_ms()), value=value
+            f"{subject}/{action}", subject, action, area, "operator/anna", now_ms(), value=value
         )
         self.send("actions", event, event.id)
 

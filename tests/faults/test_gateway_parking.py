@@ -196,8 +196,16 @@ def simulated(system: System) -> Iterator[Path]:
     simulator = system.launch(
         "simulate",
         "simulate",
-        *("--city", system.city_file, "--kinds", "traffic,weather", "--rate", 200),
-        *("--malformed", 0.02, "--truth", truth),
+        "--city",
+        system.city_file,
+        "--kinds",
+        "traffic,weather",
+        "--rate",
+        200,
+        "--malformed",
+        0.02,
+        "--truth",
+        truth,
     )
     try:
         pause(3)

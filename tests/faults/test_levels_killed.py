@@ -27,7 +27,7 @@ from civicstream.settings import KafkaSettings
 from civicstream.topics import frames_topic, topic_name
 from sensors_sim.city_plan import plan_city
 from stack.servers.processes import wait_until
-from streams.dispatch.demand import ResourceDesk
+from streams.dispatch.demand import ResourceForecaster
 from streams.windows.levels import LEVEL_KINDS, decode_levels
 from tests.kit.frame_making import make_frame
 from tests.kit.worker_runs import read_topic, start_worker, wait_for_report, worker_environment
@@ -84,8 +84,17 @@ class Street:
         lon, lat = self._city.segments[0].line[0]
         at = now_ms()
         unit = Unit(
-            *("truck", self._city.areas[0].id, state, ["bin_collection"], lon, lat),  # type: ignore[arg-type]
-            *(at + 8 * HOUR, 40.0, 0.0, at, task),
+            id="truck",
+            area=self._city.areas[0].id,
+            state=state,  # type: ignore[arg-type]
+            skills=["bin_collection"],
+            lon=lon,
+            lat=lat,
+            shift_end=at + 8 * HOUR,
+            capacity=40.0,
+            load=0.0,
+            at=at,
+            task=task,
         )
         headers = cloud_headers("unit", source="/test", event_id=f"truck/{at}", time_ms=at)
         name = topic_name(self._kafka.topic_prefix, "units")
@@ -186,10 +195,10 @@ def all_levels_are_there(kafka: KafkaSettings, street: Street, city: City) -> bo
 
 def expected_forecasts(kafka: KafkaSettings, city: City) -> list[BinForecast | ParkingForecast]:
     """Return what one life would have told of the levels on the topic, in their order."""
-    desk = ResourceDesk(city, lambda _: 0)
+    desk = ResourceForecaster(city, lambda _: 0)
     levels = [decode_levels(record.value) for record in read_topic(kafka, "levels")]
     assert {found.kind for found in levels} <= set(LEVEL_KINDS)
-    return [forecast for found in levels for forecast in desk.apply(found)]
+    return [forecast for found in levels for forecast in desk.apply(found, 0)]
 
 
 def nothing_is_due(kafka: KafkaSettings, city: City) -> bool:

@@ -30,8 +30,20 @@ def load(system: System, rate: float = RATE) -> Iterator[Path]:
     simulator = system.launch(
         "simulate",
         "simulate",
-        *("--city", system.city_file, "--kinds", "traffic,weather", "--rate", rate),
-        *("--duplicates", 0.03, "--out-of-order", 0.03, "--malformed", 0.005, "--truth", truth),
+        "--city",
+        system.city_file,
+        "--kinds",
+        "traffic,weather",
+        "--rate",
+        rate,
+        "--duplicates",
+        0.03,
+        "--out-of-order",
+        0.03,
+        "--malformed",
+        0.005,
+        "--truth",
+        truth,
     )
     try:
         pause(3)

@@ -51,7 +51,15 @@ def test_an_alert_is_raised_updated_acknowledged_and_cleared_on_kafka(
     assert (raised.subject, raised.change) == ("segment/s1", "raised")
     results.window("north", begin + 120_000, {"s1": 5.0, "s2": 50.0})
     wait_for(kafka, 2)
-    seen = Action("a1", f"alert/{raised.id}", "acknowledge", "north", "anna", now_ms(), "coming")
+    seen = Action(
+        id="a1",
+        subject=f"alert/{raised.id}",
+        action="acknowledge",
+        area="north",
+        by="anna",
+        at=now_ms(),
+        note="coming",
+    )
     results.send("actions", seen, "north")
     results.send("actions", seen, "north")
     wait_for(kafka, 3)

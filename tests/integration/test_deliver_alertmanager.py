@@ -34,8 +34,11 @@ def alertmanager(folder: Path, webhook: str) -> Iterator[str]:
     )
     assert PROGRAM is not None
     arguments = [
-        *(PROGRAM, f"--config.file={config}", f"--storage.path={folder / 'am'}"),
-        *(f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="),
+        PROGRAM,
+        f"--config.file={config}",
+        f"--storage.path={folder / 'am'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
     ]
     child = Child("alertmanager", arguments, folder / "alertmanager.log")
     try:

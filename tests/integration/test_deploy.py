@@ -122,12 +122,12 @@ class Client:
 def client(broker: Broker) -> Iterator[type[Client]]:
     made: list[Client] = []
 
-    class Closing(Client):
+    class WindowClose(Client):
         def __init__(self, user: str | None, password: str | None) -> None:
             super().__init__(broker, user, password)
             made.append(self)
 
-    yield Closing
+    yield WindowClose
     for one in made:
         one.close()
 

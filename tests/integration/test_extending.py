@@ -27,12 +27,26 @@ from tests.kit.sink_rows import as_role
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 PARTS = (
-    *("civicstream", "stack", "ingest", "streams", "alerts", "sinks", "feeds", "sensors_sim"),
+    "civicstream",
+    "stack",
+    "ingest",
+    "streams",
+    "alerts",
+    "sinks",
+    "feeds",
+    "sensors_sim",
     "benchmarks",
 )
 CHANGES = (
-    *("a kind of sensor", "a window statistic", "a delivery channel", "a field for rules"),
-    *("a box of the page", "a command-line option", "a topic", "a migration", "a setting"),
+    "a kind of sensor",
+    "a window statistic",
+    "a delivery channel",
+    "a field for rules",
+    "a box of the page",
+    "a command-line option",
+    "a topic",
+    "a migration",
+    "a setting",
     "a bench",
 )
 STEP = re.compile(

@@ -113,7 +113,7 @@ def test_a_null_record_erases_the_person_and_no_later_reading_of_the_topic_bring
         assert len(ask(database, SEALED)) == 2
         audit = "SELECT by, sealed_erased, reports_detached FROM private.forgotten"
         assert ask(database, audit) == [("clerk", 2, 2)]
-        assert loaded.letters == []
+        assert loaded.dead_letters == []
     assert SOMEONE not in str(ask(database, "SELECT f.*, person::text FROM private.forgotten f"))
 
 
@@ -144,8 +144,26 @@ def refusals(pseudonym: str) -> list[DeadLetter]:
     """Return letters of a person's refused reports: the gateway's, and the desk's."""
     told = msgspec.json.encode(report(reporter=pseudonym))
     topic = f"city/v1/report/north/{pseudonym}"
-    gateway = DeadLetter("gateway", "too_old", "sentence", topic, AT, b"sealed", 6, "report")
-    desk = DeadLetter("worker", "too_old", "sentence", "reports", AT, told, len(told), "report")
+    gateway = DeadLetter(
+        stage="gateway",
+        reason="too_old",
+        detail="sentence",
+        topic=topic,
+        received_at=AT,
+        payload=b"sealed",
+        payload_bytes=6,
+        kind="report",
+    )
+    desk = DeadLetter(
+        stage="worker",
+        reason="too_old",
+        detail="sentence",
+        topic="reports",
+        received_at=AT,
+        payload=told,
+        payload_bytes=len(told),
+        kind="report",
+    )
     return [gateway, desk]
 
 
@@ -155,10 +173,10 @@ def test_the_dead_letters_of_a_person_are_emptied_and_those_of_others_are_not(
     held = "SELECT topic, payload = '' FROM dead_letters ORDER BY 1, 2"
     with loader(database) as loaded:
 
-        def send(*letters: DeadLetter) -> None:
+        def send(*dead_letters: DeadLetter) -> None:
             records = [
-                loaded.record("city.deadletter", msgspec.json.encode(letter), [])
-                for letter in letters
+                loaded.record("city.deadletter", msgspec.json.encode(dead_letter), [])
+                for dead_letter in dead_letters
             ]
             loaded.write(*records)
 
@@ -184,10 +202,10 @@ def test_what_cannot_be_stored_of_a_person_is_a_dead_letter_that_shows_nothing(
             sealed(loaded, personal(report="good")),
         )
         assert ask(postgres, SEALED) == [("good", SOMEONE, "sealed-1")]
-        reasons = [letter.reason for letter in loaded.letters]
+        reasons = [dead_letter.reason for dead_letter in loaded.dead_letters]
         assert sorted(reasons) == [*["foreign_record"] * 3, *["refused_by_database"] * 2]
-        assert len({letter.offset for letter in loaded.letters}) == 5
-        assert b"Jane" not in msgspec.json.encode(loaded.letters)
+        assert len({dead_letter.offset for dead_letter in loaded.dead_letters}) == 5
+        assert b"Jane" not in msgspec.json.encode(loaded.dead_letters)
 
 
 def test_forgetting_what_is_no_pseudonym_or_without_the_right_changes_nothing(

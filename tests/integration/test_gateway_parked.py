@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kafka import TopicPartition
+from kafka import TopicPartition as KafkaPartition
 
 from civicstream.clock import now_ms
 from civicstream.events import LedgerReport
@@ -19,7 +19,7 @@ from civicstream.kinds import KINDS, sensor_key
 from civicstream.settings import KafkaSettings, MqttSettings
 from civicstream.topics import topic_name
 from ingest.parked_reader import group_of
-from ingest.parking import PARKED, ParkedNumber, Place, Record, parked_copy
+from ingest.parking import PARKED, ParkedNumber, Record, TopicPartition, parked_copy
 from stack.servers.processes import wait_until
 from tests.kit.gateway_runs import Arrivals, flood, gateway, keys_of, traffic
 
@@ -47,7 +47,7 @@ def noise(seq: int, gateway_id: str = "g1") -> Record:
         measures=measures,
     )
     headers = FrameHeaders(gateway_id, EPOCH, seq, 1, START)
-    return Record(Place("frames.noise", PARTITION), encode(frame), headers.to_kafka())
+    return Record(TopicPartition("frames.noise", PARTITION), encode(frame), headers.to_kafka())
 
 
 def leave_parked(kafka: KafkaSettings, records: list[Record], gateway_id: str = "g1") -> None:
@@ -79,7 +79,7 @@ def arrived(arrivals: Arrivals, gateway_id: str = "g1") -> list[int]:
 def committed(kafka: KafkaSettings, gateway_id: str = "g1") -> int | None:
     topic = topic_name(kafka.topic_prefix, PARKED)
     with closing(consumer(kafka, group_id=kafka.scoped(group_of(gateway_id)))) as reader:
-        found: int | None = reader.committed(TopicPartition(topic, 1))
+        found: int | None = reader.committed(KafkaPartition(topic, 1))
     return found
 
 

@@ -40,8 +40,19 @@ SPAN = {"from_": AT - HOUR, "to": AT + HOUR}
 def alert(**changes: Any) -> Alert:
     return msgspec.structs.replace(
         Alert(
-            *("al1", 1, "active", "raised", "congestion", "congestion/s1", "severe", "north"),
-            *("segment/s1", "s1 is slow", AT, AT, AT + 30_000),
+            id="al1",
+            version=1,
+            state="active",
+            change="raised",
+            rule="congestion",
+            key="congestion/s1",
+            severity="severe",
+            area="north",
+            subject="segment/s1",
+            headline="s1 is slow",
+            started_at=AT,
+            updated_at=AT,
+            computed_at=AT + 30_000,
             value=12.0,
             threshold=20.0,
             lon=13.1,
@@ -54,8 +65,13 @@ def alert(**changes: Any) -> Alert:
 def letter(**changes: Any) -> DeadLetter:
     return msgspec.structs.replace(
         DeadLetter(
-            *("gateway", "out_of_range", "occupancy 1.4 is outside 0..1"),
-            *("city/v1/traffic/north/t1", AT, b"x" * 3000, 3000),
+            stage="gateway",
+            reason="out_of_range",
+            detail="occupancy 1.4 is outside 0..1",
+            topic="city/v1/traffic/north/t1",
+            received_at=AT,
+            payload=b"x" * 3000,
+            payload_bytes=3000,
         ),
         **changes,
     )

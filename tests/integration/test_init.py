@@ -74,7 +74,9 @@ def test_result_tables_have_a_column_for_every_field_of_a_result(postgres: str) 
     assert traffic >= set(TrafficRow.__struct_fields__)
     assert environment >= set(EnvironmentRow.__struct_fields__)
     for table, event in (
-        *(("incidents", Incident), ("sensor_health", SensorHealth), ("anomalies", Anomaly)),
+        ("incidents", Incident),
+        ("sensor_health", SensorHealth),
+        ("anomalies", Anomaly),
         ("forecasts", ForecastRow),
     ):
         assert {name for (name,) in ask(postgres, query, table)} >= set(event.__struct_fields__)
@@ -158,8 +160,31 @@ def small_city() -> City:
     square = ((4.0, 52.0), (4.1, 52.0), (4.1, 52.1), (4.0, 52.0))
     areas = (Area("north", "Noord", square), Area("south", "Zuid", square))
     line = ((4.0, 52.0), (4.01, 52.0))
-    first = Segment("s1", "north", "A1", 0, "freeway", 2, 500.0, 100.0, line, (), ("s2",))
-    second = Segment("s2", "north", "A1", 1, "freeway", 2, 400.0, 100.0, line, ("s1",))
+    first = Segment(
+        id="s1",
+        area="north",
+        corridor="A1",
+        position=0,
+        road_class="freeway",
+        lanes=2,
+        length_m=500.0,
+        free_flow_kmh=100.0,
+        line=line,
+        upstream=(),
+        downstream=("s2",),
+    )
+    second = Segment(
+        id="s2",
+        area="north",
+        corridor="A1",
+        position=1,
+        road_class="freeway",
+        lanes=2,
+        length_m=400.0,
+        free_flow_kmh=100.0,
+        line=line,
+        upstream=("s1",),
+    )
     traffic, air = Sensors.kind_names.index("traffic"), Sensors.kind_names.index("air")
     sensors = Sensors.from_rows(
         [("d1", traffic, 0, 0, 1, 20.0, 4.0, 52.0), ("q1", air, 1, -1, 0, 60.0, 4.05, 52.05)]
@@ -190,14 +215,14 @@ def test_a_hundred_thousand_sensors_are_loaded_by_copy(postgres: str, tmp_path: 
     areas = (Area("north", "Noord", ((4.0, 52.0), (4.1, 52.0), (4.1, 52.1), (4.0, 52.0))),)
     n = np.zeros(count)
     sensors = Sensors(
-        [f"n{i}" for i in range(count)],
-        n.astype(np.int16) + 2,
-        n.astype(np.int32),
-        n.astype(np.int32) - 1,
-        n.astype(np.int16),
-        n + 60,
-        n + 4.0,
-        n + 52.0,
+        ids=[f"n{i}" for i in range(count)],
+        kind=n.astype(np.int16) + 2,
+        area=n.astype(np.int32),
+        segment=n.astype(np.int32) - 1,
+        lane=n.astype(np.int16),
+        interval_s=n + 60,
+        lon=n + 4.0,
+        lat=n + 52.0,
     )
     write_city(City(areas, (), sensors), tmp_path / "city.geojson")
     settings = settings_for(postgres, city=CitySettings(file=tmp_path / "city.geojson"))

@@ -255,8 +255,15 @@ def _take_in(system: WholeCity) -> None:
     system.crew(ts=now_ms(), action="done", task="case/none")
     simulator = system.launch(
         "simulate",
-        *("simulate", "--city", system.city_file, "--kinds", "traffic,weather", "--rate", 40),
-        *("--duration", 15),
+        "simulate",
+        "--city",
+        system.city_file,
+        "--kinds",
+        "traffic,weather",
+        "--rate",
+        40,
+        "--duration",
+        15,
     )
     wait_until(lambda: not simulator.alive(), "the simulator's end", timeout_s=60)
     assert simulator.returncode == 0, simulator.last_words(20)

@@ -74,7 +74,15 @@ def busy_report(kafka: KafkaSettings, stage: str, epoch: int, at: int) -> Ledger
     ]
     kinds = {f"kind{k}": Counts(at, at) for k in range(8)}
     gauges = {f"gauge{g}": float(at) for g in range(20)}
-    return LedgerReport(stage, f"{stage}-1", epoch, at, kinds, gauges, written)  # type: ignore[arg-type]
+    return LedgerReport(
+        stage=stage,  # type: ignore[arg-type]
+        instance=f"{stage}-1",
+        epoch=epoch,
+        at=at,
+        kinds=kinds,
+        gauges=gauges,
+        written=written,
+    )
 
 
 def test_what_is_kept_of_a_year_is_read_in_about_a_second(
@@ -149,7 +157,7 @@ def stored(settings: Settings, epoch: int, frames: int) -> None:
     """Have the database say that so many frames of a gateway came."""
     topic = f"{settings.kafka.topic_prefix}.frames.air"
     sequence = ReadSequence(
-        *("gateway-1", epoch, topic, 0), next=frames, records=frames, events=10 * frames
+        "gateway-1", epoch, topic, 0, next=frames, records=frames, events=10 * frames
     )
     with connect(settings.database.url, "test") as connection:
         store_sequences(connection, {Stream("gateway-1", epoch, topic, 0): sequence})

@@ -75,7 +75,20 @@ def alert(name: str, version: int, **change: Any) -> Alert:
 
 def traffic(segments: int, window_start: int, *, area: str = "north") -> TrafficResult:
     rows = [
-        TrafficRow(f"{area}-{i}", 3, 30.0, 1800.0, 50.0, 48.0, 60.0, 0.1, 12.0, "C", 1.2, 1.0)
+        TrafficRow(
+            segment=f"{area}-{i}",
+            readings=3,
+            vehicles=30.0,
+            flow_veh_h=1800.0,
+            time_mean_speed_kmh=50.0,
+            space_mean_speed_kmh=48.0,
+            p85_speed_kmh=60.0,
+            occupancy=0.1,
+            density_veh_km_lane=12.0,
+            level_of_service="C",
+            travel_time_index=1.2,
+            coverage=1.0,
+        )
         for i in range(segments)
     ]
     return TrafficResult(area, window_start, window_start + 60_000, "final", now_ms(), rows)
@@ -120,7 +133,19 @@ def url(servers: Servers) -> Iterator[str]:
     ring = ((13.3, 52.4), (13.5, 52.4), (13.5, 52.6), (13.3, 52.6), (13.3, 52.4))
     city = City(
         (Area("east", "East", ring),),
-        (Segment("east-0", "east", "A", 0, "street", 1, 1000.0, 50.0, STREET),),
+        (
+            Segment(
+                id="east-0",
+                area="east",
+                corridor="A",
+                position=0,
+                road_class="street",
+                lanes=1,
+                length_m=1000.0,
+                free_flow_kmh=50.0,
+                line=STREET,
+            ),
+        ),
     )
     write_city(city, servers.folder / "city.geojson")
     with servers.feeds(
@@ -143,7 +168,7 @@ def written(database: Loader, *events: tuple[str, msgspec.Struct]) -> None:
     database.write(
         *(database.record(f"city.{topic}", msgspec.json.encode(e), []) for topic, e in events)
     )
-    assert not database.letters, database.letters
+    assert not database.dead_letters, database.dead_letters
 
 
 def test_a_client_gets_the_state_and_then_every_change(url: str, publisher: Publisher) -> None:

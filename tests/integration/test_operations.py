@@ -52,7 +52,7 @@ def database(postgres: str) -> Iterator[Loader]:
     with loader(postgres) as writer:
         for topic, events in STORED.items():
             writer.write(*(writer.record(topic, msgspec.json.encode(e), []) for e in events))
-        assert not writer.letters, writer.letters
+        assert not writer.dead_letters, writer.dead_letters
         yield writer
 
 

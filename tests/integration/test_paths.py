@@ -27,7 +27,15 @@ CASE, ALERT, SEGMENT = "c-1/part/2", "speed-drop/fw001e-006", "A1/north/3"
 def client(kafka: KafkaSettings, postgres: str, tmp_path: Path) -> Iterator[httpx.Client]:
     """A feeds process whose database has things with such ids."""
     segment = Segment(
-        *(SEGMENT, "north", "A2", 0, "freeway", 2, 500.0, 100.0), line=((13.0, 52.0), (13.2, 52.2))
+        id=SEGMENT,
+        area="north",
+        corridor="A2",
+        position=0,
+        road_class="freeway",
+        lanes=2,
+        length_m=500.0,
+        free_flow_kmh=100.0,
+        line=((13.0, 52.0), (13.2, 52.2)),
     )
     now = now_ms()
     with loader(postgres) as loaded:

@@ -36,9 +36,20 @@ def test_two_hours_of_the_los_angeles_loops_arrive_exactly(
             mosquitto,
             tmp_path,
             str(source),
-            *("--unit", "mph", "--start", "2012-03-01T00:00:00-08:00", "--rows", "0:24"),
-            *("--areas", "6", "--connections", "3", "--city-out", str(tmp_path / "city.geojson")),
-            *("--adjacency", str(shared_data / "los_adj.csv")),
+            "--unit",
+            "mph",
+            "--start",
+            "2012-03-01T00:00:00-08:00",
+            "--rows",
+            "0:24",
+            "--areas",
+            "6",
+            "--connections",
+            "3",
+            "--city-out",
+            str(tmp_path / "city.geojson"),
+            "--adjacency",
+            str(shared_data / "los_adj.csv"),
         )
         reader.wait_for(24 * 207)
     with source.open(newline="") as lines:
@@ -77,8 +88,16 @@ def test_a_single_sensor_is_replayed_at_the_present(
             mosquitto,
             tmp_path,
             str(source),
-            *("--measure", "occupancy", "--unit", "percent", "--timezone", "America/Chicago"),
-            *("--shift", "2026-01-01T00:00:00Z", "--rows", ":500"),
+            "--measure",
+            "occupancy",
+            "--unit",
+            "percent",
+            "--timezone",
+            "America/Chicago",
+            "--shift",
+            "2026-01-01T00:00:00Z",
+            "--rows",
+            ":500",
         )
         reader.wait_for(500)
     with source.open(newline="") as lines:
@@ -99,8 +118,18 @@ def test_a_replay_at_the_present_paces_the_rows_and_never_runs_ahead_of_the_cloc
         mosquitto,
         tmp_path,
         str(source),
-        *("--unit", "mph", "--start", "2012-03-01T00:00:00Z", "--interval", "60"),
-        *("--speed-up", "240", "--shift", "now", "--truth", str(truth)),
+        "--unit",
+        "mph",
+        "--start",
+        "2012-03-01T00:00:00Z",
+        "--interval",
+        "60",
+        "--speed-up",
+        "240",
+        "--shift",
+        "now",
+        "--truth",
+        str(truth),
     )
     with pa.ipc.open_stream(truth / "traffic.arrow") as reader:
         rows = reader.read_all().sort_by("ts").to_pylist()

@@ -95,11 +95,20 @@ def test_rows_past_their_time_go_and_the_others_stay(filled: str) -> None:
     removed = remove_old_rows(as_role(filled, "civicstream_writer"))
     assert removed is not None
     assert {name for name, chunks, rows in removed if chunks or rows} == {
-        *("readings_noise", "results_traffic", "dead_letters"),
-        *("forecasts", "incidents", "sensor_health", "anomalies"),
+        "readings_noise",
+        "results_traffic",
+        "dead_letters",
+        "forecasts",
+        "incidents",
+        "sensor_health",
+        "anomalies",
         *ALL_YEAR,
-        *("units", "demand", "sealed_records", "frame_gaps"),
-        *("bin_forecasts", "parking_forecasts"),
+        "units",
+        "demand",
+        "sealed_records",
+        "frame_gaps",
+        "bin_forecasts",
+        "parking_forecasts",
     }
     # A chunk of a day goes when all of it is past, so 29 days stays on either database.
     assert ages(filled, "readings_noise", "ts") == [0, 10, 29]

@@ -32,11 +32,18 @@ def traffic_results(rng: np.random.Generator) -> list[TrafficResult]:
             space = float(rng.uniform(20, 90)) if seen else None
             rows.append(
                 TrafficRow(
-                    *(segment, int(rng.integers(1, 9)), vehicles, vehicles * 60),
-                    *(space + 3 if space else None, space, None),
-                    float(rng.uniform(0, 1)) if rng.random() > 0.2 else None,
-                    float(rng.uniform(0, 60)) if seen else None,
-                    *("ABCDEF"[int(rng.integers(0, 6))], 80 / space if space else None, 0.5),
+                    segment=segment,
+                    readings=int(rng.integers(1, 9)),
+                    vehicles=vehicles,
+                    flow_veh_h=vehicles * 60,
+                    time_mean_speed_kmh=space + 3 if space else None,
+                    space_mean_speed_kmh=space,
+                    p85_speed_kmh=None,
+                    occupancy=float(rng.uniform(0, 1)) if rng.random() > 0.2 else None,
+                    density_veh_km_lane=float(rng.uniform(0, 60)) if seen else None,
+                    level_of_service="ABCDEF"[int(rng.integers(0, 6))],
+                    travel_time_index=80 / space if space else None,
+                    coverage=0.5,
                 )
             )
         at = START + minute * MINUTE
@@ -114,9 +121,25 @@ def test_the_mean_of_an_environment_rollup_weighs_windows_by_their_readings(data
     with loader(database) as loaded:
         for i, (readings, mean, low, high) in enumerate(rows):
             at = START + i * MINUTE
-            measure = EnvironmentRow("pm10", readings, readings, mean, low, high, high)
+            measure = EnvironmentRow(
+                measure="pm10",
+                readings=readings,
+                sensors=readings,
+                mean=mean,
+                min=low,
+                max=high,
+                p95=high,
+            )
             result = EnvironmentResult(
-                *("air", "a", at, at + MINUTE, "final", at, readings, readings), [measure]
+                kind="air",
+                area="a",
+                window_start=at,
+                window_end=at + MINUTE,
+                status="final",
+                computed_at=at,
+                readings=readings,
+                sensors=readings,
+                measures=[measure],
             )
             value = msgspec.json.encode(result)
             loaded.write(loaded.record("city.results.environment", value, []))

@@ -53,5 +53,5 @@ def test_a_time_no_column_holds_is_one_dead_letter_and_the_rest_is_written(datab
     with loader(database) as loaded:
         bad = alert(version=3, cleared_at=2**80)
         assert send(loaded, "alerts", alert(), bad, CLEARED) == {"alerts": 2}
-        (letter,) = loaded.letters
-        assert (letter.reason, letter.topic) == ("refused_by_database", "alerts")
+        (dead_letter,) = loaded.dead_letters
+        assert (dead_letter.reason, dead_letter.topic) == ("refused_by_database", "alerts")

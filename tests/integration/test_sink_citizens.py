@@ -226,10 +226,10 @@ def test_a_row_the_database_does_not_take_is_one_dead_letter_and_the_rest_is_wri
 ) -> None:
     with loader(database) as loaded:
         for topic, (table, events) in SAMPLES.items():
-            loaded.letters.clear()
+            loaded.dead_letters.clear()
             assert send(loaded, topic, events[0], REFUSED[topic], events[1]) == {table.name: 2}
-            (letter,) = loaded.letters
-            assert (letter.reason, letter.topic) == ("refused_by_database", table.name)
+            (dead_letter,) = loaded.dead_letters
+            assert (dead_letter.reason, dead_letter.topic) == ("refused_by_database", table.name)
         assert loaded.rows("SELECT id FROM units_current") == [("u1",)]
 
 
@@ -241,4 +241,4 @@ def test_a_nul_in_an_answer_or_a_name_does_not_stop_the_batch(postgres: str) -> 
         lost = "\N{REPLACEMENT CHARACTER}"
         assert answers == {f"a{lost}b": [f"x{lost}", "\\u0000 as it was typed"]}
         assert plain == report().attributes
-        assert loaded.letters == []
+        assert loaded.dead_letters == []

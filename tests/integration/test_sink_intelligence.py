@@ -188,8 +188,8 @@ def test_a_row_the_database_does_not_take_becomes_a_dead_letter_and_the_rest_is_
         send(loaded, "incidents", incident(id="the sink goes on"))
         assert loaded.rows("SELECT count(*) FROM incidents WHERE id ~ 'goes on'") == [(1,)]
     assert list(new.values()) == [2 if topic == "forecasts" else 1]
-    assert {letter.reason for letter in loaded.letters} == {"refused_by_database"}
-    assert len(loaded.letters) == (2 if topic == "forecasts" else 1)
+    assert {dead_letter.reason for dead_letter in loaded.dead_letters} == {"refused_by_database"}
+    assert len(loaded.dead_letters) == (2 if topic == "forecasts" else 1)
 
 
 CORRUPT = {
@@ -210,9 +210,9 @@ def test_a_foreign_record_becomes_a_dead_letter_with_its_bytes(postgres: str, to
             loaded.record("city.incidents", msgspec.json.encode(incident()), [], partition=1),
         )
         assert loaded.rows("SELECT id FROM incidents") == [("i1",)]
-    (letter,) = loaded.letters
-    assert (letter.reason, letter.payload) == ("foreign_record", CORRUPT[topic])
-    assert letter.topic == f"city.{topic}"
+    (dead_letter,) = loaded.dead_letters
+    assert (dead_letter.reason, dead_letter.payload) == ("foreign_record", CORRUPT[topic])
+    assert dead_letter.topic == f"city.{topic}"
 
 
 def test_a_text_with_nul_does_not_stop_the_batch(postgres: str) -> None:

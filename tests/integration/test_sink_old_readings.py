@@ -64,18 +64,20 @@ def test_a_payload_with_a_reading_on_each_of_7000_days_stops_nothing(
     assert ask(url, COUNTS) == [(7_100, 130, 6_970)]
     assert ask(url, rejected) == [(6_970,)]
     assert ask(url, CHUNKS + "'readings_noise'")[0][0] <= 31
-    letter = ask(url, "SELECT detail, kind, count FROM dead_letters ORDER BY count LIMIT 1")[0]
-    assert "older than the 30 days that readings_noise keeps" in letter[0]
-    assert letter[1:] == ("noise", 970)
+    dead_letter = ask(url, "SELECT detail, kind, count FROM dead_letters ORDER BY count LIMIT 1")[0]
+    assert "older than the 30 days that readings_noise keeps" in dead_letter[0]
+    assert dead_letter[1:] == ("noise", 970)
 
 
 def test_the_bytes_of_old_readings_are_in_their_dead_letters(timescaledb: str) -> None:
     with loader(timescaledb, keep={}) as loaded:
         readings = days_of_noise(29, 32)
         loaded.write(loaded.frame(noise("north", readings), ingested_at=now_ms()))
-        (letter,) = loaded.letters
-    assert [r["ts"] for r in msgspec.json.decode(letter.payload)] == [r[1] for r in readings[1:]]
-    assert (letter.reason, letter.count, len(letter.members)) == ("too_old", 2, 2)
+        (dead_letter,) = loaded.dead_letters
+    assert [r["ts"] for r in msgspec.json.decode(dead_letter.payload)] == [
+        r[1] for r in readings[1:]
+    ]
+    assert (dead_letter.reason, dead_letter.count, len(dead_letter.members)) == ("too_old", 2, 2)
 
 
 def test_an_event_older_than_its_table_keeps_is_a_dead_letter_too(timescaledb: str) -> None:
@@ -85,7 +87,7 @@ def test_an_event_older_than_its_table_keeps_is_a_dead_letter_too(timescaledb: s
             loaded.write(loaded.record("city.units", event, []))
         assert loaded.rows("SELECT count(*) FROM units") == [(1,)]
         assert loaded.rows("SELECT count(*) FROM units_current") == [(1,)]
-    assert [letter.reason for letter in loaded.letters] == ["too_old"]
+    assert [dead_letter.reason for dead_letter in loaded.dead_letters] == ["too_old"]
 
 
 def test_late_marks_of_old_readings_make_no_chunk_and_no_second_dead_letter(
@@ -97,7 +99,7 @@ def test_late_marks_of_old_readings_make_no_chunk_and_no_second_dead_letter(
         loaded.write(loaded.record("city.late", frame.value, late))
         kept = "SELECT count(*)::int FROM late_readings"
         assert loaded.rows(kept)[0][0] in (730, 731)
-    assert not loaded.letters
+    assert not loaded.dead_letters
 
 
 def wait_received_beside_full_locks(url: str, count: int, child: Child) -> None:
@@ -148,8 +150,8 @@ def test_a_frame_that_is_too_much_by_itself_does_not_stop_the_others(
         gateway.flush()
         wait_received_beside_full_locks(url, 481, child)
         received, accepted, rejected = ask(url, COUNTS)[0]
-        letters = "SELECT coalesce(sum(count), 0)::int FROM dead_letters"
-        wait_until(lambda: ask(url, letters)[0][0] == rejected, "dead letters", timeout_s=60)
+        dead_letters = "SELECT coalesce(sum(count), 0)::int FROM dead_letters"
+        wait_until(lambda: ask(url, dead_letters)[0][0] == rejected, "dead letters", timeout_s=60)
     assert received == accepted + rejected
     assert accepted > 20
     reasons = ask(url, "SELECT DISTINCT reason FROM dead_letters")

@@ -167,11 +167,11 @@ def test_only_the_bad_rows_of_a_batch_become_dead_letters(database: str) -> None
     assert bad > 3
     counts = written.kinds["noise"]
     assert (counts.received, counts.accepted, counts.rejected) == (600, 600 - bad, bad)
-    assert len(loaded.letters) == bad
-    letter = loaded.letters[0]
-    assert letter.reason == "refused_by_database"
-    assert "quiet" in letter.detail
-    assert msgspec.json.decode(letter.payload)["LAeq"] == 77
+    assert len(loaded.dead_letters) == bad
+    dead_letter = loaded.dead_letters[0]
+    assert dead_letter.reason == "refused_by_database"
+    assert "quiet" in dead_letter.detail
+    assert msgspec.json.decode(dead_letter.payload)["LAeq"] == 77
     assert after.kinds["noise"].accepted == 1
 
 
@@ -186,7 +186,9 @@ def test_values_no_row_can_hold_become_dead_letters_and_the_rest_is_written(data
         written = loaded.write(loaded.frame(frame, ingested_at=START))
         assert sorted(levels(loaded)) == [50, 53]
     assert written.kinds["noise"].rejected == 2
-    assert [(letter.reason, letter.count) for letter in loaded.letters] == [("not_storable", 2)]
+    assert [(dead_letter.reason, dead_letter.count) for dead_letter in loaded.dead_letters] == [
+        ("not_storable", 2)
+    ]
 
 
 def test_a_sensor_name_with_nul_does_not_stop_the_batch(database: str) -> None:
@@ -226,13 +228,26 @@ def test_a_corrupt_record_becomes_a_dead_letter_and_stops_nothing(
         assert loaded.positions == {
             p: Position(2, at.topic_id) for p, at in loaded.positions.items()
         }
-    assert [letter.reason for letter in loaded.letters] == [reason]
-    assert loaded.letters[0].payload == (value or b"")
-    assert "city.frames.noise partition 0 offset 0" in loaded.letters[0].detail
+    assert [dead_letter.reason for dead_letter in loaded.dead_letters] == [reason]
+    assert loaded.dead_letters[0].payload == (value or b"")
+    assert "city.frames.noise partition 0 offset 0" in loaded.dead_letters[0].detail
 
 
 def traffic(segment: str, flow: float, status: str = "final") -> bytes:
-    row = TrafficRow(segment, 3, 5.0, flow, 50.0, 48.0, None, 0.1, None, "C", 1.1, 1.0)
+    row = TrafficRow(
+        segment=segment,
+        readings=3,
+        vehicles=5.0,
+        flow_veh_h=flow,
+        time_mean_speed_kmh=50.0,
+        space_mean_speed_kmh=48.0,
+        p85_speed_kmh=None,
+        occupancy=0.1,
+        density_veh_km_lane=None,
+        level_of_service="C",
+        travel_time_index=1.1,
+        coverage=1.0,
+    )
     return msgspec.json.encode(
         TrafficResult("a", START, START + 60_000, status, START + 90_000, [row])  # type: ignore[arg-type]
     )
@@ -240,8 +255,19 @@ def traffic(segment: str, flow: float, status: str = "final") -> bytes:
 
 def test_only_final_results_are_stored_and_the_first_one_stays(database: str) -> None:
     environment = EnvironmentResult(
-        *("air", "a", START, START + 60_000, "final", START + 90_000, 9, 3),
-        [EnvironmentRow("pm10", 9, 3, 20.0, 10.0, 30.0, 29.0)],
+        kind="air",
+        area="a",
+        window_start=START,
+        window_end=START + 60_000,
+        status="final",
+        computed_at=START + 90_000,
+        readings=9,
+        sensors=3,
+        measures=[
+            EnvironmentRow(
+                measure="pm10", readings=9, sensors=3, mean=20.0, min=10.0, max=30.0, p95=29.0
+            )
+        ],
     )
     with loader(database) as loaded:
         topic = "city.results.traffic"
@@ -281,7 +307,7 @@ def test_late_readings_are_noted_with_the_window_they_missed(database: str) -> N
 
 
 def test_dead_letters_of_every_stage_are_stored_once(database: str) -> None:
-    letter = DeadLetter(
+    dead_letter = DeadLetter(
         stage="gateway",
         reason="out_of_range",
         detail="sensor 'A7': occupancy 45 is outside 0..1 \0",
@@ -294,12 +320,17 @@ def test_dead_letters_of_every_stage_are_stored_once(database: str) -> None:
     )
     headers = [("ce_source", b"gateway/g"), ("ce_id", b"7")]
     with loader(database) as loaded:
-        value = msgspec.json.encode(letter)
+        value = msgspec.json.encode(dead_letter)
         loaded.write(loaded.record("city.deadletter", value, headers))
         loaded.write(loaded.record("city.deadletter", value, headers))
         loaded.write(loaded.record("city.deadletter", value, []))
         rows = loaded.rows("SELECT stage, reason, payload, members FROM dead_letters ORDER BY id")
-    wanted = ("gateway", "out_of_range", letter.payload, [[0, "bad \N{REPLACEMENT CHARACTER}"]])
+    wanted = (
+        "gateway",
+        "out_of_range",
+        dead_letter.payload,
+        [[0, "bad \N{REPLACEMENT CHARACTER}"]],
+    )
     assert rows == [wanted, wanted]
 
 

@@ -154,9 +154,11 @@ def test_corrupt_records_go_to_the_dead_letters_and_the_rest_goes_on(
         for table in ("incidents", "forecasts", "sensor_health", "anomalies"):
             count = f"SELECT count(*) FROM {table}"
             wait_until(lambda q=count: ask(url, q) == [(1,)], table, timeout_s=30)  # type: ignore[misc]
-    letters = ask(url, "SELECT topic, reason, payload FROM dead_letters ORDER BY topic, reason")
+    dead_letters = ask(
+        url, "SELECT topic, reason, payload FROM dead_letters ORDER BY topic, reason"
+    )
     prefix = settings.kafka.topic_prefix
-    assert [(topic.replace(prefix, "city", 1), reason) for topic, reason, _ in letters] == [
+    assert [(topic.replace(prefix, "city", 1), reason) for topic, reason, _ in dead_letters] == [
         ("city.anomalies", "foreign_record"),
         ("city.deadletter", "foreign_record"),
         ("city.forecasts", "foreign_record"),
@@ -167,7 +169,7 @@ def test_corrupt_records_go_to_the_dead_letters_and_the_rest_goes_on(
         ("city.late", "frame_headers"),
         ("city.results.traffic", "foreign_record"),
     ]
-    assert bytes(letters[0][2]) == b"\x00\xffgarbage"
+    assert bytes(dead_letters[0][2]) == b"\x00\xffgarbage"
 
 
 def test_a_sink_without_rights_ends_with_code_2_and_says_which(

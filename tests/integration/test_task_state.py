@@ -174,7 +174,17 @@ def test_gap_events_fit_their_topic() -> None:
     from civicstream.kafka.log_gaps import LogGap
     from streams.runtime.tasks import _gap_record
 
-    record = _gap_record(LogGap("city.frames.air", 2, "an id", "log_truncated", 70, 90, 70))
+    record = _gap_record(
+        LogGap(
+            topic="city.frames.air",
+            partition=2,
+            topic_id="an id",
+            reason="log_truncated",
+            first=70,
+            end=90,
+            read_from=70,
+        )
+    )
     event = msgspec.json.decode(record.value, type=FrameGap)
     assert (event.topic, event.partition, event.first, event.missing) == (
         "city.frames.air",

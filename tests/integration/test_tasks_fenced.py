@@ -20,8 +20,8 @@ from civicstream.settings import KafkaSettings, Settings
 from civicstream.topics import topic_name
 from streams.dispatch.allocation import DispatchSettings
 from streams.dispatch.dispatch import INPUTS, Dispatch
-from streams.dispatch.dispatch_stream import DispatchTask
-from streams.network.network_stream import NetworkTask
+from streams.dispatch.dispatch_task import DispatchPartition, DispatchTask
+from streams.network.network_task import NetworkTask
 from streams.runtime.task_state import Input, TaskState
 from streams.windows.network import MEASURES, RoadNetwork
 from streams.windows.network_frames import NetworkFrame, encode
@@ -43,7 +43,7 @@ class Message:
 
 
 class Failures(list[BaseException]):
-    def __call__(self, _task: str, _partition: int, error: BaseException) -> None:
+    def __call__(self, error: BaseException) -> None:
         self.append(error)
 
 
@@ -97,39 +97,45 @@ def test_the_dispatch_of_a_worker_that_comes_back_leaves_no_phantom(kafka: Kafka
     def new_dispatch() -> Dispatch:
         return Dispatch(services, CITY, DispatchSettings(plan_every_s=1))
 
-    def begun(state: TaskState, items: dict[str, bytes], failures: Failures) -> DispatchTask:
-        task = DispatchTask(kafka, new_dispatch, lambda: None, failures)
-        state.inputs = inputs | state.inputs
-        task.begin(state, items)
-        return task
+    def begun(
+        task: DispatchTask, state: TaskState, items: dict[str, bytes], failures: Failures
+    ) -> DispatchPartition:
+        state.begin_inputs(inputs | state.inputs, [])
+        return task.on_assigned(state, items, failures)
 
-    async def feed(task: DispatchTask) -> None:
-        stream = task._stream
-        assert stream is not None
-        await stream.put(Message(units, 0, msgspec.json.encode(a_unit())))  # type: ignore[arg-type]
-        await stream.put(Message(reports, 0, msgspec.json.encode(a_report(1))))  # type: ignore[arg-type]
+    async def feed(partition: DispatchPartition) -> None:
+        for topic, event in ((units, a_unit()), (reports, a_report(1))):
+            message = Message(topic, 0, msgspec.json.encode(event))
+            await partition.on_record(message)  # type: ignore[arg-type]
+
+    async def ticking(partition: DispatchPartition) -> None:
+        while True:
+            partition.on_tick({})
+            await asyncio.sleep(0.1)
 
     async def run() -> dict[str, bytes]:
         failures, successors_failures = Failures(), Failures()
+        first, second = (DispatchTask(kafka, new_dispatch, lambda: None) for _ in range(2))
         async with opened(kafka, "dispatch") as (stopped, items):
             held = HeldUp(stopped)
-            first = begun(stopped, items, failures)
-            await feed(first)
+            await feed(begun(first, stopped, items, failures))
             await held.reached.wait()
             async with opened(kafka, "dispatch") as (state, left):
-                second = begun(state, left, successors_failures)
-                await feed(second)
+                successor = begun(second, state, left, successors_failures)
+                clock = asyncio.create_task(ticking(successor))
+                await feed(successor)
                 await until(lambda: second.gauges.allocation_versions >= 1, "a crew sent")
                 held.go_on()
                 await until(lambda: bool(failures), "the first one fenced")
                 before = second.gauges.city_events
-                await second._stream.put(  # type: ignore[union-attr]
-                    Message(reports, 1, msgspec.json.encode(a_report(2)))  # type: ignore[arg-type]
-                )
+                message = Message(reports, 1, msgspec.json.encode(a_report(2)))
+                await successor.on_record(message)  # type: ignore[arg-type]
                 await until(lambda: second.gauges.city_events > before, "the second goes on")
                 await asyncio.sleep(1.5)
-                second.close()
-            first.close()
+                clock.cancel()
+                successor.on_revoked()
+        first.close()
+        second.close()
         assert isinstance(failures[0], OwnershipLost)
         assert successors_failures == []
         async with opened(kafka, "dispatch") as (_, items):
@@ -175,16 +181,15 @@ def test_the_network_of_a_worker_that_comes_back_publishes_nothing_twice(
 
     async def take(state: TaskState, items: dict[str, bytes], minutes: range) -> int:
         """Work off the windows of ``minutes``; return until when windows were assembled."""
-        task = NetworkTask(settings, RoadNetwork(CITY), executor, Failures())
-        state.inputs = {topic: Input(0, 0, "id")} | state.inputs
-        task.begin(state, items)
-        assert task._stream is not None
-        offset = task._stream.sequence.expected
+        task = NetworkTask(settings, RoadNetwork(CITY), executor)
+        state.begin_inputs({topic: Input(0, 0, "id")} | state.inputs, [])
+        partition = task.on_assigned(state, items, Failures())
+        offset = state.gates[topic].expected
         for minute in minutes:
             for value in network_frames(minute, kafka.partitions):
-                await task._stream.add(Message(topic, offset, value))  # type: ignore[arg-type]
+                await partition.on_record(Message(topic, offset, value))  # type: ignore[arg-type]
                 offset += 1
-        return task._stream.assembly.progress.assembled_until
+        return partition.assembly.progress.assembled_until
 
     async def run() -> int:
         async with opened(kafka, "network") as (stopped, items):

@@ -32,7 +32,17 @@ def freeway(segments: int = 8) -> City:
     line = ((4.0, 52.0), (4.01, 52.0))
     areas = (Area("north", "Noord", ((4.0, 52.0), (4.1, 52.0), (4.1, 52.1), (4.0, 52.0))),)
     made = tuple(
-        Segment(f"s{n}", "north", "A1", n, "freeway", 2, 500.0, 100.0, line)
+        Segment(
+            id=f"s{n}",
+            area="north",
+            corridor="A1",
+            position=n,
+            road_class="freeway",
+            lanes=2,
+            length_m=500.0,
+            free_flow_kmh=100.0,
+            line=line,
+        )
         for n in range(segments)
     )
     traffic = Sensors.kind_names.index("traffic")

@@ -52,7 +52,20 @@ def traffic(
 ) -> TrafficResult:
     """The window that ends at minute ``at``."""
     rows = [
-        TrafficRow(name, 5, 5.0, 300.0, speed, speed, speed, 0.1, 10.0, level, 1.0, 1.0)
+        TrafficRow(
+            segment=name,
+            readings=5,
+            vehicles=5.0,
+            flow_veh_h=300.0,
+            time_mean_speed_kmh=speed,
+            space_mean_speed_kmh=speed,
+            p85_speed_kmh=speed,
+            occupancy=0.1,
+            density_veh_km_lane=10.0,
+            level_of_service=level,
+            travel_time_index=1.0,
+            coverage=1.0,
+        )
         for name, speed in speeds.items()
     ]
     end = minute(at)
@@ -61,33 +74,94 @@ def traffic(
 
 def air(at: float, mean: float, area: str = "north", measure: str = "pm25") -> EnvironmentResult:
     end = minute(at)
-    row = EnvironmentRow(measure, 5, 5, mean, mean, mean, mean)
-    return EnvironmentResult("air", area, end - MINUTE, end, "final", end + 35_000, 5, 5, [row])
+    row = EnvironmentRow(
+        measure=measure, readings=5, sensors=5, mean=mean, min=mean, max=mean, p95=mean
+    )
+    return EnvironmentResult(
+        kind="air",
+        area=area,
+        window_start=end - MINUTE,
+        window_end=end,
+        status="final",
+        computed_at=end + 35_000,
+        readings=5,
+        sensors=5,
+        measures=[row],
+    )
 
 
 def incident(version: int, state: str, at: float, id_: str = "i1") -> Incident:
     return Incident(
-        *(id_, version, state, "test", "north", "c1", "s1", "s1", "s2", 0.5),  # type: ignore[arg-type]
-        *(0.4, 0.9, minute(at), minute(at), minute(at), 1.0, 100.0, minute(at), minute(at)),
+        id=id_,
+        version=version,
+        state=state,  # type: ignore[arg-type]
+        algorithm="test",
+        area="north",
+        corridor="c1",
+        segment="s1",
+        upstream_segment="s1",
+        downstream_segment="s2",
+        position=0.5,
+        severity=0.4,
+        confidence=0.9,
+        estimated_start=minute(at),
+        first_evidence=minute(at),
+        last_evidence=minute(at),
+        delay_veh_h=1.0,
+        queue_m=100.0,
+        window_end=minute(at),
+        computed_at=minute(at),
     )
 
 
 def health(sensor: int, state: str, at: float, area: str = "north") -> SensorHealth:
     return SensorHealth(
-        *(sensor, "traffic", area, f"d{sensor}", state, "a reason"),  # type: ignore[arg-type]
-        *(minute(at), "ok", minute(at), minute(at)),
+        sensor_key=sensor,
+        kind="traffic",
+        area=area,
+        sensor=f"d{sensor}",
+        health=state,  # type: ignore[arg-type]
+        reason="a reason",
+        since=minute(at),
+        before="ok",
+        window_end=minute(at),
+        computed_at=minute(at),
     )
 
 
 def case(version: int, state: str, at: float, priority: int = 1) -> Case:
     return Case(
-        *("c1", version, state, "north", "pothole", "roads", priority),  # type: ignore[arg-type]
-        *(16.4, 48.2, "a hole", 1, 1, 1.0, minute(0), minute(at), minute(60), "system"),
+        id="c1",
+        version=version,
+        state=state,  # type: ignore[arg-type]
+        area="north",
+        service="pothole",
+        agency="roads",
+        priority=priority,  # type: ignore[arg-type]
+        lon=16.4,
+        lat=48.2,
+        description="a hole",
+        reports=1,
+        reporters=1,
+        weight=1.0,
+        opened_at=minute(0),
+        updated_at=minute(at),
+        due_at=minute(60),
+        changed_by="system",
     )
 
 
 def action(number: int, alert: str, what: str, at: float, value: str | None = None) -> Action:
-    return Action(f"a{number}", f"alert/{alert}", what, "north", "anna", minute(at), "seen", value)
+    return Action(
+        id=f"a{number}",
+        subject=f"alert/{alert}",
+        action=what,
+        area="north",
+        by="anna",
+        at=minute(at),
+        note="seen",
+        value=value,
+    )
 
 
 def brief(alerts: list[Alert]) -> list[tuple[str, str, int]]:

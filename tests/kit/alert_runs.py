@@ -81,7 +81,20 @@ class Results:
 
     def window(self, area: str, end: int, speeds: dict[str, float]) -> None:
         rows = [
-            TrafficRow(segment, 5, 5.0, 300.0, v, v, v, 0.1, 10.0, "A", 1.0, 1.0)
+            TrafficRow(
+                segment=segment,
+                readings=5,
+                vehicles=5.0,
+                flow_veh_h=300.0,
+                time_mean_speed_kmh=v,
+                space_mean_speed_kmh=v,
+                p85_speed_kmh=v,
+                occupancy=0.1,
+                density_veh_km_lane=10.0,
+                level_of_service="A",
+                travel_time_index=1.0,
+                coverage=1.0,
+            )
             for segment, v in speeds.items()
         ]
         result = TrafficResult(area, end - 1000, end, "final", now_ms(), rows)

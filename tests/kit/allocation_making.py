@@ -23,17 +23,17 @@ def town(length_km: int = 60) -> City:
         (area,),
         tuple(
             Segment(
-                id_,
-                "a",
-                "main",
-                i,
-                "street",
-                1,
-                1000.0,
-                60.0,
-                ((i * KM, 0.0), ((i + 1) * KM, 0.0)),
-                (ids[i - 1],) if i else (),
-                (ids[i + 1],) if i + 1 < length_km else (),
+                id=id_,
+                area="a",
+                corridor="main",
+                position=i,
+                road_class="street",
+                lanes=1,
+                length_m=1000.0,
+                free_flow_kmh=60.0,
+                line=((i * KM, 0.0), ((i + 1) * KM, 0.0)),
+                upstream=(ids[i - 1],) if i else (),
+                downstream=(ids[i + 1],) if i + 1 < length_km else (),
             )
             for i, id_ in enumerate(ids)
         ),

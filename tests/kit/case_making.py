@@ -8,7 +8,7 @@ from typing import Any
 from civicstream.city import City
 from civicstream.service_events import Action, Case, Report
 from civicstream.services import ServiceType
-from streams.dispatch.cases import CaseDesk, CaseRules, Evidence
+from streams.dispatch.cases import CaseProcessor, CaseRules, Evidence
 
 START = 1_760_000_000_000
 HOUR = 3_600_000
@@ -59,8 +59,8 @@ SERVICES = {
 }
 
 
-def make_desk(city: City | None = None, **rules: Any) -> CaseDesk:
-    return CaseDesk(SERVICES, city or City(), CaseRules(**rules))
+def make_desk(city: City | None = None, **rules: Any) -> CaseProcessor:
+    return CaseProcessor(SERVICES, city or City(), CaseRules(**rules))
 
 
 def make_report(number: int, hours: float = 0.0, *, east_m: float = 0.0, **changes: Any) -> Report:
@@ -107,7 +107,7 @@ def make_evidence(hours: float = 0.0, *, east_m: float = 0.0, **changes: Any) ->
     return Evidence(**fields | changes)
 
 
-def report_case(desk: CaseDesk, report: Report, hours: float | None = None) -> Case:
+def report_case(desk: CaseProcessor, report: Report, hours: float | None = None) -> Case:
     """Apply a report when it is received, or so late; return the one version it makes."""
     now = report.received_at if hours is None else at(hours)
     (case,) = desk.apply(report, now)
@@ -115,7 +115,7 @@ def report_case(desk: CaseDesk, report: Report, hours: float | None = None) -> C
     return case
 
 
-def act_on(desk: CaseDesk, name: str, case: Case, hours: float = 1.0, **changes: Any) -> Case:
+def act_on(desk: CaseProcessor, name: str, case: Case, hours: float = 1.0, **changes: Any) -> Case:
     """Apply an action that must be allowed; return the case's new version."""
     made = desk.apply(make_action(name, case, hours, **changes), at(hours))
     assert isinstance(made[0], Case), made

@@ -129,4 +129,4 @@ def store(loader: Loader, *events: Report | Case) -> None:
     loader.write(
         *(loader.record(topics[type(event)], msgspec.json.encode(event), []) for event in events)
     )
-    assert not loader.letters, loader.letters
+    assert not loader.dead_letters, loader.dead_letters

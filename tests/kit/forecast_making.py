@@ -69,4 +69,12 @@ def window(start_ms: int, length_ms: int, speed: Floats, flow: Floats) -> Networ
     """Return a window in which every measure but speed and flow is unknown."""
     unknown = np.full_like(speed, np.nan)
     seen = (~np.isnan(speed)).astype(np.float64)
-    return NetworkWindow(start_ms, start_ms + length_ms, flow, speed, unknown, unknown, seen)
+    return NetworkWindow(
+        start=start_ms,
+        end=start_ms + length_ms,
+        flow_veh_h=flow,
+        speed_kmh=speed,
+        occupancy=unknown,
+        density_veh_km_lane=unknown,
+        coverage=seen,
+    )

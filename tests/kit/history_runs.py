@@ -28,7 +28,14 @@ CITY = City(
     ),
     tuple(
         Segment(
-            *(name, area, "A1", position, "freeway", lanes, length, 100.0),
+            id=name,
+            area=area,
+            corridor="A1",
+            position=position,
+            road_class="freeway",
+            lanes=lanes,
+            length_m=length,
+            free_flow_kmh=100.0,
             line=((13.0 + position, 52.0), (13.2 + position, 52.2)),
         )
         for position, (name, area, lanes, length) in enumerate(
@@ -104,7 +111,7 @@ def put(loaded: Loader, topic: str, *events: msgspec.Struct) -> None:
     """Write events as the sink does."""
     records = [loaded.record(f"city.{topic}", msgspec.json.encode(e), []) for e in events]
     loaded.write(*records)
-    assert not loaded.letters, loaded.letters
+    assert not loaded.dead_letters, loaded.dead_letters
 
 
 def traffic(
@@ -117,14 +124,40 @@ def traffic(
 def row(segment: str, vehicles: float, speed: float | None, level: str | None = "C") -> TrafficRow:
     """Return a segment's row of a window of one minute."""
     return TrafficRow(
-        *(segment, 3, vehicles, vehicles * 60, speed and speed + 2, speed, None, 0.1),
-        *(vehicles * 60 / speed / 2 if speed else None, level, speed and 100 / speed, 1.0),
+        segment=segment,
+        readings=3,
+        vehicles=vehicles,
+        flow_veh_h=vehicles * 60,
+        time_mean_speed_kmh=speed and speed + 2,
+        space_mean_speed_kmh=speed,
+        p85_speed_kmh=None,
+        occupancy=0.1,
+        density_veh_km_lane=vehicles * 60 / speed / 2 if speed else None,
+        level_of_service=level,
+        travel_time_index=speed and 100 / speed,
+        coverage=1.0,
     )
 
 
 def noise_result(start: int, mean: float, readings: int, area: str = "north") -> EnvironmentResult:
-    measured = EnvironmentRow("LAeq", readings, 2, mean, mean - 5, mean + 5, mean + 4)
+    measured = EnvironmentRow(
+        measure="LAeq",
+        readings=readings,
+        sensors=2,
+        mean=mean,
+        min=mean - 5,
+        max=mean + 5,
+        p95=mean + 4,
+    )
     end = start + 60_000
     return EnvironmentResult(
-        "noise", area, start, end, "final", end + 30_000, readings, 2, [measured]
+        kind="noise",
+        area=area,
+        window_start=start,
+        window_end=end,
+        status="final",
+        computed_at=end + 30_000,
+        readings=readings,
+        sensors=2,
+        measures=[measured],
     )

@@ -17,27 +17,116 @@ __all__ = ["NOW", "HostileIntake", "hostile_message", "odd_text"]
 NOW = 1_795_282_800_000
 
 _NUMBERS = (
-    *("1" + "0" * 400, "-1" + "0" * 400, "9" * 4300, "9" * 4301, "9" * 9000),
-    *(str(2**63), str(2**63 - 1), str(-(2**63) - 1), str(2**64), str(10**30), str(2**31)),
-    *("1e400", "-1e400", "1e308", "-1.7976931348623157e308", "5e-324", "-0", "-0.0", "0", "0.1"),
-    *("NaN", "Infinity", "-Infinity", "1e1000000", "0e0", "00", "1.", ".5", "+1", "0x10", "-"),
-    *("253402300799999", "253402300800000", "-62135596800001", "1795282800000.5", "1e18"),
+    "1" + "0" * 400,
+    "-1" + "0" * 400,
+    "9" * 4300,
+    "9" * 4301,
+    "9" * 9000,
+    str(2**63),
+    str(2**63 - 1),
+    str(-(2**63) - 1),
+    str(2**64),
+    str(10**30),
+    str(2**31),
+    "1e400",
+    "-1e400",
+    "1e308",
+    "-1.7976931348623157e308",
+    "5e-324",
+    "-0",
+    "-0.0",
+    "0",
+    "0.1",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e1000000",
+    "0e0",
+    "00",
+    "1.",
+    ".5",
+    "+1",
+    "0x10",
+    "-",
+    "253402300799999",
+    "253402300800000",
+    "-62135596800001",
+    "1795282800000.5",
+    "1e18",
 )
 _STRINGS = (
-    *(r'"\ud800"', r'"\udfff"', r'"\udc00\ud800"', r'"\ud83d"', r'"a\ud800b"', r'"\ud83d\ude00"'),
-    *(r'"\u0000"', '"\0"', r'"a\u0000b"', r'"\u202e"', '"\x1f"', '"\x7f"', '"é"', '"e\u0301"'),
-    *('""', '" "', '"1795282800000"', '"-1"', '"nan"', '"\ufeff"', '"\u2028"', r'"\q"', '"unterm'),
-    *('"9999-12-31T23:59:59.999999-23:59"', '"0001-01-01T00:00:00+23:59"', '"2026-02-30T00:00Z"'),
-    *('"2026-11-21T17:40:60Z"', '"2026-11-21T17:40:00+24:00"', '"2026-11-21"', '"T"', '"-0"'),
-    *('"0000-00-00T00:00:00Z"', '"2026-11-21T17:40:00.999999999999999999Z"', '"allocation/"'),
-    *('"case/"', '"case/' + "x" * 300 + '"', '"http://["', '"https://a:b@c"', '"x@y.z"'),
+    r'"\ud800"',
+    r'"\udfff"',
+    r'"\udc00\ud800"',
+    r'"\ud83d"',
+    r'"a\ud800b"',
+    r'"\ud83d\ude00"',
+    r'"\u0000"',
+    '"\0"',
+    r'"a\u0000b"',
+    r'"\u202e"',
+    '"\x1f"',
+    '"\x7f"',
+    '"é"',
+    '"e\u0301"',
+    '""',
+    '" "',
+    '"1795282800000"',
+    '"-1"',
+    '"nan"',
+    '"\ufeff"',
+    '"\u2028"',
+    r'"\q"',
+    '"unterm',
+    '"9999-12-31T23:59:59.999999-23:59"',
+    '"0001-01-01T00:00:00+23:59"',
+    '"2026-02-30T00:00Z"',
+    '"2026-11-21T17:40:60Z"',
+    '"2026-11-21T17:40:00+24:00"',
+    '"2026-11-21"',
+    '"T"',
+    '"-0"',
+    '"0000-00-00T00:00:00Z"',
+    '"2026-11-21T17:40:00.999999999999999999Z"',
+    '"allocation/"',
+    '"case/"',
+    '"case/' + "x" * 300 + '"',
+    '"http://["',
+    '"https://a:b@c"',
+    '"x@y.z"',
 )
 _OTHERS = ("null", "true", "false", "{}", "[]", "[[]]", '{"":null}', "[null]", "tru", "", ",", "]")
 _TIMES = (str(NOW), str(NOW - 1000), str(NOW // 1000), '"2026-11-21T17:39:00Z"', str(NOW - 10**10))
 _KEYS = (
-    *("ts", "sensor", "v", "bv", "n", "bn", "t", "bt", "u", "bu", "bver", "vs", "must_", "s"),
-    *("unit", "task", "note", "skills", "shift_end", "reference", "attributes", "lon", "lat"),
-    *(r"\ud800", r"\u0000", "", "x" * 300, "__class__", "kind"),
+    "ts",
+    "sensor",
+    "v",
+    "bv",
+    "n",
+    "bn",
+    "t",
+    "bt",
+    "u",
+    "bu",
+    "bver",
+    "vs",
+    "must_",
+    "s",
+    "unit",
+    "task",
+    "note",
+    "skills",
+    "shift_end",
+    "reference",
+    "attributes",
+    "lon",
+    "lat",
+    r"\ud800",
+    r"\u0000",
+    "",
+    "x" * 300,
+    "__class__",
+    "kind",
 )
 _NAMES = ("A7", "north", "a" * 200, "b" * 201, "ä" * 101, "\0", "\u202e", "a b", "\ufffd", "$", "é")
 
@@ -106,21 +195,39 @@ def _senml(rng: Random) -> tuple[str, list[Members]]:
 
 def _report(_rng: Random) -> Members:
     return [
-        *(("reference", '"r-1"'), ("service", '"pothole"'), ("ts", str(NOW - 1000))),
-        *(("lon", "13.4"), ("lat", "52.5"), ("description", '"hole"'), ("attributes", "{}")),
-        *(("name", '"Ada"'), ("email", '"a@example.org"'), ("phone", '"+49301234567"')),
-        *(("address_string", '"Street 1"'), ("address_id", '"1"'), ("media_url", '"https://a/b"')),
+        ("reference", '"r-1"'),
+        ("service", '"pothole"'),
+        ("ts", str(NOW - 1000)),
+        ("lon", "13.4"),
+        ("lat", "52.5"),
+        ("description", '"hole"'),
+        ("attributes", "{}"),
+        ("name", '"Ada"'),
+        ("email", '"a@example.org"'),
+        ("phone", '"+49301234567"'),
+        ("address_string", '"Street 1"'),
+        ("address_id", '"1"'),
+        ("media_url", '"https://a/b"'),
     ]
 
 
 def _unit(rng: Random) -> Members:
     if rng.randrange(2):
         return [
-            *(("ts", str(NOW)), ("action", '"done"'), ("task", '"case/7"'), ("note", '"ok"')),
+            ("ts", str(NOW)),
+            ("action", '"done"'),
+            ("task", '"case/7"'),
+            ("note", '"ok"'),
         ]
     return [
-        *(("ts", str(NOW)), ("state", '"available"'), ("lon", "13.4"), ("lat", "52.5")),
-        *(("skills", '["tow"]'), ("shift_end", str(NOW + 10**7)), ("capacity", "1"), ("load", "0")),
+        ("ts", str(NOW)),
+        ("state", '"available"'),
+        ("lon", "13.4"),
+        ("lat", "52.5"),
+        ("skills", '["tow"]'),
+        ("shift_end", str(NOW + 10**7)),
+        ("capacity", "1"),
+        ("load", "0"),
     ]
 
 
@@ -206,21 +313,21 @@ class HostileIntake:
 
     def check_guard(self) -> None:
         """Raise AssertionError for a message that only the guard has stopped."""
-        for pending in self.intake.letters:
-            letter = pending.letter
+        for pending in self.intake.dead_letters:
+            letter = pending.dead_letter
             assert letter.reason != "internal_error", letter.detail
 
     def settle(self) -> None:
         """Let Kafka confirm everything; every message must be acknowledged by then."""
         intake = self.intake
-        intake.seal_due(0.0, NOW, everything=True)
-        while intake.ready or intake.letters or intake.events:
-            while intake.ready:
-                frame: SealedFrame = intake.ready.popleft()
+        intake.lanes.seal_due(0.0, NOW, everything=True)
+        while intake.lanes.ready or intake.dead_letters or intake.events:
+            while intake.lanes.ready:
+                frame: SealedFrame = intake.lanes.ready.popleft()
                 self.taken += 1
                 intake.frame_confirmed(frame)
-            while intake.letters:
-                self._check_letter(intake.letters.popleft())
+            while intake.dead_letters:
+                self._check_letter(intake.dead_letters.popleft())
             while intake.events:
                 event = intake.events.popleft()
                 json.loads(event.event.value)
@@ -231,9 +338,9 @@ class HostileIntake:
         assert all(c.imbalance == 0 and c.in_flight == 0 for c in counts)
 
     def _check_letter(self, pending: Any) -> None:
-        letter = pending.letter
+        letter = pending.dead_letter
         letter.topic.encode(), letter.detail.encode()
         assert letter.detail.isprintable(), letter.detail
         assert len(letter.detail) < 1_000
         self.reasons[letter.reason] = self.reasons.get(letter.reason, 0) + 1
-        self.intake.letter_confirmed(pending)
+        self.intake.dead_letter_confirmed(pending)

@@ -24,15 +24,15 @@ def straight_road(segments: int, corridors: int = 1) -> RoadNetwork:
         names = [f"r{c}-{i:02d}" for i in range(segments)]
         made += [
             Segment(
-                names[i],
-                "a",
-                f"r{c}",
-                i,
-                "freeway",
-                LANES,
-                LENGTH_M,
-                FREE_KMH,
-                ((0.01 * i, 0.0), (0.01 * i + 0.01, 0.0)),
+                id=names[i],
+                area="a",
+                corridor=f"r{c}",
+                position=i,
+                road_class="freeway",
+                lanes=LANES,
+                length_m=LENGTH_M,
+                free_flow_kmh=FREE_KMH,
+                line=((0.01 * i, 0.0), (0.01 * i + 0.01, 0.0)),
                 downstream=(names[i + 1],) if i + 1 < segments else (),
             )
             for i in range(segments)
@@ -58,7 +58,13 @@ class Road:
         density = flow / LANES / speed
         start, self.now = self.now, self.now + MINUTE
         return NetworkWindow(
-            start, self.now, flow, speed, density * 6.5 / 1000, density, np.ones(n)
+            start=start,
+            end=self.now,
+            flow_veh_h=flow,
+            speed_kmh=speed,
+            occupancy=density * 6.5 / 1000,
+            density_veh_km_lane=density,
+            coverage=np.ones(n),
         )
 
     def windows(self, count: int) -> list[NetworkWindow]:

@@ -41,7 +41,15 @@ DAY_MS = 86_400_000
 EVENTS: dict[str, msgspec.Struct] = {
     "results.traffic": sink_events.result("s1", START, 50.0, 100.0),
     "results.environment": EnvironmentResult(
-        "noise", "north", START - 60_000, START, "final", START, 0, 0, []
+        kind="noise",
+        area="north",
+        window_start=START - 60_000,
+        window_end=START,
+        status="final",
+        computed_at=START,
+        readings=0,
+        sensors=0,
+        measures=[],
     ),
     "incidents": sink_events.incident(),
     "forecasts": sink_events.forecast(sink_events.forecast_row("s1", [50.0]), horizons_min=(15,)),
@@ -54,7 +62,7 @@ EVENTS: dict[str, msgspec.Struct] = {
     "demand": citizen_events.demand(),
     "actions": citizen_events.action(),
     "crew_actions": CrewAction(
-        *("crew-action-1", "allocation/a1", "accept", "north", "unit/crew"), START
+        "crew-action-1", "allocation/a1", "accept", "north", "unit/crew", START
     ),
     "bins": citizen_events.bin_forecast(),
     "parking": citizen_events.parking_forecast(),
@@ -62,7 +70,15 @@ EVENTS: dict[str, msgspec.Struct] = {
     "private": citizen_events.personal(),
     "alerts": sink_events.alert(),
     "gaps": sink_events.gap(),
-    "deadletter": DeadLetter("gateway", "out_of_range", "sentence", "t", START, b"{}", 2),
+    "deadletter": DeadLetter(
+        stage="gateway",
+        reason="out_of_range",
+        detail="sentence",
+        topic="t",
+        received_at=START,
+        payload=b"{}",
+        payload_bytes=2,
+    ),
 }
 FRAMES = tuple(frames_topic(kind) for kind in KINDS)
 TOPICS = (*FRAMES, *EVENTS, "late")
@@ -95,7 +111,15 @@ def _network(number: int) -> NetworkFrame:
     measures = {name: np.full(1, 20.0) for name in MEASURES}
     published_at = now_ms() + DAY_MS + number * 120_000
     window, code = np.full(1, start, np.int64), np.zeros(1, np.int32)
-    return NetworkFrame(0, start + 2_000, published_at, window, code, ["north-0"], measures)
+    return NetworkFrame(
+        partition=0,
+        closed_until=start + 2_000,
+        published_at=published_at,
+        window_start=window,
+        segment=code,
+        segments=["north-0"],
+        measures=measures,
+    )
 
 
 def _levels() -> Levels:

@@ -12,7 +12,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
-    *("civicstream", "stack", "ingest", "streams", "alerts", "sinks", "feeds", "sensors_sim"),
+    "civicstream",
+    "stack",
+    "ingest",
+    "streams",
+    "alerts",
+    "sinks",
+    "feeds",
+    "sensors_sim",
     "benchmarks",
 )
 BEGIN, END = "<!-- modules: begin -->", "<!-- modules: end -->"

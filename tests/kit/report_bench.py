@@ -76,7 +76,7 @@ class ReportBench:
         ]
 
     def letters(self) -> list[DeadLetter]:
-        return [pending.letter for pending in self.intake.letters]
+        return [pending.dead_letter for pending in self.intake.dead_letters]
 
     def confirm(self, pending: PendingEvent) -> None:
         self.intake.events.remove(pending)
@@ -85,8 +85,8 @@ class ReportBench:
     def confirm_all(self) -> None:
         for pending in list(self.intake.events):
             self.confirm(pending)
-        while self.intake.letters:
-            self.acked += self.intake.letter_confirmed(self.intake.letters.popleft())
+        while self.intake.dead_letters:
+            self.acked += self.intake.dead_letter_confirmed(self.intake.dead_letters.popleft())
 
     def on_shared_topics(self) -> str:
         """Everything that others can read: all records but those of ``private``, and its keys."""

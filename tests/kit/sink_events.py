@@ -121,7 +121,16 @@ def alert(**changes: Any) -> Alert:
 
 def gap(**changes: Any) -> FrameGap:
     return msgspec.structs.replace(
-        FrameGap("gateway-1", AT, "city.frames.noise", 2, 17, 3, AT + 1_000), **changes
+        FrameGap(
+            gateway="gateway-1",
+            epoch=AT,
+            topic="city.frames.noise",
+            partition=2,
+            first=17,
+            missing=3,
+            at=AT + 1_000,
+        ),
+        **changes,
     )
 
 
@@ -151,7 +160,20 @@ def result(
     segment: str, window_end: int, speed: float | None, flow: float, window_ms: int = MINUTE
 ) -> TrafficResult:
     """Return the final result of one segment and window."""
-    row = TrafficRow(segment, 3, 5.0, flow, speed, speed, None, 0.1, None, "C", 1.1, 1.0)
+    row = TrafficRow(
+        segment=segment,
+        readings=3,
+        vehicles=5.0,
+        flow_veh_h=flow,
+        time_mean_speed_kmh=speed,
+        space_mean_speed_kmh=speed,
+        p85_speed_kmh=None,
+        occupancy=0.1,
+        density_veh_km_lane=None,
+        level_of_service="C",
+        travel_time_index=1.1,
+        coverage=1.0,
+    )
     return TrafficResult(
         "north", window_end - window_ms, window_end, "final", window_end + 30_000, [row]
     )

@@ -29,7 +29,7 @@ from civicstream.settings import (
 from sinks import offsets
 from sinks.admin.init import init_database
 from sinks.batching import Batch, Routes
-from sinks.records import KafkaRecord, Place
+from sinks.records import KafkaRecord, TopicPartition
 from sinks.transaction import BatchWriter
 from sinks.writer import NOT_STORABLE
 from sinks.written import Written
@@ -46,7 +46,9 @@ def as_role(url: str, role: str) -> SecretStr:
 
 FOR_EVER = dict.fromkeys(
     (
-        *("readings_retention_days", "results_retention_days", "forecasts_retention_days"),
+        "readings_retention_days",
+        "results_retention_days",
+        "forecasts_retention_days",
         "units_retention_days",
     ),
     36_500,
@@ -96,17 +98,17 @@ class Loader:
 
     connection: Connection
     url: str = ""
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
-    positions: dict[Place, Position] = field(default_factory=dict)
+    positions: dict[TopicPartition, Position] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.writer = BatchWriter(self.connection, "sink-1", self._announce)
-        self._seq: dict[Place, int] = {}
-        self._offset: dict[Place, int] = {}
+        self._seq: dict[TopicPartition, int] = {}
+        self._offset: dict[TopicPartition, int] = {}
 
-    def _announce(self, letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
-        self.letters += letters
+    def _announce(self, dead_letters: Sequence[DeadLetter], gaps: Sequence[Gap]) -> None:
+        self.dead_letters += dead_letters
         self.gaps += gaps
 
     def record(
@@ -117,14 +119,14 @@ class Loader:
         partition: int = 0,
         key: bytes | None = None,
     ) -> KafkaRecord:
-        place = Place(topic, partition)
+        place = TopicPartition(topic, partition)
         offset = self._offset.get(place, 0)
         self._offset[place] = offset + 1
         return KafkaRecord(place, offset, 0, headers, value, key)
 
     def frame(self, frame: Frame, *, ingested_at: int, seq: int | None = None) -> KafkaRecord:
         topic = f"city.frames.{frame.kind.name}"
-        place = Place(topic, 0)
+        place = TopicPartition(topic, 0)
         number = self._seq.get(place, 0) if seq is None else seq
         self._seq[place] = number + 1
         headers = FrameHeaders("gateway-1", 1, number, len(frame), ingested_at)
@@ -137,7 +139,7 @@ class Loader:
         new = [place for place in batch.next if place not in self.positions]
         begun = {place: Position(0, str(TOPIC_ID)) for place in new}
         before = offsets.stored(self.connection, new)
-        offsets.place(self.connection, before, begun | before)
+        offsets.save_positions(self.connection, before, begun | before)
         self.positions |= begun | before
         try:
             written = self.writer.write(batch, self.positions)

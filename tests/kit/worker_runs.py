@@ -38,7 +38,17 @@ def small_city() -> City:
     """Four areas of three segments with two detectors each."""
     areas = tuple(Area(a, a.title(), _RING) for a in AREAS)
     segments = tuple(
-        Segment(f"{a}-{i}", a, a, i, "freeway" if i else "street", 2, 400.0, 80.0, _LINE)
+        Segment(
+            id=f"{a}-{i}",
+            area=a,
+            corridor=a,
+            position=i,
+            road_class="freeway" if i else "street",
+            lanes=2,
+            length_m=400.0,
+            free_flow_kmh=80.0,
+            line=_LINE,
+        )
         for a in AREAS
         for i in range(3)
     )

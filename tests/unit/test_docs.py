@@ -17,7 +17,14 @@ from stack.cli import command_tree
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
-    *("civicstream", "stack", "ingest", "streams", "alerts", "sinks", "feeds", "sensors_sim"),
+    "civicstream",
+    "stack",
+    "ingest",
+    "streams",
+    "alerts",
+    "sinks",
+    "feeds",
+    "sensors_sim",
     "benchmarks",
 )
 DOCUMENTS = sorted(

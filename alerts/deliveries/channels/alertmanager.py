@@ -1,6 +1,6 @@
 """Alerts for Prometheus Alertmanager: POST /api/v2/alerts.
 
-Alertmanager takes an alert for over when it has not heard of it until its ``endsAt``. So the
+Alertmanager takes an alert for over when it has not received it again by its ``endsAt``. So the
 active ones are sent again, with an ``endsAt`` ahead, and an alert that is cleared is sent once
 with the time of its end.
 """
@@ -20,11 +20,11 @@ from alerts.deliveries.receivers import (
     Context,
     Receiver,
     Seconds,
+    SecretText,
     Sender,
     Text,
     check_http_url,
 )
-from alerts.deliveries.secret_texts import SecretText
 from civicstream.clock import rfc3339
 from civicstream.events import Alert
 
@@ -43,7 +43,7 @@ class AlertmanagerReceiver(Receiver, frozen=True, kw_only=True, tag="alertmanage
     """Of the Alertmanager itself: ``/api/v2/alerts`` is put behind it."""
     resend_s: Seconds = 60
     resolve_after_s: Seconds = 300
-    """Alertmanager resolves by itself what it has not heard of for so long."""
+    """Alertmanager resolves by itself what it has not received for this time."""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     """Added to every alert."""
     username: Text | None = None

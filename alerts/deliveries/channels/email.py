@@ -144,8 +144,8 @@ def _hand_in(link: smtplib.SMTP, mail: EmailMessage) -> str | None:
     return None
 
 
-def _words(said: bytes | str) -> str:
-    return one_line(said.decode(errors="replace") if isinstance(said, bytes) else said, 200)
+def _words(text: bytes | str) -> str:
+    return one_line(text.decode(errors="replace") if isinstance(text, bytes) else text, 200)
 
 
 class Mail:

@@ -14,10 +14,10 @@ from alerts.deliveries.outcomes import Refused, TryAgain
 from alerts.deliveries.receivers import (
     Context,
     Receiver,
+    SecretText,
     Sender,
     Text,
 )
-from alerts.deliveries.secret_texts import SecretText
 from alerts.deliveries.signatures import delivery_id
 from civicstream.cloudevents import cloud_headers
 from civicstream.events import Alert

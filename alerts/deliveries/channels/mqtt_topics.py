@@ -17,10 +17,10 @@ from alerts.deliveries.receivers import (
     Context,
     Port,
     Receiver,
+    SecretText,
     Sender,
     Text,
 )
-from alerts.deliveries.secret_texts import SecretText
 from civicstream.events import Alert
 from civicstream.settings import MqttSettings
 

@@ -11,11 +11,11 @@ from alerts.deliveries.http_answers import http_client, post
 from alerts.deliveries.receivers import (
     Context,
     Receiver,
+    SecretText,
     Sender,
     Text,
     check_http_url,
 )
-from alerts.deliveries.secret_texts import SecretText
 from alerts.deliveries.signatures import delivery_id, signed_headers, signing_key
 from civicstream.events import Alert
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from civicstream.service_events import Alternative, Task
 from streams.dispatch.allocation.assignment import extra_costs
-from streams.dispatch.allocation.problem import Plan
+from streams.dispatch.allocation.problem import RoundPlan
 
 __all__ = ["alternatives", "extras", "sentence"]
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 MOST_ALTERNATIVES = 3
 
 
-def extras(plan: Plan) -> Floats:
+def extras(plan: RoundPlan) -> Floats:
     """Return [t, u] what each other choice would cost the plan, priority-weighted minutes."""
     if plan.optimal:
         return extra_costs(plan.cost, plan.unassigned, plan.planned)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from civicstream.roads import RoadSpeeds, Trips, find_trips
 from civicstream.service_events import TourStop
-from streams.dispatch.allocation.collection_state import BinRecord, CollectionSettings
+from streams.dispatch.allocation.collection_store import BinRecord, CollectionSettings
 from streams.dispatch.allocation.tours import (
     Bins,
     Truck,
@@ -25,11 +25,11 @@ from streams.dispatch.allocation.tours import Tour as Way
 __all__ = ["Survey", "better_way", "full_in_s", "plan_ways", "worth_a_look"]
 
 Floats = NDArray[np.float64]
-Place = tuple[float, float]
+LonLat = tuple[float, float]
 
 HOUR_MS = 3_600_000
 _PLANNING_KMH = 30.0
-"""Ways are compared by time, counted as kilometres at this speed; told are those of the roads."""
+"""Ways are compared by time, as kilometres at this speed; published are those of the roads."""
 _LEAST_LOAD = 0.05
 
 
@@ -44,7 +44,7 @@ class Survey:
 
     @classmethod
     def of(
-        cls, speeds: RoadSpeeds, start: Place, depot: Place, records: Sequence[BinRecord], at: int
+        cls, speeds: RoadSpeeds, start: LonLat, depot: LonLat, records: Sequence[BinRecord], at: int
     ) -> Survey:
         """Return the survey of those that can be reached from ``start`` and left to ``depot``."""
         known = [r for r in records if r.forecast.lon is not None and r.forecast.lat is not None]
@@ -79,13 +79,13 @@ class Survey:
 
     def _stop(self, index: int, arrival_at: int) -> TourStop:
         record = self.records[index]
-        told = record.forecast
+        forecast = record.forecast
         full_at = self.at + round(1000 * min(float(self.bins.full_in_s[index]), 1e9))
         return TourStop(
-            sensor_key=told.sensor_key,
-            sensor=told.sensor,
-            lon=told.lon or 0.0,
-            lat=told.lat or 0.0,
+            sensor_key=forecast.sensor_key,
+            sensor=forecast.sensor,
+            lon=forecast.lon or 0.0,
+            lat=forecast.lat or 0.0,
             arrival_at=arrival_at,
             predicted_full_at=record.full_since or full_at,
             load=round(float(self.bins.load[index]), 3),
@@ -99,9 +99,11 @@ def full_in_s(record: BinRecord, at: int) -> float:
 
 
 def _load(record: BinRecord, at: int) -> float:
-    told = record.forecast
-    since_h = max(at - told.at, 0) / HOUR_MS
-    return float(np.clip(told.level + max(told.fill_per_h, 0.0) * since_h, _LEAST_LOAD, 1.0))
+    forecast = record.forecast
+    since_h = max(at - forecast.at, 0) / HOUR_MS
+    return float(
+        np.clip(forecast.level + max(forecast.fill_per_h, 0.0) * since_h, _LEAST_LOAD, 1.0)
+    )
 
 
 def worth_a_look(

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from civicstream.service_events import Action, Allocation, Unit
-from streams.dispatch.allocation.ledger import AdviceLedger, fixed
 from streams.dispatch.allocation.settings import DispatchSettings
-from streams.dispatch.allocation.state import AdviceRecord, Book, Refusal, TaskRecord
+from streams.dispatch.allocation.store import AdviceRecord, AllocationStore, Refusal, TaskRecord
+from streams.dispatch.allocation.versions import AllocationVersions, fixed
 
-__all__ = ["Decisions"]
+__all__ = ["AllocationDecisions"]
 
 Out = list[Allocation | Refusal]
 
 MANUAL = "manual"
 
 
-class Decisions:
-    """Carries actions out on the book; what cannot be done is refused with the reason."""
+class AllocationDecisions:
+    """Carries actions out on the store; what cannot be done is refused with the reason."""
 
-    def __init__(self, book: Book, ledger: AdviceLedger, settings: DispatchSettings) -> None:
-        self._book = book
-        self._ledger = ledger
+    def __init__(
+        self, store: AllocationStore, versions: AllocationVersions, settings: DispatchSettings
+    ) -> None:
+        self._store = store
+        self._versions = versions
         self._settings = settings
 
     def apply(self, action: Action, now_ms: int) -> Out:
         """Return new versions, or a refusal; actions about other things change nothing."""
         kind, _, id_ = action.subject.partition("/")
         if kind == "allocation":
-            advice = self._book.advices.get(id_)
+            advice = self._store.advices.get(id_)
             if advice is None:
                 return [_refused(action, now_ms, f"allocation {id_!r} does not stand (any more)")]
             return self._about_advice(advice, action, now_ms)
@@ -35,18 +37,18 @@ class Decisions:
         return []
 
     def _about_advice(self, advice: AdviceRecord, action: Action, now_ms: int) -> Out:
-        task = self._book.tasks[advice.allocation.task]
+        task = self._store.tasks[advice.allocation.task]
         if action.action == "accept":
             if advice.allocation.state == "accepted":
                 return []
-            return [self._ledger.accept(advice, action.by, now_ms, action.note)]
+            return [self._versions.accept(advice, action.by, now_ms, action.note)]
         if action.action == "reject":
             return self._reject(advice, action, now_ms)
         if action.action == "override":
             return self._override(advice.allocation.task, action, now_ms)
         if action.action == "done":
             task.done = True
-            return [self._ledger.end(advice, "completed", action.by, now_ms, action.note)]
+            return [self._versions.end(advice, "completed", action.by, now_ms, action.note)]
         return [
             _refused(
                 action,
@@ -57,7 +59,7 @@ class Decisions:
 
     def _reject(self, advice: AdviceRecord, action: Action, now_ms: int) -> Out:
         allocation = advice.allocation
-        task = self._book.tasks[allocation.task]
+        task = self._store.tasks[allocation.task]
         if task.started_at is not None:
             return [_refused(action, now_ms, f"{allocation.unit} is on site already; use done")]
         scope, _, minutes = (action.value or "").partition(":")
@@ -75,26 +77,26 @@ class Decisions:
                 )
             ]
         until = now_ms + round(length * 60_000)
-        self._ledger.bar(allocation.task, allocation.unit, until)
+        self._versions.bar(allocation.task, allocation.unit, until)
         if scope == "unit":
-            self._book.units[allocation.unit].barred_until = until
-            self._book.touch("unit", allocation.unit)
+            self._store.units[allocation.unit].barred_until = until
+            self._store.units.touch(allocation.unit)
         elif scope == "task":
             task.barred_until = until
-        return [self._ledger.end(advice, "rejected", action.by, now_ms, action.note)]
+        return [self._versions.end(advice, "rejected", action.by, now_ms, action.note)]
 
     def _override(self, task_id: str, action: Action, now_ms: int) -> Out:
-        task, unit = self._book.tasks.get(task_id), self._book.units.get(action.value or "")
+        task, unit = self._store.tasks.get(task_id), self._store.units.get(action.value or "")
         problem = self._why_not(task, task_id, unit.unit if unit else None, action.value)
         if problem or task is None or unit is None:
             return [_refused(action, now_ms, problem)]
         if self._sent_already(task_id, unit.unit.id):
             return []
         out: Out = []
-        for standing in (self._book.advice_of(task_id), self._book.advice_for_unit(unit.unit.id)):
-            if standing is not None and standing.allocation.id in self._book.advices:
+        for standing in (self._store.advice_of(task_id), self._store.advice_for_unit(unit.unit.id)):
+            if standing is not None and standing.allocation.id in self._store.advices:
                 note = action.note or f"{action.by} sends {unit.unit.id} to {task_id}"
-                out.append(self._ledger.end(standing, "overridden", action.by, now_ms, note))
+                out.append(self._versions.end(standing, "overridden", action.by, now_ms, note))
         manual = fixed(
             task.task,
             unit.unit.id,
@@ -105,11 +107,11 @@ class Decisions:
             action.note,
         )
         task.barred_until = 0
-        return [*out, self._ledger.open(manual, pinned=True)]
+        return [*out, self._versions.open(manual, pinned=True)]
 
     def _sent_already(self, task_id: str, unit: str) -> bool:
         """Whether the same was decided before: sent again, it must not turn the unit round."""
-        advice = self._book.advice_of(task_id)
+        advice = self._store.advice_of(task_id)
         return (
             advice is not None
             and advice.allocation.unit == unit

@@ -15,13 +15,13 @@ from civicstream.city import City
 from civicstream.errors import ConfigurationError
 from civicstream.roads import Places, RoadGraph, RoadSpeeds
 from civicstream.service_events import Action, Allocation, Task, Unit
-from streams.dispatch.allocation.decisions import Decisions
-from streams.dispatch.allocation.ledger import AdviceLedger, Ended
+from streams.dispatch.allocation.decisions import AllocationDecisions
 from streams.dispatch.allocation.policies import POLICIES, REVISING
 from streams.dispatch.allocation.proposing import propose
 from streams.dispatch.allocation.rounds import place_tasks, prepare
 from streams.dispatch.allocation.settings import DispatchSettings
-from streams.dispatch.allocation.state import Book, Refusal, TaskRecord, UnitRecord
+from streams.dispatch.allocation.store import AllocationStore, Refusal, TaskRecord, UnitRecord
+from streams.dispatch.allocation.versions import AllocationVersions, Ended
 
 __all__ = ["Dispatcher"]
 
@@ -49,9 +49,9 @@ class Dispatcher:
             )
         self.graph = graph or RoadGraph(city)
         self.speeds = RoadSpeeds.free_flow(self.graph)
-        self.book = Book()
-        self._ledger = AdviceLedger(self.book, self.settings)
-        self._decisions = Decisions(self.book, self._ledger, self.settings)
+        self.store = AllocationStore()
+        self._versions = AllocationVersions(self.store, self.settings)
+        self._decisions = AllocationDecisions(self.store, self._versions, self.settings)
         self._places: dict[str, Places] = {}
         self._planned_at: int | None = None
         self._urgent = False
@@ -79,17 +79,16 @@ class Dispatcher:
 
     def close_task(self, task: str, now_ms: int) -> Out:
         """Forget a task that is no longer open; its standing allocation ends with it."""
-        record = self.book.tasks.get(task)
+        record = self.store.tasks.get(task)
         if record is None:
             return []
-        advice = self.book.advice_of(task)
+        advice = self.store.advice_of(task)
         out: Out = []
         if advice is not None:
             ended: Ended = "completed" if record.started_at is not None else "withdrawn"
-            out.append(self._ledger.end(advice, ended, "system", now_ms, "the task was closed"))
-        del self.book.tasks[task]
+            out.append(self._versions.end(advice, ended, "system", now_ms, "the task was closed"))
+        del self.store.tasks[task]
         self._places.pop(task, None)
-        self.book.touch("task", task)
         self._news = True
         return out
 
@@ -99,7 +98,7 @@ class Dispatcher:
         due = since_ms is None or since_ms >= self.settings.plan_every_s * 1000
         if not (self._urgent or due):
             return []
-        out = self._ledger.expire(now_ms)
+        out = self._versions.expire(now_ms)
         # Time alone brings something too: a bar ends, a unit is about to be free.
         quiet = since_ms is not None and since_ms < self.settings.plan_at_least_every_s * 1000
         if quiet and not (self._news or self._urgent or out):
@@ -111,7 +110,7 @@ class Dispatcher:
         self._planned_at, self._urgent, self._news = now_ms, False, False
         self._locate()
         round_ = prepare(
-            self.book,
+            self.store,
             self.speeds,
             self._places,
             now_ms,
@@ -121,28 +120,28 @@ class Dispatcher:
         if not round_.tasks:
             return []
         plan = POLICIES[self.settings.policy](round_.problem, self.settings)
-        return propose(self.book, self._ledger, self.graph, round_, plan, now_ms, self.settings)
+        return propose(self.store, self._versions, self.graph, round_, plan, now_ms, self.settings)
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the state's items changed since the last call; None for those to be deleted."""
-        return self.book.changed()
+        return self.store.changed()
 
-    def restore(self, items: dict[str, bytes]) -> None:
-        """Go on from the items of ``changed``; speeds come anew from the network."""
-        self.book.restore(items)
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Go on from the items of ``changed``; speeds come from the network again."""
+        self.store.restore(items)
         self._news = True
 
     def _locate(self) -> None:
         """Put the tasks that are new on the graph, all at once."""
-        new = [r.task for id_, r in self.book.tasks.items() if id_ not in self._places]
+        new = [r.task for id_, r in self.store.tasks.items() if id_ not in self._places]
         if new:
             places = place_tasks(self.graph, new)
             self._places |= {t.id: places.take([i]) for i, t in enumerate(new)}
 
     def _apply_task(self, task: Task) -> None:
-        record = self.book.tasks.get(task.id)
+        record = self.store.tasks.get(task.id)
         if record is None:
-            self.book.tasks[task.id] = TaskRecord(task)
+            self.store.tasks[task.id] = TaskRecord(task)
             self._urgent |= task.priority == URGENT
         elif record.task == task:
             return
@@ -150,18 +149,18 @@ class Dispatcher:
             self._urgent |= task.priority == URGENT < record.task.priority
             record.task = task
             self._places.pop(task.id, None)
-        self.book.touch("task", task.id)
+        self.store.tasks.touch(task.id)
         self._news = True
 
     def _apply_unit(self, unit: Unit, now_ms: int) -> Out:
-        record = self.book.units.get(unit.id)
+        record = self.store.units.get(unit.id)
         if record is None:
-            record = self.book.units[unit.id] = UnitRecord(unit)
+            record = self.store.units[unit.id] = UnitRecord(unit)
             self._news = True
         elif unit.at < record.unit.at:
             return []
         before, record.unit = record.unit, unit
         if unit.state != before.state or unit.task != before.task:
             self._news = True
-        self.book.touch("unit", unit.id)
-        return self._ledger.follow(record, before, now_ms)
+        self.store.units.touch(unit.id)
+        return self._versions.follow(record, before, now_ms)

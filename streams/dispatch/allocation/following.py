@@ -9,10 +9,10 @@ import msgspec
 
 from civicstream.geo import distance_m
 from civicstream.service_events import BinForecast, Tour, TourStop, Unit
-from streams.dispatch.allocation.collection_state import (
+from streams.dispatch.allocation.collection_store import (
     BinRecord,
-    CollectionBook,
     CollectionSettings,
+    CollectionStore,
     TourRecord,
     TruckRecord,
 )
@@ -23,7 +23,7 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _PREFIX = "tour/"
 _BEFORE_VISIT_MS = 10 * _MINUTE_MS
-"""A container was seen emptied up to so long before the truck said so: its clock may differ."""
+"""How long before the truck reported it a container may have been seen emptied: clocks differ."""
 _UNDER_WAY = frozenset({"assigned", "en_route", "on_site"})
 
 
@@ -34,17 +34,17 @@ def overflow_of(stops: Sequence[TourStop]) -> float:
 
 
 class Following:
-    """Keeps the book up to date with what happens on the streets."""
+    """Keeps the store up to date with what happens on the streets."""
 
-    def __init__(self, book: CollectionBook, settings: CollectionSettings) -> None:
-        self._book = book
+    def __init__(self, store: CollectionStore, settings: CollectionSettings) -> None:
+        self._store = store
         self._settings = settings
 
     def learn(self, forecast: BinForecast) -> None:
         """Take in what is known of a container; an older forecast than known is left out."""
-        record = self._book.bins.get(forecast.sensor_key)
+        record = self._store.bins.get(forecast.sensor_key)
         if record is None:
-            record = self._book.bins[forecast.sensor_key] = BinRecord(forecast)
+            record = self._store.bins[forecast.sensor_key] = BinRecord(forecast)
         elif forecast.at < record.forecast.at:
             return
         record.forecast = forecast
@@ -56,20 +56,20 @@ class Following:
         visited, emptied = record.visited_at, forecast.emptied_at
         if visited and emptied and emptied >= visited - _BEFORE_VISIT_MS:
             record.visited_at = None
-        self._book.touch("bin", forecast.sensor_key)
+        self._store.bins.touch(forecast.sensor_key)
 
     def follow(self, unit: Unit) -> list[Tour]:
         """Take in what a truck says and return the versions of its tour that follow."""
-        truck = self._book.trucks.get(unit.id)
+        truck = self._store.trucks.get(unit.id)
         if truck is None:
-            truck = self._book.trucks[unit.id] = TruckRecord(unit, (unit.lon, unit.lat))
+            truck = self._store.trucks[unit.id] = TruckRecord(unit, (unit.lon, unit.lat))
         elif unit.at < truck.unit.at:
             return []
         before, truck.unit = truck.unit, unit
         if before.state == "off_duty" and unit.state == "available":
             truck.depot = (unit.lon, unit.lat)
-        self._book.touch("truck", unit.id)
-        record = self._book.tours.get(truck.tour or "")
+        self._store.trucks.touch(unit.id)
+        record = self._store.tours.get(truck.tour or "")
         if record is None:
             return []
         if record.tour.state == "under_way":
@@ -96,14 +96,14 @@ class Following:
 
     def _empty(self, record: TourRecord, index: int, at: int) -> Tour:
         stops = list(record.tour.stops)
-        bin_ = self._book.bins.get(stops[index].sensor_key)
+        bin_ = self._store.bins.get(stops[index].sensor_key)
         full_at = stops[index].predicted_full_at
         if bin_ is not None:
             bin_.visited_at = at
             full_at = bin_.full_since or bin_.forecast.predicted_full_at or full_at
             # Emptied, it is not full since then any more, whatever its sensor says of before.
             bin_.full_since = None
-            self._book.touch("bin", stops[index].sensor_key)
+            self._store.bins.touch(stops[index].sensor_key)
         stops[index] = msgspec.structs.replace(
             stops[index], arrival_at=at, emptied_at=at, predicted_full_at=full_at
         )
@@ -119,17 +119,17 @@ class Following:
         note = f"given up with {left} of {len(tour.stops)} left" if left else "all emptied"
         state = "withdrawn" if left else "finished"
         last = self.next_version(record, at, note, state=state, ends_at=at)
-        truck = self._book.trucks[tour.unit]
+        truck = self._store.trucks[tour.unit]
         truck.tour = None
-        del self._book.tours[tour.id]
-        self._book.touch("truck", tour.unit)
+        del self._store.tours[tour.id]
+        self._store.trucks.touch(tour.unit)
         return last
 
     def expire(self, now_ms: int) -> list[Tour]:
         """End the tours of trucks that did not set out, or have fallen silent."""
         out = []
-        for record in list(self._book.tours.values()):
-            tour, truck = record.tour, self._book.trucks[record.tour.unit]
+        for record in list(self._store.tours.values()):
+            tour, truck = record.tour, self._store.trucks[record.tour.unit]
             if tour.state == "planned":
                 late = now_ms - tour.planned_at >= self._settings.set_out_within_min * _MINUTE_MS
                 if late:
@@ -144,7 +144,7 @@ class Following:
     def next_version(self, record: TourRecord, at: int, note: str, **changes: Any) -> Tour:
         """Return the tour's next version, kept as what stands."""
         tour = record.tour
-        truck = self._book.trucks[tour.unit]
+        truck = self._store.trucks[tour.unit]
         record.tour = msgspec.structs.replace(
             tour,
             version=tour.version + 1,
@@ -153,7 +153,7 @@ class Following:
             note=note,
             **changes,
         )
-        self._book.touch("tour", tour.id)
+        self._store.tours.touch(tour.id)
         return record.tour
 
 

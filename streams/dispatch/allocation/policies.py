@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.dispatch.allocation.assignment import assign
-from streams.dispatch.allocation.problem import NEVER, Plan, Problem, costs
+from streams.dispatch.allocation.problem import NEVER, Problem, RoundPlan, costs
 from streams.dispatch.allocation.settings import DispatchSettings
 
 __all__ = ["POLICIES", "REVISING", "Policy", "optimal"]
@@ -17,12 +17,12 @@ __all__ = ["POLICIES", "REVISING", "Policy", "optimal"]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-Policy = Callable[[Problem, DispatchSettings], Plan]
+Policy = Callable[[Problem, DispatchSettings], RoundPlan]
 
 URGENT = 1
 
 
-def optimal(problem: Problem, settings: DispatchSettings) -> Plan:
+def optimal(problem: Problem, settings: DispatchSettings) -> RoundPlan:
     """Return the plan of least priority-weighted waiting and lateness.
 
     Standing advices are kept unless giving them up saves the margin. A task that has a unit loses
@@ -42,7 +42,7 @@ def optimal(problem: Problem, settings: DispatchSettings) -> Plan:
         if not len(robbed):
             break
         with_margin[robbed, problem.current[robbed]] -= NEVER
-    return Plan(_those_free(problem, planned), planned, cost, unassigned, optimal=True)
+    return RoundPlan(_those_free(problem, planned), planned, cost, unassigned, optimal=True)
 
 
 def _robbed(problem: Problem, planned: Indices) -> Indices:
@@ -75,7 +75,7 @@ def _those_free(problem: Problem, planned: Indices) -> Indices:
     return chosen
 
 
-def _in_order(problem: Problem, settings: DispatchSettings, order: Indices) -> Plan:
+def _in_order(problem: Problem, settings: DispatchSettings, order: Indices) -> RoundPlan:
     """Return the plan that gives each task in turn its nearest free unit and keeps all others."""
     now = replace(problem, allowed=problem.allowed & problem.free_now[None])
     cost, unassigned = costs(now, replace(settings, time_price=0.0))
@@ -88,15 +88,15 @@ def _in_order(problem: Problem, settings: DispatchSettings, order: Indices) -> P
         if reachable.size and np.isfinite(reachable.min()):
             chosen[task] = reachable.argmin()
             free[chosen[task]] = False
-    return Plan(chosen, chosen, cost, unassigned, optimal=False)
+    return RoundPlan(chosen, chosen, cost, unassigned, optimal=False)
 
 
-def nearest_unit(problem: Problem, settings: DispatchSettings) -> Plan:
-    """Return the plan of a dispatcher's desk: by priority, then by age, the nearest free unit."""
+def nearest_unit(problem: Problem, settings: DispatchSettings) -> RoundPlan:
+    """Return the plan of human dispatchers: by priority, then by age, the nearest free unit."""
     return _in_order(problem, settings, np.lexsort((problem.opened, problem.priority)))
 
 
-def first_come_first_served(problem: Problem, settings: DispatchSettings) -> Plan:
+def first_come_first_served(problem: Problem, settings: DispatchSettings) -> RoundPlan:
     """Return the plan that serves tasks in the order they came, each with its nearest free unit."""
     return _in_order(problem, settings, np.argsort(problem.opened, kind="stable"))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streams.dispatch.allocation.settings import DispatchSettings
 
-__all__ = ["Plan", "Problem", "costs", "time_prices"]
+__all__ = ["Problem", "RoundPlan", "costs", "time_prices"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -57,7 +57,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundPlan:
     """``unit`` [t]: the unit to be sent now, -1 for none; ``planned`` also those not yet free."""
 
     unit: Indices

@@ -5,21 +5,21 @@ from __future__ import annotations
 from civicstream.roads import RoadGraph
 from civicstream.service_events import Allocation, Alternative
 from streams.dispatch.allocation.advice import alternatives, extras, sentence
-from streams.dispatch.allocation.ledger import AdviceLedger
-from streams.dispatch.allocation.problem import Plan
+from streams.dispatch.allocation.problem import RoundPlan
 from streams.dispatch.allocation.rounds import Round, target_at
 from streams.dispatch.allocation.settings import DispatchSettings
-from streams.dispatch.allocation.state import Book, Refusal
+from streams.dispatch.allocation.store import AllocationStore, Refusal
+from streams.dispatch.allocation.versions import AllocationVersions
 
 __all__ = ["propose"]
 
 
 def propose(
-    book: Book,
-    ledger: AdviceLedger,
+    store: AllocationStore,
+    versions: AllocationVersions,
     graph: RoadGraph,
     round_: Round,
-    plan: Plan,
+    plan: RoundPlan,
     now_ms: int,
     settings: DispatchSettings,
 ) -> list[Allocation | Refusal]:
@@ -28,10 +28,10 @@ def propose(
     fresh: list[int] = []
     for row, (task, unit) in enumerate(zip(round_.tasks, plan.unit.tolist(), strict=True)):
         wanted = round_.units[unit] if unit >= 0 else None
-        standing = book.advice_of(task)
+        standing = store.advice_of(task)
         if standing is not None and standing.allocation.unit != wanted:
             note = _why_withdrawn(round_, plan, standing.allocation.unit, wanted)
-            out.append(ledger.end(standing, "withdrawn", "system", now_ms, note))
+            out.append(versions.end(standing, "withdrawn", "system", now_ms, note))
         if wanted is not None and (standing is None or standing.allocation.unit != wanted):
             fresh.append(row)
     if fresh:
@@ -40,12 +40,12 @@ def propose(
         for row in fresh:
             unit = int(plan.unit[row])
             others = alternatives(extra[row], arrival[row], unit, round_.units, now_ms)
-            made = _proposal(book, graph, round_, row, unit, others, now_ms, settings)
-            out.append(ledger.open(made))
+            made = _proposal(store, graph, round_, row, unit, others, now_ms, settings)
+            out.append(versions.open(made))
     return out
 
 
-def _why_withdrawn(round_: Round, plan: Plan, unit: str, wanted: str | None) -> str:
+def _why_withdrawn(round_: Round, plan: RoundPlan, unit: str, wanted: str | None) -> str:
     takers = [
         task
         for task, u in zip(round_.tasks, plan.unit.tolist(), strict=True)
@@ -56,7 +56,7 @@ def _why_withdrawn(round_: Round, plan: Plan, unit: str, wanted: str | None) -> 
 
 
 def _proposal(
-    book: Book,
+    store: AllocationStore,
     graph: RoadGraph,
     round_: Round,
     row: int,
@@ -65,7 +65,7 @@ def _proposal(
     now_ms: int,
     settings: DispatchSettings,
 ) -> Allocation:
-    task = book.tasks[round_.tasks[row]].task
+    task = store.tasks[round_.tasks[row]].task
     name = round_.units[unit]
     arrival_at = now_ms + round(float(round_.problem.arrival_min[row, unit]) * 60_000)
     route = round_.trips.route(unit, row)

@@ -1,4 +1,4 @@
-"""One round of planning made of the book: which tasks, which units, and the ways between them."""
+"""One round of planning made of the store: which tasks, which units, and the ways between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from civicstream.roads import Places, RoadGraph, RoadSpeeds, Trips, find_trips
 from civicstream.service_events import Task
 from streams.dispatch.allocation.problem import Problem
 from streams.dispatch.allocation.settings import DispatchSettings
-from streams.dispatch.allocation.state import Book, TaskRecord, UnitRecord
+from streams.dispatch.allocation.store import AllocationStore, TaskRecord, UnitRecord
 
 __all__ = ["Round", "place_tasks", "prepare", "target_at"]
 
@@ -45,7 +45,7 @@ def place_tasks(graph: RoadGraph, tasks: list[Task]) -> Places:
 
 
 def prepare(
-    book: Book,
+    store: AllocationStore,
     speeds: RoadSpeeds,
     places: dict[str, Places],
     now_ms: int,
@@ -57,32 +57,32 @@ def prepare(
 
     Without ``reconsiders`` only tasks and units without a standing advice take part.
     """
-    tasks = [t for t in sorted(book.tasks) if _is_open(book, book.tasks[t], now_ms)]
-    units = [u for u in sorted(book.units) if _is_on_duty(book.units[u], now_ms)]
+    tasks = [t for t in sorted(store.tasks) if _is_open(store, store.tasks[t], now_ms)]
+    units = [u for u in sorted(store.units) if _is_on_duty(store.units[u], now_ms)]
     if not reconsiders:
-        tasks = [t for t in tasks if book.advice_of(t) is None]
+        tasks = [t for t in tasks if store.advice_of(t) is None]
         units = [
             u
             for u in units
-            if u not in book.advice_by_unit and book.units[u].unit.state != "on_site"
+            if u not in store.advice_by_unit and store.units[u].unit.state != "on_site"
         ]
     # A unit that cannot take any of the tasks would only cost a search.
-    wanted = {book.tasks[t].task.skill for t in tasks}
-    able = [u for u in units if not wanted.isdisjoint(book.units[u].unit.skills)]
-    free_in = {u: _free_in_min(book, book.units[u], now_ms, settings) for u in able}
+    wanted = {store.tasks[t].task.skill for t in tasks}
+    able = [u for u in units if not wanted.isdisjoint(store.units[u].unit.skills)]
+    free_in = {u: _free_in_min(store, store.units[u], now_ms, settings) for u in able}
     units = [u for u in able if free_in[u] < np.inf]
     trips = find_trips(
         speeds,
         speeds.graph.snap(
-            np.array([[r.lon, r.lat] for r in (book.units[u].unit for u in units)]).reshape(-1, 2)
+            np.array([[r.lon, r.lat] for r in (store.units[u].unit for u in units)]).reshape(-1, 2)
         ),
         Places.joined([places[t] for t in tasks]),
     )
-    return Round(tasks, units, _problem(book, tasks, units, trips, now_ms, settings), trips)
+    return Round(tasks, units, _problem(store, tasks, units, trips, now_ms, settings), trips)
 
 
-def _is_open(book: Book, record: TaskRecord, now_ms: int) -> bool:
-    advice = book.advice_of(record.task.id)
+def _is_open(store: AllocationStore, record: TaskRecord, now_ms: int) -> bool:
+    advice = store.advice_of(record.task.id)
     return (
         not record.done
         and record.started_at is None
@@ -97,15 +97,15 @@ def _is_on_duty(record: UnitRecord, now_ms: int) -> bool:
 
 
 def _problem(
-    book: Book,
+    store: AllocationStore,
     tasks: list[str],
     units: list[str],
     trips: Trips,
     now_ms: int,
     settings: DispatchSettings,
 ) -> Problem:
-    task_records = [book.tasks[t] for t in tasks]
-    records = [book.units[u] for u in units]
+    task_records = [store.tasks[t] for t in tasks]
+    records = [store.units[u] for u in units]
     skills = sorted({r.task.skill for r in task_records})
     number = {name: i for i, name in enumerate(skills)}
     has_skill = np.array([[s in r.unit.skills for s in skills] for r in records], np.bool_).reshape(
@@ -114,13 +114,13 @@ def _problem(
     skill = np.array([number[r.task.skill] for r in task_records], np.intp)
     work = np.array([r.task.work_s / 60 for r in task_records], np.float64)
     travel = trips.seconds.T / 60
-    free_in = np.array([_free_in_min(book, r, now_ms, settings) for r in records], np.float64)
+    free_in = np.array([_free_in_min(store, r, now_ms, settings) for r in records], np.float64)
     shift = np.array([(r.unit.shift_end - now_ms) / 60_000 for r in records], np.float64)
     room = np.array([r.unit.capacity - r.unit.load for r in records], np.float64)
     demand = np.array([r.task.demand for r in task_records], np.float64)
     fits = (free_in + travel + work[:, None] <= shift) & (demand[:, None] <= room)
     allowed = has_skill.T[skill] & fits & np.isfinite(travel) & np.isfinite(free_in)
-    current, accepted = _apply_standing(book, tasks, units, allowed, np.isfinite(travel), now_ms)
+    current, accepted = _apply_standing(store, tasks, units, allowed, np.isfinite(travel), now_ms)
     weights = settings.priority_weight
     return Problem(
         allowed=allowed,
@@ -144,7 +144,7 @@ def _problem(
 
 
 def _apply_standing(
-    book: Book,
+    store: AllocationStore,
     tasks: list[str],
     units: list[str],
     allowed: NDArray[np.bool_],
@@ -156,10 +156,10 @@ def _apply_standing(
     current = np.full(len(tasks), -1, np.intp)
     accepted = np.zeros(len(tasks), np.bool_)
     for row, id_ in enumerate(tasks):
-        for unit, until in book.tasks[id_].barred.items():
+        for unit, until in store.tasks[id_].barred.items():
             if until > now_ms and unit in column:
                 allowed[row, column[unit]] = False
-        advice = book.advice_of(id_)
+        advice = store.advice_of(id_)
         if advice is None:
             continue
         current[row] = held = column.get(advice.allocation.unit, -1)
@@ -170,14 +170,16 @@ def _apply_standing(
     return current, accepted
 
 
-def _free_in_min(book: Book, record: UnitRecord, now_ms: int, settings: DispatchSettings) -> float:
+def _free_in_min(
+    store: AllocationStore, record: UnitRecord, now_ms: int, settings: DispatchSettings
+) -> float:
     """Return minutes until the unit can set off, infinite where that is not to be waited for."""
-    advice = book.advice_for_unit(record.unit.id)
+    advice = store.advice_for_unit(record.unit.id)
     if advice is not None and advice.pinned and record.on_site_since is None:
         return float("inf")
     if record.unit.state != "on_site":
         return 0.0
-    task = book.tasks.get(record.unit.task or "")
+    task = store.tasks.get(record.unit.task or "")
     if task is None or record.on_site_since is None:
         return float("inf")
     work = task.task.work_s / 60

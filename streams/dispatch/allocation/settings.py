@@ -39,7 +39,7 @@ class DispatchSettings:
     time_price: float = 1.0
     """How far a unit's minutes count by what waits for it in turn; 0 looks at one round only."""
     defer_min: float = 30.0
-    """A task without a unit in this round is counted as served so long after the last one."""
+    """A task without a unit in this round is counted as served this long after the last one."""
     answer_within_s: float = 240.0
     """A proposal without an answer is withdrawn then."""
     silent_bar_min: float = 10.0

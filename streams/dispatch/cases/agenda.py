@@ -29,7 +29,7 @@ class Agenda:
                 # Entries that were moved lie about until their old time.
                 self._heap = sorted((at, k) for k, at in self._due.items())
 
-    def come_up(self, now_ms: int) -> Iterator[str]:
+    def due(self, now_ms: int) -> Iterator[str]:
         """Yield what is due, in order of time and key; each comes up once."""
         while self._heap and self._heap[0][0] <= now_ms:
             at_ms, key = heapq.heappop(self._heap)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Allocation, Case, CaseState, Unit
-from streams.dispatch.cases.letters import refused_action
+from streams.dispatch.cases.dead_letters import refused_action
 from streams.dispatch.cases.life import MOVES, Move
 from streams.dispatch.cases.matching import follow_duplicates
-from streams.dispatch.cases.memory import Memory
 from streams.dispatch.cases.records import CaseRecord
 from streams.dispatch.cases.standing import settle
+from streams.dispatch.cases.store import CaseStore
 
-__all__ = ["Decisions"]
+__all__ = ["CaseDecisions"]
 
 _PREFIX = "case/"
 _REMEMBERED_ACTIONS = 16
 """Per case; what is sent again comes soon after the first time."""
 
 
-class Decisions:
+class CaseDecisions:
     """Carries out what others decided about cases."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+    def __init__(self, store: CaseStore) -> None:
+        self._store = store
 
     def act(self, action: Action, now_ms: int) -> list[Case | DeadLetter]:
-        """Return the versions that the action makes, or the letter that refuses it.
+        """Return the versions that the action makes, or the dead letter that refuses it.
 
         Nothing for an action on something else than a case, or one that was carried out already.
         """
@@ -39,17 +39,17 @@ class Decisions:
     def examine(self, action: Action, now_ms: int) -> list[DeadLetter] | None:
         """Return None when the case allows the action, which now counts as carried out by others.
 
-        Else the letters that refuse it, none for an action that was carried out already.
+        Else the dead letters that refuse it, none for an action that was carried out already.
         """
         found = self._taken_note(action, now_ms)
         if not isinstance(found, CaseRecord):
             return found
-        self._memory.cases.put(found.id, found)
+        self._store.cases[found.id] = found
         return None
 
     def _taken_note(self, action: Action, now_ms: int) -> CaseRecord | list[DeadLetter]:
-        """Return the case, the action noted in it, or the letters that refuse it."""
-        record = self._memory.cases.get(action.subject.removeprefix(_PREFIX))
+        """Return the case, the action noted in it, or the dead letters that refuse it."""
+        record = self._store.cases.get(action.subject.removeprefix(_PREFIX))
         if record is not None and action.id in record.actions:
             return []
         problem = self._problem(action, record)
@@ -59,14 +59,14 @@ class Decisions:
         return record
 
     def remark(self, case_id: str, by: str, note: str, now_ms: int) -> list[Case]:
-        """Return the version of the case that tells of something which left it as it was."""
-        record = self._memory.cases.get(case_id)
-        return [] if record is None else [self._memory.tell(record, now_ms, by, note)]
+        """Return the next version of the case: a note, and its state as it was."""
+        record = self._store.cases.get(case_id)
+        return [] if record is None else [self._store.next_version(record, now_ms, by, note)]
 
     def _problem(self, action: Action, record: CaseRecord | None) -> tuple[str, str] | None:
         """Return reason and sentence when the action cannot be carried out."""
         if record is None:
-            days = self._memory.rules.closed_memory_h / 24
+            days = self._store.rules.closed_memory_h / 24
             return "unknown_case", (
                 f"no such case is at hand; closed ones are kept for {days:g} days. "
                 "Check the id, or let the problem be reported anew"
@@ -85,12 +85,12 @@ class Decisions:
         return self._bad_value(action, record)
 
     def _bad_value(self, action: Action, record: CaseRecord) -> tuple[str, str] | None:
-        if action.action == "reclassify" and action.value not in self._memory.services:
+        if action.action == "reclassify" and action.value not in self._store.services:
             return "bad_value", f"{action.value!r} is none of the city's services"
         if action.action != "duplicate":
             return None
-        other = self._memory.cases.get(action.value or "")
-        end = None if other is None else follow_duplicates(self._memory, other)
+        other = self._store.cases.get(action.value or "")
+        end = None if other is None else follow_duplicates(self._store, other)
         if end is None:
             return "bad_value", f"case {action.value!r} is not at hand; name one that is"
         if end is record:
@@ -106,16 +106,16 @@ class Decisions:
                 note = self._reclassify(record, action.value or "", note)
             case "reopen":
                 record.reopen("acknowledged", now_ms)
-                settle(record, self._memory.service_of(record), self._memory.rules, anew=True)
+                settle(record, self._store.service_of(record), self._store.rules, new_term=True)
             case _:
                 note = _move(record, MOVES[action.action], action.value, now_ms, note)
-        return [self._memory.tell(record, now_ms, action.by, note), *versions]
+        return [self._store.next_version(record, now_ms, action.by, note), *versions]
 
     def _merge(self, record: CaseRecord, action: Action, now_ms: int) -> list[Case]:
         """Give the people of a case to the one it is a duplicate of; return that one's version."""
-        memory = self._memory
-        named = memory.cases.get(action.value or "")
-        target = follow_duplicates(memory, named) if named else None
+        store = self._store
+        named = store.cases.get(action.value or "")
+        target = follow_duplicates(store, named) if named else None
         if target is None:
             return []
         record.close("duplicate", now_ms)
@@ -124,19 +124,21 @@ class Decisions:
             known = target.reporters.get(reporter)
             if known is not None:
                 known.credit = max(known.credit, share.credit)
-            elif len(target.reporters) < memory.rules.max_reporters:
+            elif len(target.reporters) < store.rules.max_reporters:
                 target.reporters[reporter] = share
         target.reports += record.reports
         target.first_seen = min(target.first_seen, record.first_seen)
         target.last_seen = max(target.last_seen, record.last_seen)
-        settle(target, memory.service_of(target), memory.rules, anew=False)
-        return [memory.tell(target, now_ms, action.by, f"{record.id} is a duplicate of this")]
+        settle(target, store.service_of(target), store.rules, new_term=False)
+        return [
+            store.next_version(target, now_ms, action.by, f"{record.id} is a duplicate of this")
+        ]
 
     def _reclassify(self, record: CaseRecord, code: str, note: str) -> str:
-        before, service = record.service, self._memory.services[code]
+        before, service = record.service, self._store.services[code]
         record.service, record.agency, record.suggested_service = code, service.agency, None
-        self._memory.place(record)
-        settle(record, service, self._memory.rules, anew=True)
+        self._store.place(record)
+        settle(record, service, self._store.rules, new_term=True)
         return "; ".join(filter(None, [f"service corrected from {before} to {code}", note]))
 
     def follow_allocation(self, allocation: Allocation, now_ms: int) -> list[Case]:
@@ -165,7 +167,7 @@ class Decisions:
         return self._followed(record, "start", unit.id, unit.id, now_ms)
 
     def _task_of(self, task: str) -> CaseRecord | None:
-        return self._memory.cases.get(task.removeprefix(_PREFIX)) if task[:5] == _PREFIX else None
+        return self._store.cases.get(task.removeprefix(_PREFIX)) if task[:5] == _PREFIX else None
 
     def _followed(
         self, record: CaseRecord, name: str, unit: str, by: str, now_ms: int, note: str = ""
@@ -174,7 +176,7 @@ class Decisions:
         if record.state not in move.sources:
             return []
         note = _move(record, move, unit, now_ms, note if name == "assign" else f"unit {unit}")
-        return [self._memory.tell(record, now_ms, by, note)]
+        return [self._store.next_version(record, now_ms, by, note)]
 
 
 def _move(record: CaseRecord, move: Move, value: str | None, now_ms: int, note: str) -> str:

@@ -1,4 +1,4 @@
-"""What the desk remembers, one msgspec struct per item of its state."""
+"""What is remembered of cases, one msgspec struct per item of its state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Credit(msgspec.Struct, array_like=True):
 
 
 class CaseRecord(msgspec.Struct):
-    """One case; what ``Case`` shows of it, and what only the desk needs."""
+    """One case; what ``Case`` shows of it, and what only dispatch needs."""
 
     id: str
     area: str
@@ -66,7 +66,7 @@ class CaseRecord(msgspec.Struct):
         self.state, self.closed_at, self.duplicate_of = state, None, None
         self.term_start, self.breach = now_ms, "none"
 
-    def told(self, by: str, note: str, latest_report: str | None) -> Case:
+    def as_case(self, by: str, note: str, latest_report: str | None) -> Case:
         """Return this version as the world sees it."""
         return Case(
             id=self.id,
@@ -102,7 +102,7 @@ class SeenReport(msgspec.Struct, array_like=True):
 
 
 class ReporterRecord(msgspec.Struct, array_like=True):
-    """How many problems a reporter told of lately: ``recent`` as of ``at``, fading."""
+    """How many problems a reporter has reported lately: ``recent`` as of ``at``, fading."""
 
     recent: float
     at: int

@@ -1,4 +1,4 @@
-"""The rules of the case desk that are the same for all services."""
+"""The rules of cases that are the same for all services."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class CaseRules:
     """Spans in hours, lengths in metres; docs/reports.md gives the reasons."""
 
     report_memory_h: float = 30 * 24
-    """A report is known again for so long after it was made, and refused when it is older: so
+    """A report is known again for this long after it was made, and refused when it is older: so
     none can count twice. As long as the topic keeps reports; a phone may be offline for weeks."""
     closed_memory_h: float = 14 * 24
-    """A closed case stays at hand for so long: for reopening, and for actions that come late."""
+    """A closed case stays at hand for this long: for reopening, and for actions that come late."""
     reopen_h: float = 72
-    """A new report so long after the closing says that the problem is still there."""
+    """A new report this long after the closing says that the problem is still there."""
     near_share: float = 0.75
     """Share of the time to the target after which a case is ``near`` it."""
     evidence_slack_h: float = 2
@@ -27,7 +27,7 @@ class CaseRules:
     evidence_reach_m: float = 250
     """How far from a sensor its evidence holds, on top of the service's own radius."""
     evidence_silent_h: float = 48
-    """Evidence of which nothing more is heard ends after so long: its end may have been lost."""
+    """Evidence of which nothing more comes ends after this long: its end may have been lost."""
     burst_allowance: float = 5
     """Problems that one reporter may report within about a day at full credit."""
     burst_half_life_h: float = 24

@@ -13,11 +13,11 @@ from streams.dispatch.cases.rules import HOUR_MS, CaseRules
 __all__ = ["credit_of", "faded", "forgotten_at", "next_deadline", "settle", "target_ms"]
 
 _NEGLIGIBLE = 0.1
-"""Of a problem told lately: then the reporter is as good as new."""
+"""Of a problem reported lately: then the reporter is as good as new."""
 
 
 def faded(reporter: ReporterRecord | None, now_ms: int, rules: CaseRules) -> float:
-    """Return how many problems the reporter told of lately, with a half-life."""
+    """Return how many problems the reporter has reported lately, with a half-life."""
     if reporter is None:
         return 0.0
     hours = max(now_ms - reporter.at, 0) / HOUR_MS
@@ -40,10 +40,10 @@ def target_ms(service: ServiceType, priority: Priority) -> int:
     return round(service.target_h * HOUR_MS * 2.0 ** (priority - service.priority))
 
 
-def settle(record: CaseRecord, service: ServiceType, rules: CaseRules, *, anew: bool) -> None:
+def settle(record: CaseRecord, service: ServiceType, rules: CaseRules, *, new_term: bool) -> None:
     """Bring weight, priority and due time of a case up to date.
 
-    Within a term the priority only rises (``anew`` begins one): what made it urgent is not
+    Within a term the priority only rises (``new_term`` begins one): what made it urgent is not
     undone by being known for longer.
     """
     people = math.fsum(share.credit for share in record.reporters.values())
@@ -55,7 +55,7 @@ def settle(record: CaseRecord, service: ServiceType, rules: CaseRules, *, anew: 
         priority = min(priority, max(priority - 1, 2))
     if record.confirmed_by:
         priority = max(priority - 1, 1)
-    if not anew:
+    if not new_term:
         priority = min(priority, record.priority)
     record.priority = cast("Priority", priority)
     record.due_at = record.term_start + target_ms(service, record.priority)

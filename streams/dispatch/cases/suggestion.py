@@ -19,7 +19,7 @@ _LEAST_LETTERS = 4
 """Shorter words mean something else in some language ("Tag" is a day)."""
 _CLEARLY_MORE = 1.5
 _COMPOUND_LETTERS = 5
-"""Words so long are found inside compounds too, as German and Dutch build them."""
+"""Words of this length are found inside compounds too, as German and Dutch build them."""
 
 
 class Suggester:

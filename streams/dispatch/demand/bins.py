@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from streams.dispatch.demand.fill_clock import FillClock
 from streams.dispatch.demand.sensor_rows import Newest, SensorRows
 from streams.dispatch.demand.weekly_shape import HOUR_MS
 from streams.health.sensor_table import Column
+from streams.runtime.state_items import dump, foreign_item, load, unknown_item
 from streams.windows.windows import Columns
 
 __all__ = ["BinForecaster"]
@@ -29,16 +29,17 @@ _COLUMNS = (
     *(Column(f"made_{name}", "<f8") for name in ("level", "rate", "p_level", "p_both", "p_rate")),
     Column("scale2", "<f8", 1.0),
     Column("checks", "<i4"),
-    Column("told_at", "<i8"),
-    Column("told_full", "<f8", np.nan),
+    Column("published_at", "<i8"),
+    Column("published_full", "<f8", np.nan),
 )
 _CHECK_MS = 12 * HOUR_MS
 """A forecast so far ahead is held against what came, to scale the intervals."""
 _HORIZON_H = 14 * 24.0
-_TELL_LATEST_MS = 6 * HOUR_MS
-_TELL_MOVED_MS, _TELL_MOVED_SHARE = 30 * 60_000, 0.1
+_PUBLISH_LATEST_MS = 6 * HOUR_MS
+_PUBLISH_MOVED_MS, _PUBLISH_MOVED_SHARE = 30 * 60_000, 0.1
 """A forecast that moved by less than half an hour, or a tenth of the time left, is no news."""
-_CLOCK = "clock"
+_CLOCK = "bins/clock"
+_AREA = "bins/area/"
 
 
 class BinForecaster:
@@ -72,10 +73,10 @@ class BinForecaster:
             before.astype(np.float64)
         )
         level = newest.measures["fillingLevel"]
-        heard = state["readings"][rows] > 0
+        known = state["readings"][rows] > 0
         step = filling.take_levels(state, rows, newest.ts, hours, level)
         rate = np.maximum(state["rate"][rows], 0.0)
-        self._clock.learn(before[heard], local[heard], step.gain[heard], rate[heard])
+        self._clock.learn(before[known], local[known], step.gain[known], rate[known])
         self._check(newest, step.jumped, local, level, offset_ms)
         return self._news(rows, step.jumped, offset_ms)
 
@@ -116,21 +117,22 @@ class BinForecaster:
             self._after(rows, hours, offset_ms)
             for hours in (crossing.expected, crossing.low, crossing.high)
         )
-        told_at, told_full, at = state["told_at"][rows], state["told_full"][rows], state["ts"][rows]
-        moved = np.abs(full_at - told_full)
-        allowed = np.maximum(_TELL_MOVED_MS, _TELL_MOVED_SHARE * np.abs(told_full - at))
-        full, was_full = crossing.expected == 0, told_full <= told_at
+        published_at, published_full = state["published_at"][rows], state["published_full"][rows]
+        at = state["ts"][rows]
+        moved = np.abs(full_at - published_full)
+        allowed = np.maximum(_PUBLISH_MOVED_MS, _PUBLISH_MOVED_SHARE * np.abs(published_full - at))
+        full, was_full = crossing.expected == 0, published_full <= published_at
         news = (
-            *(jumped, told_at == 0, at - told_at >= _TELL_LATEST_MS),
-            *(
-                np.isnan(full_at) != np.isnan(told_full),
-                full != was_full,
-                ~full & (moved > allowed),
-            ),
+            jumped,
+            published_at == 0,
+            at - published_at >= _PUBLISH_LATEST_MS,
+            np.isnan(full_at) != np.isnan(published_full),
+            full != was_full,
+            ~full & (moved > allowed),
         )
         chosen = np.flatnonzero(np.logical_or.reduce(news))
-        state["told_at"][rows[chosen]] = at[chosen]
-        state["told_full"][rows[chosen]] = full_at[chosen]
+        state["published_at"][rows[chosen]] = at[chosen]
+        state["published_full"][rows[chosen]] = full_at[chosen]
         return [
             self._event(int(rows[i]), float(full_at[i]), float(low[i]), float(high[i]))
             for i in chosen.tolist()
@@ -165,25 +167,23 @@ class BinForecaster:
             full_high=None if none else round(high),
         )
 
-    def changed(self) -> dict[str, bytes]:
+    def changed(self) -> dict[str, bytes | None]:
         """Return the state that changed since the last call: one item per area, and the clock."""
-        items = self._rows.changed()
+        areas = self._rows.changed()
+        items: dict[str, bytes | None] = {_AREA + area: data for area, data in areas.items()}
         if items:
-            items[_CLOCK] = msgspec.msgpack.encode(self._clock.dump())
-        return {
-            f"bins/{name}" if name == _CLOCK else f"bins/area/{name}": data
-            for name, data in items.items()
-        }
+            items[_CLOCK] = dump(self._clock.dump())
+        return items
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave, into a new forecaster; ValueError."""
+        """Go on from all items that ``changed`` gave, into a new forecaster; DataError."""
         for key, data in items.items():
-            if key == f"bins/{_CLOCK}":
-                try:
-                    self._clock.restore(msgspec.msgpack.decode(data, type=dict[str, list[float]]))
-                except (msgspec.MsgspecError, ValueError) as error:
-                    raise ValueError(f"bin state {key!r}: {error}; leave it out") from error
-            elif key.startswith("bins/area/"):
-                self._rows.restore(key.removeprefix("bins/area/"), data)
-            else:
-                raise ValueError(f"bin state {key!r}: no such item; leave it out")
+            try:
+                if key == _CLOCK:
+                    self._clock.restore(load("bin", key, data, dict[str, list[float]]))
+                elif key.startswith(_AREA):
+                    self._rows.restore(key.removeprefix(_AREA), data)
+                else:
+                    raise unknown_item("bin", key)
+            except ValueError as error:
+                raise foreign_item("bin", key, str(error)) from error

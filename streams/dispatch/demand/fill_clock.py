@@ -40,15 +40,15 @@ class FillClock:
         Noise does no harm: over the readings of a container it cancels out.
         """
         hours = (end - start) / HOUR_MS
-        told = (hours > 0) & (hours <= _LONGEST_GAP_H)
-        if not told.any():
+        counted = (hours > 0) & (hours <= _LONGEST_GAP_H)
+        if not counted.any():
             return
-        hour = int(end[told].max()) // HOUR_MS
+        hour = int(end[counted].max()) // HOUR_MS
         if self.hour is not None and hour > self.hour:
             self._close(self.hour)
         self.hour = max(hour, self.hour or hour)
-        self.gained += float(gain[told].sum())
-        self.usual += float((per_h * hours)[told].sum())
+        self.gained += float(gain[counted].sum())
+        self.usual += float((per_h * hours)[counted].sum())
 
     def _close(self, hour: int) -> None:
         cell = int(shape_cells(np.array([hour * HOUR_MS]))[0])

@@ -2,7 +2,7 @@
 
 State of one: level x and rate v per hour of the fill clock, with covariance P (local linear trend,
 Harvey 1989). A reading far off is put aside; the next one decides whether it was noise or whether
-the container was emptied (or much was thrown in): then the level starts anew and the rate stays.
+the container was emptied (or much was thrown in): then the level starts afresh and the rate stays.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SAME = 0.08
 
 @dataclass(frozen=True)
 class Step:
-    """What a batch of readings of k containers told."""
+    """What a batch of readings of k containers shows."""
 
     hours: Floats
     """On the fill clock since the reading before."""
@@ -143,7 +143,7 @@ def _update(state: SensorTable, rows: Rows, known: list[Floats]) -> None:
 
 
 def _jump(state: SensorTable, rows: Rows, level: Floats, down: Bools) -> None:
-    """Start the level anew; an emptying was when the first of the odd readings came."""
+    """Start the level afresh; an emptying was when the first of the odd readings came."""
     state["level"][rows], state["p_level"][rows] = level, state["noise"][rows]
     state["p_both"][rows] = 0.0
     state["emptied_at"][rows[down]] = state["odd_ts"][rows[down]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.dispatch.demand.arrivals import HOURS_AHEAD, ArrivalModel
+from streams.runtime.state_items import dump, foreign_item, load
 
 __all__ = ["dump_learned", "put_learned"]
 
@@ -25,19 +25,19 @@ def dump_learned(model: ArrivalModel, service: int) -> bytes:
         "dispersion": model.dispersion[service],
         "made": np.array([made[:, service] for made in model.made]).reshape(-1, HOURS_AHEAD),
     }
-    return msgspec.msgpack.encode(
-        {name: np.ascontiguousarray(a, "<f8").tobytes() for name, a in arrays.items()}
-    )
+    return dump({name: np.ascontiguousarray(a, "<f8").tobytes() for name, a in arrays.items()})
 
 
-def put_learned(model: ArrivalModel, service: int, data: bytes, rows: NDArray[np.intp]) -> None:
-    """Put back what ``dump_learned`` gave; ValueError for bytes of something else.
+def put_learned(
+    model: ArrivalModel, service: int, key: str, data: bytes, rows: NDArray[np.intp]
+) -> None:
+    """Put back what ``dump_learned`` gave; raise DataError, naming the key, for other bytes.
 
     ``rows`` are those of the areas then, in their order; an area that was not there then has
     seen nothing.
     """
     try:
-        stored = msgspec.msgpack.decode(data, type=dict[str, bytes])
+        stored = load("demand", key, data, dict[str, bytes])
         arrays = {name: np.frombuffer(raw, "<f8") for name, raw in stored.items()}
         areas = len(arrays["came"])
         for name in _AREA_ARRAYS:
@@ -46,8 +46,9 @@ def put_learned(model: ArrivalModel, service: int, data: bytes, rows: NDArray[np
         model.shape.flat[service] = arrays["shape_flat"]
         model.dispersion[service] = arrays["dispersion"]
         made = arrays["made"].reshape(-1, areas, HOURS_AHEAD) if areas else np.zeros((0, 0, 0))
-    except (msgspec.MsgspecError, KeyError, ValueError) as error:
-        raise ValueError(f"{len(data)} bytes are no learned arrivals ({error})") from error
+    except (KeyError, ValueError) as error:
+        problem = f"{len(data)} bytes are no learned arrivals ({error})"
+        raise foreign_item("demand", key, problem) from error
     model.shape.refresh()
     _put_made(model, service, made, rows[: made.shape[1]])
 

@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 
 _STEP_MS = 300_000
 _LEAD_STEPS = 6
-_TELL_LATEST_STEPS = 3
-_TELL_MOVED_SHARE, _TELL_MOVED_SPACES = 0.02, 1.0
+_PUBLISH_LATEST_STEPS = 3
+_PUBLISH_MOVED_SHARE, _PUBLISH_MOVED_SPACES = 0.02, 1.0
 """A forecast that moved by less than two in a hundred spaces, or one, is no news."""
 _LEARNED_EVERY = 12
 """Steps between two writings of what was learned: it changes slowly."""
@@ -63,9 +63,9 @@ class ParkingForecaster:
         self._free = np.full(n, np.nan)
         self._in_step = np.full(n, np.nan)
         self._step: int | None = None
-        self._told = np.full(n, np.nan)
-        self._told_step = np.full(n, _UNKNOWN, np.int64)
-        self._heard = self._closed = False
+        self._published = np.full(n, np.nan)
+        self._published_step = np.full(n, _UNKNOWN, np.int64)
+        self._changed = self._closed = False
         """Since the state was written: whether anything came, whether a step was closed."""
 
     def __len__(self) -> int:
@@ -83,18 +83,18 @@ class ParkingForecaster:
         free = readings.measures["availableSpotNumber"]
         total = readings.measures["totalSpotNumber"]
         steps = readings.ts // _STEP_MS
-        told: list[ParkingForecast] = []
+        made: list[ParkingForecast] = []
         order = known[np.argsort(readings.ts[known], kind="stable")]
         for step in np.unique(steps[order]).tolist():
             if self._step is not None and step < self._step:
                 continue
             if self._step is not None and step > self._step:
-                told += self._close_step(self._step)
+                made += self._close_step(self._step)
             self._step = step
             here = order[steps[order] == step]
             self._at[at[here]] = readings.ts[here]
             self._take(at[here], free[here], total[here])
-        return told
+        return made
 
     def _take(self, park: NDArray[np.intp], free: Floats, total: Floats) -> None:
         """Keep the newest of the step; later entries win. A total that is not sent is learned."""
@@ -103,7 +103,7 @@ class ParkingForecaster:
         self._total[park[given]] = total[given]
         # Without a total the most that was ever free is the best guess of it.
         self._total[park] = np.fmax(self._total[park], np.fmax(self._free[park], 1.0))
-        self._heard = self._heard or len(park) > 0
+        self._changed = self._changed or len(park) > 0
         self._in_step[park] = 1 - self._free[park] / self._total[park]
 
     def _close_step(self, step: int) -> list[ParkingForecast]:
@@ -114,12 +114,12 @@ class ParkingForecaster:
         spaces = self._total[:, None]
         ahead = np.stack([forecast.high, forecast.mean, forecast.low])[:, :, 0]
         low, expected, high = np.clip((1 - ahead) * spaces[:, 0], 0.0, spaces[:, 0])
-        moved = np.abs(expected - self._told)
-        allowed = np.maximum(_TELL_MOVED_SPACES, _TELL_MOVED_SHARE * self._total)
-        news = np.isnan(self._told) | (moved >= allowed)
-        news |= step - self._told_step >= _TELL_LATEST_STEPS
+        moved = np.abs(expected - self._published)
+        allowed = np.maximum(_PUBLISH_MOVED_SPACES, _PUBLISH_MOVED_SHARE * self._total)
+        news = np.isnan(self._published) | (moved >= allowed)
+        news |= step - self._published_step >= _PUBLISH_LATEST_STEPS
         chosen = np.flatnonzero(news & ~np.isnan(expected))
-        self._told[chosen], self._told_step[chosen] = expected[chosen], step
+        self._published[chosen], self._published_step[chosen] = expected[chosen], step
         at = (step + 1) * _STEP_MS
         return [
             ParkingForecast(
@@ -137,26 +137,26 @@ class ParkingForecaster:
             for i in chosen.tolist()
         ]
 
-    def changed(self) -> dict[str, bytes]:
+    def changed(self) -> dict[str, bytes | None]:
         """Return the state to be kept: of the open step always, what was learned once an hour.
 
         Nothing where nothing came since the last call.
         """
-        if not self._heard:
+        if not self._changed:
             return {}
         ids = np.array(self._names)
         now = {name: getattr(self, f"_{name}") for name in _NOW}
         now |= {"ids": ids, "step": np.array(_UNKNOWN if self._step is None else self._step)}
-        items = {"parking/now": forecast_state.pack(now)}
+        items: dict[str, bytes | None] = {"parking/now": forecast_state.pack(now)}
         if self._closed and self._series.step is not None:
             recent = forecast_state.recent_arrays(self._series) | {
                 "ids": ids,
-                "told": self._told,
-                "told_step": self._told_step,
+                "published": self._published,
+                "published_step": self._published_step,
             }
             items["parking/recent"] = forecast_state.pack(recent)
             items |= self._learned(self._series.step)
-        self._heard = self._closed = False
+        self._changed = self._closed = False
         return items
 
     def _learned(self, step: int) -> dict[str, bytes]:
@@ -189,7 +189,7 @@ class ParkingForecaster:
         if recent is not None:
             members = self._members(recent)
             forecast_state.put_recent(self._series, recent, members)
-            self._put(recent, members, "told", "told_step")
+            self._put(recent, members, "published", "published_step")
             self._step = None if self._series.step is None else self._series.step + 1
         if (now := unpacked.get("parking/now")) is not None:
             self._put(now, self._members(now), *_NOW)

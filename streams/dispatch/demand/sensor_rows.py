@@ -12,7 +12,7 @@ from streams.health.sensor_table import Column, SensorTable
 from streams.health.snapshot import pack, unpack
 from streams.windows.windows import Columns
 
-__all__ = ["Newest", "Place", "SensorRows"]
+__all__ = ["Newest", "SensorPlace", "SensorRows"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -27,7 +27,7 @@ class Newest:
         self.measures = measures
 
 
-class Place:
+class SensorPlace:
     """What the city model says of a sensor; None where it does not know it."""
 
     def __init__(self, city: City, area: str, sensor: int) -> None:
@@ -39,7 +39,7 @@ class Place:
 
 
 class SensorRows:
-    """Sensors enter when first heard. ``state`` has the named columns, one row per sensor."""
+    """Sensors enter with their first reading. ``state``: the named columns, a row per sensor."""
 
     def __init__(self, city: City, columns: Sequence[Column]) -> None:
         self._city = city
@@ -88,8 +88,8 @@ class SensorRows:
         self._area = np.append(self._area, [self._codes[area] for area in areas]).astype(np.intp)
         self._sensor = np.append(self._sensor, self._city.find_sensors(keys))
 
-    def place(self, row: int) -> Place:
-        return Place(self._city, self._areas[int(self._area[row])], int(self._sensor[row]))
+    def place(self, row: int) -> SensorPlace:
+        return SensorPlace(self._city, self._areas[int(self._area[row])], int(self._sensor[row]))
 
     def changed(self) -> dict[str, bytes]:
         """Return the state of each area with new readings since the last call."""

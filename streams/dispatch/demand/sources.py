@@ -18,7 +18,7 @@ _HOUR_MS = 3_600_000
 _OPEN_CASE = frozenset({"received", "acknowledged", "assigned", "in_progress"})
 _SERVICE_OF_KIND = {"water": "water_network", "energy": "power_grid"}
 _COLLECT_AHEAD_MS = 12 * _HOUR_MS
-"""A container that is full within so long belongs to the next tour: two tours a day."""
+"""A container that is full within this time belongs to the next tour: two tours a day."""
 _SCARCE, _PLENTY = 0.03, 0.06
 """Shares of free spaces at which a car park begins and ends to be short of them."""
 _INCIDENT_TARGET_MS = _HOUR_MS // 2

@@ -61,7 +61,12 @@ class OpenTasks:
                 more[0] = -1
                 self._columns = np.concatenate([self._columns, more], axis=1)
         self._columns[:, row] = (
-            *(area, service, task.priority, task.weight, task.opened_at, task.due_at),
+            area,
+            service,
+            task.priority,
+            task.weight,
+            task.opened_at,
+            task.due_at,
         )
 
     def close(self, key: str) -> bool:

@@ -49,7 +49,7 @@ class WeeklyShape:
         self.refresh()
 
     def refresh(self) -> None:
-        """Compute ``values`` anew from ``came`` and ``flat``."""
+        """Compute ``values`` again from ``came`` and ``flat``."""
         came, flat = (_smoothed(a.reshape(-1, DAY_KINDS, HOURS)) for a in (self.came, self.flat))
         both = (came.sum(axis=1) + _LEAN_ON_FLAT) / (flat.sum(axis=1) + _LEAN_ON_FLAT)
         shape = (came + _LEAN_ON_OTHER * both[:, None]) / (flat + _LEAN_ON_OTHER)

@@ -29,16 +29,34 @@ def small_day(tasks: int = 14, crews: int = 3) -> Day:
         at = START_MS + int(rng.integers(0, HOUR))
         priorities: tuple[Priority, ...] = (1, 2, 3, 4)
         task = Task(
-            f"case/{number}", segment.area, lon, lat, "road", priorities[number % 4], 1.0, at,
-            at + HOUR, 900.0,
-        )  # fmt: skip
+            id=f"case/{number}",
+            area=segment.area,
+            lon=lon,
+            lat=lat,
+            skill="road",
+            priority=priorities[number % 4],
+            weight=1.0,
+            opened_at=at,
+            due_at=at + HOUR,
+            work_s=900.0,
+        )
         arising.append(Arising(at, task, Site(lon, lat, GRAPH.snap(np.array([[lon, lat]])), 900.0)))
     plans = []
     for number in range(crews):
         lon, lat = np.array(CITY.segments[number * 9].line).mean(axis=0).tolist()
         area = CITY.segments[number * 9].area
         end = START_MS + 12 * HOUR
-        plans.append(CrewPlan(f"crew-{number}", area, ("road",), lon, lat, START_MS, end))
+        plans.append(
+            CrewPlan(
+                id=f"crew-{number}",
+                area=area,
+                skills=("road",),
+                lon=lon,
+                lat=lat,
+                shift_start=START_MS,
+                shift_end=end,
+            )
+        )
     roads = Roads(
         GRAPH, 0.7 * free[None], np.ones(len(GRAPH.segment)), np.zeros((1, len(CITY.segments)))
     )
@@ -76,9 +94,18 @@ def test_a_task_never_reached_counts_as_late_and_waiting_to_the_end() -> None:
 
 def outcome(minutes: list[float], priority: list[int], late: list[bool]) -> Outcome:
     return Outcome(
-        np.array(minutes), np.array(priority, np.intp), np.array(late), 0, 12.0, 3, 0.7, 0, 1.0, 10,
-        0.1,
-    )  # fmt: skip
+        minutes=np.array(minutes),
+        priority=np.array(priority, np.intp),
+        late=np.array(late),
+        unserved=0,
+        km=12.0,
+        reassignments=3,
+        busy=0.7,
+        rejected=0,
+        planning_s=1.0,
+        plans=10,
+        slowest_plan_s=0.1,
+    )
 
 
 def test_the_weighted_mean_counts_urgent_minutes_eight_times() -> None:

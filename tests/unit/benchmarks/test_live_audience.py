@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.live_audience import Expected, Listener, Tally, told_by
+from benchmarks.live_audience import Expected, Listener, Tally, parse_event
 
 EXPECTED = Expected(keys=2, updates=6, rate=10.0)
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -44,7 +44,7 @@ def test_a_client_with_every_update_misses_none_however_the_bytes_come(cut: int)
         event("delta", 3, (0, 2, 500), (1, 2, 600)),
         cut=cut,
     )
-    assert (listener.missing, listener.holes, listener.untold()) == (0, 0, [])
+    assert (listener.missing, listener.holes, listener.unsent()) == (0, 0, [])
     assert sum(tally.delays) == EXPECTED.updates
 
 
@@ -64,7 +64,7 @@ def test_a_missing_number_is_a_hole_and_a_missing_version_is_untold() -> None:
     )
     assert listener.holes == 1
     assert listener.missing == 1
-    assert listener.untold() == [(1, 2)]
+    assert listener.unsent() == [(1, 2)]
 
 
 def test_times_of_updates_that_never_came_follow_from_those_that_did() -> None:
@@ -74,7 +74,7 @@ def test_times_of_updates_that_never_came_follow_from_those_that_did() -> None:
 
 
 def test_naive_events_are_units_alone() -> None:
-    told = told_by(b'data: {"id": "3", "load": 2.0, "at": 7}')
+    told = parse_event(b'data: {"id": "3", "load": 2.0, "at": 7}')
     assert told is not None
     assert (told.name, told.versions) == ("update", [(3, 2, 7)])
-    assert told_by(b"retry: 2000") is None
+    assert parse_event(b"retry: 2000") is None

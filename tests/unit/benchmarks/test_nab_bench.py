@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks import nab
+from benchmarks.nab import load_recorded
 from benchmarks.nab_detectors import (
     DETECTORS,
     civicstream_scores,
     relative_entropy,
     windowed_gaussian,
 )
-from benchmarks.nab_recorded import load_recorded
 from benchmarks.nab_scoring import judge_file, sweep
 from benchmarks.nab_simulation import EVENTS, LabelledSeries, simulate_corpus
 from streams.anomaly.recorded import read_rows

@@ -15,7 +15,18 @@ DAY = 1440 * MINUTE
 
 
 def change(key: int, health: Health, at: int) -> SensorHealth:
-    return SensorHealth(key, "traffic", "a", "s", health, "because", at, "ok", at, at)
+    return SensorHealth(
+        sensor_key=key,
+        kind="traffic",
+        area="a",
+        sensor="s",
+        health=health,
+        reason="because",
+        since=at,
+        before="ok",
+        window_end=at,
+        computed_at=at,
+    )
 
 
 def test_delays_count_from_the_fault_and_what_comes_before_it_is_a_false_alarm() -> None:
@@ -33,7 +44,17 @@ def test_delays_count_from_the_fault_and_what_comes_before_it_is_a_false_alarm()
         change(keys[2], "silent", START + DAY // 2 + 6 * MINUTE),
         change(keys[9], "drifting", START + 90 * MINUTE),
     ]
-    run = HealthRun(city, START, DAY, broken, told, [], 1000, 0.001, 50)
+    run = HealthRun(
+        city=city,
+        start_ms=START,
+        lasted_ms=DAY,
+        broken=broken,
+        health=told,
+        anomalies=[],
+        readings=1000,
+        observe_s=0.001,
+        sensors=50,
+    )
     result = judge_rounds([run])
     assert result["false_alarms"] == 2
     assert (result["false_flat"], result["false_drifting"]) == (1, 1)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from civicstream.errors import ServerUnavailable
-from civicstream.retry import ThrottledLog, pauses, wait_until_available
+from civicstream.retry import Backoff, ThrottledLog, pauses, wait_until_available
 
 log = logging.getLogger("test")
 
@@ -72,3 +72,18 @@ def test_a_lasting_state_is_logged_again_after_a_minute_and_its_end_once(
         throttled.over("Kafka answers")
     words = [r.getMessage() for r in caplog.records]
     assert words == ["Kafka is away"] * 3 + ["Kafka is slow", "Kafka answers"]
+
+
+def test_a_loop_that_must_not_wait_tries_again_after_growing_pauses() -> None:
+    attempts = Backoff(0.5, 3.0)
+    assert attempts.is_due(0.0)
+    now, due = 0.0, []
+    for _ in range(4):
+        attempts.failed(now)
+        assert not attempts.is_due(now)
+        now = next(t / 2 for t in itertools.count() if attempts.is_due(t / 2))
+        due.append(now)
+    assert due == [0.5, 1.5, 3.5, 6.5]
+    attempts.succeeded()
+    attempts.failed(now)
+    assert attempts.is_due(now + 0.5)

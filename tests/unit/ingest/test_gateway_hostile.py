@@ -98,7 +98,7 @@ def test_a_defect_makes_one_message_a_dead_letter_and_is_logged_once(
     assert "please report it" in record.getMessage()
     assert "Ada" not in caplog.text
     packet_ids.append(bench.receive(READING, "city/v1/traffic/north/A7"))
-    bench.intake.seal_due(bench.now, NOW, everything=True)
+    bench.intake.lanes.seal_due(bench.now, NOW, everything=True)
     bench.confirm_all()
-    bench.acked += bench.intake.frame_confirmed(bench.intake.ready.popleft())
+    bench.acked += bench.intake.frame_confirmed(bench.intake.lanes.ready.popleft())
     assert bench.acked == packet_ids

@@ -17,9 +17,9 @@ from civicstream.frames import FrameHeaders, decode
 from civicstream.kinds import sensor_key
 from civicstream.partitioning import partition_of
 from civicstream.settings import GatewaySettings, KafkaSettings, Settings
-from ingest.intake import Intake, PendingLetter
+from ingest.intake import Intake, PendingDeadLetter
 from ingest.lanes import SealedFrame
-from ingest.parking import Place
+from ingest.parking import TopicPartition
 
 NOW = 1_795_282_800_000
 GOOD = {"ts": NOW, "intensity": 12, "period": 20}
@@ -39,13 +39,15 @@ class Bench:
     """An intake and a Kafka that confirms what it is told to."""
 
     def __init__(self, city: City | None = None, **gateway: Any) -> None:
-        chosen = GatewaySettings(**({"id": "g1", "max_frame_age_ms": 50} | gateway))
+        chosen = GatewaySettings(
+            **({"id": "g1", "max_frame_age_ms": 50, "max_frame_idle_ms": 10_000} | gateway)
+        )
         self.intake = Intake(Settings(gateway=chosen, kafka=KafkaSettings(partitions=4)), 99, city)
         self.now = 10.0
         self.packet_id = 0
         self.acked: list[int] = []
         self.frames: list[SealedFrame] = []
-        self.letters: list[PendingLetter] = []
+        self.letters: list[PendingDeadLetter] = []
 
     def receive(self, payload: Any, topic: str = "city/v1/traffic/north/A7") -> int:
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
@@ -55,18 +57,18 @@ class Bench:
 
     def after(self, seconds: float) -> None:
         self.now += seconds
-        self.intake.seal_due(self.now, NOW)
+        self.intake.lanes.seal_due(self.now, NOW)
 
     def confirm_all(self) -> None:
         """Confirm what is on its way, and what follows it, until nothing does."""
-        while self.intake.ready or self.intake.letters:
-            while self.intake.letters:
-                self.letters.append(self.intake.letters.popleft())
-                self.acked += self.intake.letter_confirmed(self.letters[-1])
-            while self.intake.ready:
-                self.frames.append(self.intake.ready.popleft())
+        while self.intake.lanes.ready or self.intake.dead_letters:
+            while self.intake.dead_letters:
+                self.letters.append(self.intake.dead_letters.popleft())
+                self.acked += self.intake.dead_letter_confirmed(self.letters[-1])
+            while self.intake.lanes.ready:
+                self.frames.append(self.intake.lanes.ready.popleft())
                 self.acked += self.intake.frame_confirmed(self.frames[-1])
-            self.intake.seal_due(self.now, NOW)
+            self.intake.lanes.seal_due(self.now, NOW)
 
     def report(self) -> LedgerReport:
         return self.intake.ledger.report(NOW)
@@ -96,23 +98,23 @@ def test_a_frame_leaves_when_it_is_full_or_old_enough() -> None:
     bench = Bench(max_frame_readings=3)
     for _ in range(4):
         bench.receive(GOOD)
-    assert [frame.headers.count for frame in bench.intake.ready] == [3]
+    assert [frame.headers.count for frame in bench.intake.lanes.ready] == [3]
     bench.confirm_all()
     bench.after(0.049)
-    assert not bench.intake.ready
+    assert not bench.intake.lanes.ready
     bench.after(0.002)
-    assert [frame.headers.count for frame in bench.intake.ready] == [1]
+    assert [frame.headers.count for frame in bench.intake.lanes.ready] == [1]
 
 
 def test_frames_grow_while_the_one_before_waits_for_kafka() -> None:
     bench = Bench(max_frame_readings=100)
     bench.receive(GOOD)
     bench.after(0.1)
-    waiting = bench.intake.ready.popleft()
+    waiting = bench.intake.lanes.ready.popleft()
     for _ in range(150):
         bench.receive(GOOD)
         bench.after(0.1)
-    assert not bench.intake.ready
+    assert not bench.intake.lanes.ready
     bench.intake.frame_confirmed(waiting)
     bench.confirm_all()
     assert [frame.headers.count for frame in bench.frames] == [100, 50]
@@ -123,24 +125,24 @@ def test_a_parked_frame_is_acknowledged_and_written_only_when_it_is_where_it_bel
     bench = Bench()
 
     def written() -> dict[int, int]:
-        return {w.epoch: w.next for w in bench.intake.frames_written("city")}
+        return {w.epoch: w.next for w in bench.intake.lanes.written("city")}
 
     sealed = []
     for parked in (False, True, True):
         bench.receive(GOOD)
         bench.after(0.1)
-        sealed.append(bench.intake.ready.popleft())
+        sealed.append(bench.intake.lanes.ready.popleft())
         assert len(bench.intake.frame_confirmed(sealed[-1], parked=parked)) == 1
-    place = Place("frames.traffic", sealed[0].lane.partition)
+    place = TopicPartition("frames.traffic", sealed[0].lane.partition)
     epoch = sealed[0].headers.epoch
     assert bench.intake.ledger.accepted["traffic"] == 3
     assert written() == {epoch: 1}
-    bench.intake.frame_delivered(place, sealed[1].headers)
+    bench.intake.lanes.delivered(place, sealed[1].headers)
     assert written() == {epoch: 2}
-    bench.intake.none_parked(place)
+    bench.intake.lanes.none_parked(place)
     assert written() == {epoch: 3}
     earlier = FrameHeaders("g1", epoch - 9, 41, 1, NOW)
-    bench.intake.frame_delivered(place, earlier)
+    bench.intake.lanes.delivered(place, earlier)
     assert written() == {epoch: 3, epoch - 9: 42}
 
 
@@ -150,19 +152,42 @@ def test_frames_of_half_the_age_go_along_with_one_that_is_due() -> None:
         bench.now += 0.02
         bench.receive(GOOD, f"city/v1/traffic/{area}/A7")
     bench.after(0.009)
-    assert not bench.intake.ready
+    assert not bench.intake.lanes.ready
     bench.after(0.002)  # the oldest is 51 ms old, the others 31 and 11
-    sent = {frame.lane.partition for frame in bench.intake.ready}
+    sent = {frame.lane.partition for frame in bench.intake.lanes.ready}
     assert sent == {partition_of(area, 4) for area in ("north", "south")}
+
+
+def test_when_nothing_comes_any_more_no_reading_waits_for_others() -> None:
+    bench = Bench(max_frame_age_ms=400, max_frame_idle_ms=30)
+    for area in ("north", "south", "west"):  # of three partitions
+        bench.now += 0.02
+        bench.receive(GOOD, f"city/v1/traffic/{area}/A7")
+    assert bench.intake.lanes.next_due(bench.now) == pytest.approx(bench.now + 0.03)
+    bench.after(0.029)
+    assert not bench.intake.lanes.ready
+    bench.after(0.002)
+    assert len(bench.intake.lanes.ready) == 3
+
+
+def test_while_readings_come_a_frame_is_as_old_as_it_may() -> None:
+    bench = Bench(max_frame_age_ms=400, max_frame_idle_ms=30)
+    for n in range(19):
+        bench.receive(GOOD | {"ts": NOW + n})
+        bench.after(0.02)
+    assert not bench.intake.lanes.ready
+    bench.receive(GOOD | {"ts": NOW + 19})
+    bench.after(0.021)
+    assert [frame.headers.count for frame in bench.intake.lanes.ready] == [20]
 
 
 def test_nothing_is_due_while_every_open_frame_waits_for_kafka() -> None:
     bench = Bench()
     bench.receive(GOOD)
-    assert bench.intake.next_due(bench.now) == pytest.approx(bench.now + 0.05)
+    assert bench.intake.lanes.next_due(bench.now) == pytest.approx(bench.now + 0.05)
     bench.after(0.1)
     bench.receive(GOOD)
-    assert bench.intake.next_due(bench.now) > bench.now + 60  # or the loop would spin
+    assert bench.intake.lanes.next_due(bench.now) > bench.now + 60  # or the loop would spin
 
 
 def test_a_long_array_fills_several_frames_and_is_acknowledged_after_the_last() -> None:
@@ -170,7 +195,7 @@ def test_a_long_array_fills_several_frames_and_is_acknowledged_after_the_last() 
     bench.receive([GOOD | {"ts": NOW + i} for i in range(25)])
     bench.receive(GOOD)
     bench.after(0.1)
-    sent = bench.intake.ready
+    sent = bench.intake.lanes.ready
     acked = []
     while sent:
         acked.append(bench.intake.frame_confirmed(sent.popleft()))
@@ -182,7 +207,7 @@ def test_a_long_array_fills_several_frames_and_is_acknowledged_after_the_last() 
 def test_one_bad_member_is_a_dead_letter_and_the_others_a_frame() -> None:
     bench = Bench()
     bench.receive([GOOD, BAD, GOOD | {"ts": NOW + 1}])
-    assert bench.intake.letter_confirmed(bench.intake.letters.popleft()) == []
+    assert bench.intake.dead_letter_confirmed(bench.intake.dead_letters.popleft()) == []
     bench.after(0.1)
     bench.confirm_all()
     assert bench.acked == [1]
@@ -194,7 +219,7 @@ def test_a_dead_letter_keeps_the_bytes_and_names_the_bad_members() -> None:
     bench = Bench()
     payload = json.dumps([GOOD, BAD, BAD | {"intensity": "x"}]).encode()
     bench.receive(payload)
-    letter = bench.intake.letters[0].letter
+    letter = bench.intake.dead_letters[0].dead_letter
     assert letter.payload == payload
     assert (letter.count, letter.reason, letter.kind) == (2, "out_of_range", "traffic")
     assert letter.detail.startswith("2 of 3 readings rejected; [1] sensor 'A7': intensity -12")
@@ -205,7 +230,7 @@ def test_a_dead_letter_keeps_the_bytes_and_names_the_bad_members() -> None:
 def test_an_oversized_payload_is_a_dead_letter_with_its_first_4_kib() -> None:
     bench = Bench(max_payload_bytes=10_000)
     bench.receive(b"x" * 10_001)
-    letter = bench.intake.letters[0].letter
+    letter = bench.intake.dead_letters[0].dead_letter
     assert (letter.reason, letter.payload, letter.payload_bytes) == (
         "payload_too_large",
         b"x" * 4096,
@@ -228,7 +253,7 @@ def test_a_topic_that_cannot_be_served_is_a_dead_letter(topic: str, reason: str,
     bench = Bench()
     bench.receive(GOOD, topic)
     bench.confirm_all()
-    assert bench.letters[0].letter.reason == reason
+    assert bench.letters[0].dead_letter.reason == reason
     assert bench.report().kinds[kind].rejected == 1
     assert bench.acked == [1]
 
@@ -237,9 +262,9 @@ def test_strict_mode_rejects_sensors_that_the_city_model_does_not_know() -> None
     bench = Bench(CITY, strict_sensors=True)
     bench.receive(GOOD)
     bench.receive(GOOD, "city/v1/traffic/south/A7")
-    (pending,) = bench.intake.letters
-    assert pending.letter.reason == "unknown_sensor"
-    assert "sensor 'A7' of kind traffic in area 'south'" in pending.letter.detail
+    (pending,) = bench.intake.dead_letters
+    assert pending.dead_letter.reason == "unknown_sensor"
+    assert "sensor 'A7' of kind traffic in area 'south'" in pending.dead_letter.detail
 
 
 events = st.lists(
@@ -282,25 +307,25 @@ def test_every_reading_is_accounted_for_at_any_moment(history: list[Any]) -> Non
                 if isinstance(item, SealedFrame):
                     intake.frame_confirmed(item)
                 else:
-                    intake.letter_confirmed(item)
-        on_kafka += intake.ready
-        on_kafka += intake.letters
-        intake.ready.clear()
-        intake.letters.clear()
+                    intake.dead_letter_confirmed(item)
+        on_kafka += intake.lanes.ready
+        on_kafka += intake.dead_letters
+        intake.lanes.ready.clear()
+        intake.dead_letters.clear()
         counts = bench.report().kinds.values()
         assert sum(c.received for c in counts) == good + bad
         assert all(c.imbalance == 0 and c.in_flight >= 0 for c in counts)
-    intake.seal_due(bench.now, NOW, everything=True)
-    on_kafka += intake.ready
-    intake.ready.clear()
+    intake.lanes.seal_due(bench.now, NOW, everything=True)
+    on_kafka += intake.lanes.ready
+    intake.lanes.ready.clear()
     while on_kafka:
         item = on_kafka.popleft()
         if isinstance(item, SealedFrame):
             intake.frame_confirmed(item)
         else:
-            intake.letter_confirmed(item)
-        on_kafka += intake.ready
-        intake.ready.clear()
+            intake.dead_letter_confirmed(item)
+        on_kafka += intake.lanes.ready
+        intake.lanes.ready.clear()
     counts = bench.report().kinds.values()
     assert sum(c.accepted for c in counts) == good
     assert sum(c.rejected for c in counts) == bad

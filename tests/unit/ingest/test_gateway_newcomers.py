@@ -31,9 +31,9 @@ class Gateway:
 
     def send(self, topic: str, payload: bytes = READING) -> str | None:
         """Return the reason of the dead letter that the message became, None for a reading."""
-        before = len(self.intake.letters)
+        before = len(self.intake.dead_letters)
         self.intake.receive(f"city/v1/{topic}", payload, 1, now_ms=NOW, now=self.now)
-        letters = [pending.letter for pending in self.intake.letters]
+        letters = [pending.dead_letter for pending in self.intake.dead_letters]
         return letters[-1].reason if len(letters) > before else None
 
 
@@ -41,7 +41,7 @@ def test_beyond_the_limit_new_sensors_are_dead_letters_with_a_remedy_and_known_o
     gateway = Gateway()
     topics = [f"traffic/north/S{n}" for n in range(12)]
     assert [gateway.send(topic) for topic in topics] == [None] * 10 + ["too_many_new_sensors"] * 2
-    letter = gateway.intake.letters[0].letter
+    letter = gateway.intake.dead_letters[0].dead_letter
     assert "sensor 'S10' of kind traffic in area 'north' is new" in letter.detail
     assert "CIVICSTREAM_GATEWAY__NEW_SENSORS_PER_HOUR" in letter.detail
     assert letter.payload == READING

@@ -15,8 +15,8 @@ from ingest.parking import (
     Parked,
     ParkedNumber,
     PassEnd,
-    Place,
     Record,
+    TopicPartition,
     parked_copy,
     read_parked,
 )
@@ -24,21 +24,27 @@ from ingest.parking import (
 GATEWAY = "g1"
 PARK_AFTER_S = 10.0
 COPIES = 3
-PLACES = [Place("frames.noise", 0), Place("frames.noise", 1), Place("reports", 0)]
-Item = tuple[Place, int]
+PLACES = [
+    TopicPartition("frames.noise", 0),
+    TopicPartition("frames.noise", 1),
+    TopicPartition("reports", 0),
+]
+Item = tuple[TopicPartition, int]
 
 
 class Log:
     """Kafka: what each partition has, and which ones take nothing now."""
 
     def __init__(self) -> None:
-        self.records: dict[Place, list[Record]] = defaultdict(list)
-        self.blocked: set[Place] = set()
+        self.records: dict[TopicPartition, list[Record]] = defaultdict(list)
+        self.blocked: set[TopicPartition] = set()
         self.committed: dict[int, int] = {}
         self.failing = 0
         """So many passes over the parked topic fail half way."""
+        self.at_once: int | None = None
+        """So many parked records are read between two confirmations."""
 
-    def numbers(self, place: Place) -> list[int]:
+    def numbers(self, place: TopicPartition) -> list[int]:
         return [int(record.value) for record in self.records[place]]
 
 
@@ -48,12 +54,13 @@ class Reading:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._read: deque[Parked | PassEnd] = deque()
+        self._given = 0
 
     def start(self, begin: Mapping[int, int]) -> None:
         starts = self._log.committed | dict(begin)
         ends = {}
         for n in range(COPIES):
-            records = self._log.records[Place(PARKED, n)]
+            records = self._log.records[TopicPartition(PARKED, n)]
             ends[n] = len(records)
             for offset in range(starts.get(n, 0), len(records)):
                 copy = records[offset]
@@ -68,7 +75,11 @@ class Reading:
             self._read.append(PassEnd(ends))
 
     def next(self) -> Parked | PassEnd | None:
-        return self._read.popleft() if self._read else None
+        self._given += 1
+        if not self._read or self._given == self._log.at_once:
+            self._given = 0
+            return None
+        return self._read.popleft()
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         self._log.committed |= offsets
@@ -88,7 +99,7 @@ class Gateway:
         self.acknowledged: list[Item] = []
         self.parked: list[Item] = []
         self.delivered: list[Record] = []
-        self.through: list[Place] = []
+        self.through: list[TopicPartition] = []
         self._pending: deque[Attempt[Item]] = deque()
         self.delivery: Delivery[Item] = Delivery(
             self._pending.append,
@@ -101,7 +112,7 @@ class Gateway:
         while not self.delivery.ready:
             self.turn()
 
-    def send(self, place: Place, number: int) -> None:
+    def send(self, place: TopicPartition, number: int) -> None:
         headers: list[tuple[str, bytes]] = []
         if place.topic.startswith("frames."):
             headers = FrameHeaders(GATEWAY, self.epoch, number, 1, 0).to_kafka()
@@ -142,7 +153,7 @@ class Gateway:
         return any(p.held is not None for p in self.delivery._partitions.values())
 
     def settle(self) -> None:
-        for _ in range(500):
+        for _ in range(2_000):
             self.turn()
             on_their_way = self._pending or self._appended
             if not on_their_way and self.delivery.parked()[0] == 0 and not self.held():
@@ -152,9 +163,9 @@ class Gateway:
 
 def test_a_copy_is_read_back_as_the_record_that_it_is_of() -> None:
     headers = FrameHeaders("g/1", 5, 7, 12, 99).to_kafka()
-    record = Record(Place("frames.noise", 3), b"value", headers, b"key", 12)
+    record = Record(TopicPartition("frames.noise", 3), b"value", headers, b"key", 12)
     copy = parked_copy(record, ParkedNumber("g/1", 5, 4), 2)
-    assert copy.place == Place(PARKED, 2)
+    assert copy.place == TopicPartition(PARKED, 2)
     found = read_parked(copy.value, copy.key, copy.headers, (2, 81))
     assert found is not None
     back = found.record
@@ -165,7 +176,9 @@ def test_a_copy_is_read_back_as_the_record_that_it_is_of() -> None:
 
 @pytest.mark.parametrize("spoilt", ["parked_by", "parked_topic", "parked_partition", "count"])
 def test_what_no_gateway_has_written_is_no_copy(spoilt: str) -> None:
-    record = Record(Place("frames.noise", 3), b"", FrameHeaders("g1", 5, 7, 12, 99).to_kafka())
+    record = Record(
+        TopicPartition("frames.noise", 3), b"", FrameHeaders("g1", 5, 7, 12, 99).to_kafka()
+    )
     copy = parked_copy(record, ParkedNumber("g1", 5, 4), 2)
     headers = [(n, b"\xff" if n == spoilt else held) for n, held in copy.headers]
     left_out = [(n, held) for n, held in copy.headers if n != spoilt]
@@ -197,7 +210,7 @@ def test_a_stuck_partition_holds_up_its_own_records_only_and_gets_them_all_in_or
     )
     assert [int(r.value) for r in gateway.delivered] == list(range(60))
     assert gateway.through == [stuck]
-    assert log.committed == {n: len(log.records[Place(PARKED, n)]) for n in range(COPIES)}
+    assert log.committed == {n: len(log.records[TopicPartition(PARKED, n)]) for n in range(COPIES)}
 
 
 def test_nothing_is_parked_before_its_time_or_while_kafka_is_away() -> None:
@@ -206,29 +219,29 @@ def test_nothing_is_parked_before_its_time_or_while_kafka_is_away() -> None:
     log.blocked = {PLACES[0]}
     gateway.send(PLACES[0], 0)
     gateway.turns(19)
-    assert not any(log.records[Place(PARKED, n)] for n in range(COPIES))
+    assert not any(log.records[TopicPartition(PARKED, n)] for n in range(COPIES))
     # Kafka as a whole: nothing is confirmed at all.
     gateway.now += 100
     gateway.delivery.watch(gateway.now, pressed=True)
     assert len(gateway._pending) == 1
     # It is back: each partition has as long as ever to confirm something.
     gateway.turns(19)
-    assert not any(log.records[Place(PARKED, n)] for n in range(COPIES))
+    assert not any(log.records[TopicPartition(PARKED, n)] for n in range(COPIES))
     gateway.turns(3)
-    assert log.numbers(Place(PARKED, 0)) == [0]
+    assert log.numbers(TopicPartition(PARKED, 0)) == [0]
 
 
 def test_a_parked_topic_with_a_stuck_partition_of_its_own_is_written_on_another() -> None:
     log = Log()
     gateway = Gateway(log, 1)
-    log.blocked = {PLACES[0], Place(PARKED, 0), Place(PARKED, 1)}
+    log.blocked = {PLACES[0], TopicPartition(PARKED, 0), TopicPartition(PARKED, 1)}
     gateway.send(PLACES[0], 0)
     gateway.turns(40)
     assert gateway.acknowledged == [(PLACES[0], 0)]
     gateway.send(PLACES[0], 1)
     gateway.turn()
     gateway.turn()
-    assert log.numbers(Place(PARKED, 2)) == [0, 1]
+    assert log.numbers(TopicPartition(PARKED, 2)) == [0, 1]
     log.blocked.clear()
     gateway.settle()
     assert log.numbers(PLACES[0]) == [0, 1]
@@ -237,11 +250,11 @@ def test_a_parked_topic_with_a_stuck_partition_of_its_own_is_written_on_another(
 def test_personal_data_is_not_parked() -> None:
     log = Log()
     gateway = Gateway(log, 1)
-    private = Place("private", 0)
+    private = TopicPartition("private", 0)
     log.blocked = {private}
     gateway.send(private, 0)
     gateway.turns(60)
-    assert (gateway.acknowledged, log.numbers(Place(PARKED, 0))) == ([], [])
+    assert (gateway.acknowledged, log.numbers(TopicPartition(PARKED, 0))) == ([], [])
     log.blocked.clear()
     gateway.settle()
     assert log.numbers(private) == [0]
@@ -303,7 +316,7 @@ def test_a_partition_comes_to_rest_under_load_that_does_not_pause() -> None:
         gateway.turn(0.3)
         if number == 100:
             log.blocked.clear()
-    parked = len(log.records[Place(PARKED, 0)])
+    parked = len(log.records[TopicPartition(PARKED, 0)])
     assert gateway.through == [PLACES[0]]
     assert parked < 120
     assert log.numbers(PLACES[0]) == list(range(200))
@@ -330,6 +343,26 @@ def test_a_partition_that_is_stuck_again_does_not_hold_up_the_parked_records_of_
     assert log.numbers(again) == list(range(60))
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 7])
+def test_what_an_earlier_start_has_parked_arrives_in_order_however_long_it_is_read(
+    at_once: int,
+) -> None:
+    log = Log()
+    log.blocked = {PLACES[0]}
+    earlier = Gateway(log, 1)
+    for number in range(30):
+        earlier.send(PLACES[0], number)
+        earlier.turn(1.0)
+    earlier.turns(10)
+    assert len(earlier.parked) == 30
+    log.blocked.clear()
+    log.at_once = at_once
+    later = Gateway(log, 2)
+    later.settle()
+    assert log.numbers(PLACES[0]) == list(range(30))
+    assert later.delivery.parked()[0] == 0
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_gets_stuck_and_whenever_the_gateway_dies_what_was_acknowledged_arrives(
     seed: int,
@@ -337,9 +370,10 @@ def test_whatever_gets_stuck_and_whenever_the_gateway_dies_what_was_acknowledged
     chance = random.Random(seed)
     crashes = seed % 2 == 1
     log = Log()
+    log.at_once = (None, 2, 5)[seed % 3]
     slow = chance if seed % 4 < 2 else None
     gateway = Gateway(log, 1, slow)
-    places = [*PLACES, *(Place(PARKED, n) for n in range(COPIES))]
+    places = [*PLACES, *(TopicPartition(PARKED, n) for n in range(COPIES))]
     acknowledged: list[Item] = []
     following = dict.fromkeys(PLACES, 0)
     for _ in range(300):

@@ -23,15 +23,36 @@ SITES = {"case/a": site(10), "case/b": site(2)}
 
 
 def crew(km: float = 0.0, shift_h: float = 8.0, seed: int = 1) -> Crew:
-    plan = CrewPlan("crew", "a", ("road",), km * KM, 0.0, NOW, NOW + round(shift_h * HOUR))
+    plan = CrewPlan(
+        id="crew",
+        area="a",
+        skills=("road",),
+        lon=km * KM,
+        lat=0.0,
+        shift_start=NOW,
+        shift_end=NOW + round(shift_h * HOUR),
+    )
     return Crew(plan, GRAPH, SITES.__getitem__, seed, NOW)
 
 
 def offer(task: str, state: str = "proposed", version: int = 1) -> Allocation:
     return Allocation(
-        f"{task}/crew", version, state, "optimal", task, "crew", "a", 3, NOW, NOW, [], "", [],  # type: ignore[arg-type]
-        "system", NOW,
-    )  # fmt: skip
+        id=f"{task}/crew",
+        version=version,
+        state=state,  # type: ignore[arg-type]
+        policy="optimal",
+        task=task,
+        unit="crew",
+        area="a",
+        priority=3,
+        proposed_at=NOW,
+        arrival_at=NOW,
+        route=[],
+        reason="",
+        alternatives=[],
+        decided_by="system",
+        decided_at=NOW,
+    )
 
 
 def live(
@@ -130,7 +151,15 @@ def test_some_crews_reject_some_tasks_and_always_the_same() -> None:
 
 
 def test_a_crew_comes_on_duty_finishes_its_work_and_goes_home() -> None:
-    plan = CrewPlan("crew", "a", ("road",), 0.0, 0.0, NOW + 2 * MINUTE, NOW + 15 * MINUTE)
+    plan = CrewPlan(
+        id="crew",
+        area="a",
+        skills=("road",),
+        lon=0.0,
+        lat=0.0,
+        shift_start=NOW + 2 * MINUTE,
+        shift_end=NOW + 15 * MINUTE,
+    )
     one = Crew(plan, GRAPH, SITES.__getitem__, 1, NOW)
     assert live(one, 1.9) == []
     assert states(live(one, 0.2, NOW + 2 * MINUTE)) == ["available"]

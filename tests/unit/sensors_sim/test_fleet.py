@@ -18,20 +18,43 @@ from sensors_sim.crew_messages import crew_message
 from sensors_sim.crew_roster import next_shift, plan_crews
 from sensors_sim.crews import CrewPlan
 from sensors_sim.dispatch_tablet import newest_standing
-from sensors_sim.fleet import Fleet, Said
+from sensors_sim.fleet import CrewMessage, Fleet
 from sensors_sim.task_sites import TaskSites
 from tests.kit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
 
 GRAPH, SERVICES = RoadGraph(TOWN), load_services()
 SPEEDS = RoadSpeeds.free_flow(GRAPH)
 STEP = 5_000
-PLAN = CrewPlan("crew-1", "a", ("road",), 0.0, 0.0, NOW, NOW + 8 * HOUR)
+PLAN = CrewPlan(
+    id="crew-1",
+    area="a",
+    skills=("road",),
+    lon=0.0,
+    lat=0.0,
+    shift_start=NOW,
+    shift_end=NOW + 8 * HOUR,
+)
 
 
 def case(id_: str, km: float, service: str = "pothole") -> Case:
     return Case(
-        *(id_, 1, "received", "a", service, "Roads", 3, km * KM, 0.0, "", 1, 1, 1.0),
-        *(NOW, NOW, NOW + HOUR, "system"),
+        id=id_,
+        version=1,
+        state="received",
+        area="a",
+        service=service,
+        agency="Roads",
+        priority=3,
+        lon=km * KM,
+        lat=0.0,
+        description="",
+        reports=1,
+        reporters=1,
+        weight=1.0,
+        opened_at=NOW,
+        updated_at=NOW,
+        due_at=NOW + HOUR,
+        changed_by="system",
     )
 
 
@@ -39,9 +62,22 @@ def allocation(
     task: str, state: str = "proposed", by: str = "system", version: int = 1
 ) -> Allocation:
     return Allocation(
-        f"{task}/crew-1", version, state, "optimal", task, "crew-1", "a", 3, NOW, NOW, [], "", [],  # type: ignore[arg-type]
-        by, NOW,
-    )  # fmt: skip
+        id=f"{task}/crew-1",
+        version=version,
+        state=state,  # type: ignore[arg-type]
+        policy="optimal",
+        task=task,
+        unit="crew-1",
+        area="a",
+        priority=3,
+        proposed_at=NOW,
+        arrival_at=NOW,
+        route=[],
+        reason="",
+        alternatives=[],
+        decided_by=by,
+        decided_at=NOW,
+    )
 
 
 class Town:
@@ -53,11 +89,11 @@ class Town:
             self.sites.learn(one)
         self.fleet = Fleet([plan], GRAPH, self.sites, 1, NOW, patience_ms=60_000)
         self.now = NOW
-        self.said: list[Said] = []
+        self.said: list[CrewMessage] = []
 
-    def tell(self, *allocations: Allocation) -> None:
+    def assign(self, *allocations: Allocation) -> None:
         for one in allocations:
-            self.said += self.fleet.tell(one, SPEEDS, self.now)
+            self.said += self.fleet.assign(one, SPEEDS, self.now)
 
     def live(self, minutes: float) -> list[str]:
         """Go on for so long; return what was said meanwhile, repetitions once."""
@@ -73,13 +109,13 @@ class Town:
 def test_a_finished_crew_says_done_and_is_free_once_that_is_noted() -> None:
     town = Town(case("x", 2))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     words: list[str] = []
     while "done" not in words and town.now < NOW + HOUR:
         words += town.live(0.1)
     assert list(dict.fromkeys(words)) == ["accept", "en_route", "on_site", "done"]
     assert town.live(0.5) == []
-    town.tell(allocation("case/x", "completed", "unit/crew-1", 3))
+    town.assign(allocation("case/x", "completed", "unit/crew-1", 3))
     assert isinstance(town.said[-1], Unit)
     assert town.said[-1].state == "available"
     assert town.live(3) == ["available"]
@@ -88,7 +124,7 @@ def test_a_finished_crew_says_done_and_is_free_once_that_is_noted() -> None:
 def test_a_finished_crew_waits_no_longer_than_its_patience() -> None:
     town = Town(case("x", 2))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     assert town.live(60) == ["accept", "en_route", "on_site", "done", "available"]
     done = next(s for s in town.said if isinstance(s, Action) and s.action == "done")
     assert done.subject == "allocation/case/x/crew-1"
@@ -99,17 +135,17 @@ def test_a_finished_crew_waits_no_longer_than_its_patience() -> None:
 def test_an_echo_of_its_own_word_does_not_turn_a_crew_round() -> None:
     town = Town(case("x", 10), case("y", 12))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     town.live(2)
-    town.tell(allocation("case/x", "overridden", "op"), allocation("case/y", "accepted", "op"))
-    town.tell(allocation("case/x", "accepted", "unit/crew-1", 2))
+    town.assign(allocation("case/x", "overridden", "op"), allocation("case/y", "accepted", "op"))
+    town.assign(allocation("case/x", "accepted", "unit/crew-1", 2))
     town.live(5)
     assert {s.task for s in town.said[-3:] if isinstance(s, Unit)} == {"case/y"}
 
 
 def test_a_crew_that_comes_on_duty_goes_on_with_what_it_had_accepted() -> None:
     town = Town(case("x", 10))
-    town.tell(allocation("case/x", "accepted", "unit/crew-1", 2))
+    town.assign(allocation("case/x", "accepted", "unit/crew-1", 2))
     assert town.live(15) == ["en_route", "on_site"]
     first = town.said[0]
     assert isinstance(first, Unit)
@@ -119,7 +155,7 @@ def test_a_crew_that_comes_on_duty_goes_on_with_what_it_had_accepted() -> None:
 def test_an_order_to_a_place_that_nobody_has_told_yet_is_carried_out_when_it_is_known() -> None:
     town = Town()
     town.live(0.2)
-    town.tell(allocation("case/x", "accepted", "operator/anna"))
+    town.assign(allocation("case/x", "accepted", "operator/anna"))
     assert town.live(5) == ["available"]
     town.sites.learn(case("x", 2))
     assert town.live(1) == ["en_route"]
@@ -134,7 +170,15 @@ def test_an_idle_crew_says_every_minute_where_it_is() -> None:
 
 
 def test_the_next_shift_takes_over_where_one_ends() -> None:
-    plan = CrewPlan("crew-1", "a", ("road",), 0.0, 0.0, NOW - 7 * HOUR, NOW + HOUR)
+    plan = CrewPlan(
+        id="crew-1",
+        area="a",
+        skills=("road",),
+        lon=0.0,
+        lat=0.0,
+        shift_start=NOW - 7 * HOUR,
+        shift_end=NOW + HOUR,
+    )
     town = Town(plan=plan)
     assert town.live(90) == ["available", "off_duty", "available"]
     last = town.said[-1]
@@ -147,9 +191,15 @@ def test_a_crew_needs_as_long_as_the_simulated_problem_nearby_not_as_the_service
     sites.learn(case("x", 2))
     sites.learn(case("y", 2))
     sites.problems = [
-        CityProblem("p1", "a", "graffiti", 2 * KM, 0.0, NOW, 111.0),
-        CityProblem("p2", "a", "pothole", 2.2 * KM, 0.0, NOW, 777.0),
-        CityProblem("p3", "a", "pothole", 4 * KM, 0.0, NOW, 222.0),
+        CityProblem(
+            id="p1", area="a", service="graffiti", lon=2 * KM, lat=0.0, start_ms=NOW, work_s=111.0
+        ),
+        CityProblem(
+            id="p2", area="a", service="pothole", lon=2.2 * KM, lat=0.0, start_ms=NOW, work_s=777.0
+        ),
+        CityProblem(
+            id="p3", area="a", service="pothole", lon=4 * KM, lat=0.0, start_ms=NOW, work_s=222.0
+        ),
     ]
     assert sites.site("case/x").work_s == 777.0
     sites.problems = []
@@ -170,7 +220,7 @@ def test_whatever_can_be_reported_some_crew_can_do(crews: int) -> None:
 def test_the_gateway_understands_what_crews_say() -> None:
     town = Town(case("x", 2))
     town.live(0.2)
-    town.tell(allocation("case/x"))
+    town.assign(allocation("case/x"))
     town.live(60)
     gateway, wall = CityMessages(Settings()), NOW + 100 * HOUR
     heard: list[Unit | Action] = []
@@ -187,7 +237,10 @@ def test_the_gateway_understands_what_crews_say() -> None:
         assert got.at == wall, "crews speak by the clock, however quick the simulated city is"
         if isinstance(said, Unit) and isinstance(got, Unit):
             assert (got.id, got.state, got.task, got.skills) == (
-                *(said.id, said.state, said.task, said.skills),
+                said.id,
+                said.state,
+                said.task,
+                said.skills,
             )
             assert got.shift_end - got.at == said.shift_end - said.at
         elif isinstance(said, Action) and isinstance(got, Action):

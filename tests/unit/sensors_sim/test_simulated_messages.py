@@ -178,7 +178,13 @@ def spoilt_messages(batch: int) -> Messages:
     good = Messages.good(KINDS["traffic"], np.arange(n), ts, measures)
     good.fault[:-1] = fault_code("malformed")
     return Messages(
-        good.kind, good.sensor, ts, measures, good.due, good.fault, np.arange(n).astype(np.int8)
+        kind=good.kind,
+        sensor=good.sensor,
+        ts=ts,
+        measures=measures,
+        due=good.due,
+        fault=good.fault,
+        malformation=np.arange(n).astype(np.int8),
     )
 
 

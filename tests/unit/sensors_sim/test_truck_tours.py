@@ -16,7 +16,7 @@ from sensors_sim.channels import TRAITS
 from sensors_sim.city_plan import plan_city
 from sensors_sim.containers import Containers
 from sensors_sim.trucks import Truck, plan_trucks
-from streams.dispatch.allocation import TourDesk
+from streams.dispatch.allocation import TourPlanner
 from streams.dispatch.demand import BinForecaster
 from streams.windows.windows import Columns
 
@@ -29,12 +29,18 @@ BINS = np.flatnonzero(CITY.sensors.kind == Sensors.kind_names.index("waste"))
 KEYS = CITY.sensor_keys[BINS]
 
 
+def desk_with_roads() -> TourPlanner:
+    desk = TourPlanner()
+    desk.take_speeds(SPEEDS)
+    return desk
+
+
 @dataclass
 class Streets:
     """A city whose containers report every five minutes."""
 
     trucks: int = 1
-    desk: TourDesk = field(default_factory=TourDesk)
+    desk: TourPlanner = field(default_factory=desk_with_roads)
     versions: list[Tour] = field(default_factory=list)
     said: list[Unit] = field(default_factory=list)
     emptied: list[tuple[int, float]] = field(default_factory=list)
@@ -62,7 +68,7 @@ class Streets:
                 self.hear_bins()
             for truck in self.fleet.values():
                 self.hear(truck.advance(self.now, SPEEDS.seconds[0], SPEEDS))
-            self.tell(self.desk.tick(self.now, SPEEDS))
+            self.tell(self.desk.tick(self.now))
             self.stored |= {k: v for k, v in self.desk.changed().items() if v is not None}
             self.now += 15_000
 
@@ -74,12 +80,12 @@ class Streets:
         measures = {"fillingLevel": levels, "temperature": none}
         readings = Columns(KEYS, ts, np.zeros(len(BINS), np.int32), ts, measures)
         for forecast in self.forecaster.observe(readings, ["all"]):
-            assert self.desk.apply(forecast) == []
+            assert self.desk.apply(forecast, self.now) == []
 
     def hear(self, said: list[Unit]) -> None:
         for unit in said:
             self.said.append(unit)
-            self.tell(self.desk.apply(unit))
+            self.tell(self.desk.apply(unit, self.now))
 
     def tell(self, tours: list[Tour]) -> None:
         for tour in tours:
@@ -166,7 +172,7 @@ def test_a_desk_restored_from_its_items_goes_on_as_if_it_had_never_stopped() -> 
         if tour.state in {"finished", "withdrawn"}:
             standing.pop(tour.id, None)
     items |= {f"tour/{id_}": stopped.stored[f"tour/{id_}"] for id_ in standing}
-    stopped.desk = TourDesk()
+    stopped.desk = desk_with_roads()
     stopped.desk.restore(items)
     for streets in (lasting, stopped):
         streets.run(3.0)
@@ -194,33 +200,45 @@ def forecast(index: int, at: int, full_in_h: float, emptied_at: int | None = Non
 def truck_says(state: str, task: str | None = None, at: int = NOW, place: int = 0) -> Unit:
     lon, lat = CITY.segments[place].line[0]
     skills = ["bin_collection"]
-    return Unit("t", "all", state, skills, lon, lat, NOW + 8 * HOUR, 40.0, 0.0, at, task)  # type: ignore[arg-type]
+    return Unit(
+        id="t",
+        area="all",
+        state=state,  # type: ignore[arg-type]
+        skills=skills,
+        lon=lon,
+        lat=lat,
+        shift_end=NOW + 8 * HOUR,
+        capacity=40.0,
+        load=0.0,
+        at=at,
+        task=task,
+    )
 
 
-def planned(full_in_h: float = -1.0) -> tuple[TourDesk, Tour]:
-    desk = TourDesk()
-    desk.apply(forecast(0, NOW, full_in_h))
-    desk.apply(truck_says("available"))
-    (tour,) = desk.tick(NOW, SPEEDS)
+def planned(full_in_h: float = -1.0) -> tuple[TourPlanner, Tour]:
+    desk = desk_with_roads()
+    desk.apply(forecast(0, NOW, full_in_h), NOW)
+    desk.apply(truck_says("available"), NOW)
+    (tour,) = desk.tick(NOW)
     return desk, tour
 
 
 def test_a_truck_waits_until_it_is_worth_setting_out() -> None:
-    desk = TourDesk()
-    desk.apply(truck_says("available"))
-    desk.apply(forecast(0, NOW, 6.0))
-    assert desk.tick(NOW, SPEEDS) == []
-    desk.apply(forecast(1, NOW, 0.2))
-    (tour,) = desk.tick(NOW + MINUTE, SPEEDS)
+    desk = desk_with_roads()
+    desk.apply(truck_says("available"), NOW)
+    desk.apply(forecast(0, NOW, 6.0), NOW)
+    assert desk.tick(NOW) == []
+    desk.apply(forecast(1, NOW, 0.2), NOW)
+    (tour,) = desk.tick(NOW + MINUTE)
     assert len(tour.stops) == 2, "what is full within half a day is taken along"
 
 
 def test_a_container_that_fills_quicker_than_thought_is_taken_into_a_tour_under_way() -> None:
     desk, tour = planned()
     (stop,) = tour.stops
-    desk.apply(truck_says("en_route", f"tour/{tour.id}/{stop.sensor_key}", NOW + MINUTE))
-    desk.apply(forecast(1, NOW + MINUTE, 0.1))
-    (version,) = desk.tick(NOW + 10 * MINUTE, SPEEDS)
+    desk.apply(truck_says("en_route", f"tour/{tour.id}/{stop.sensor_key}", NOW + MINUTE), NOW)
+    desk.apply(forecast(1, NOW + MINUTE, 0.1), NOW)
+    (version,) = desk.tick(NOW + 10 * MINUTE)
     assert (version.id, version.version, version.state) == (tour.id, 3, "under_way")
     assert {s.sensor_key for s in version.stops} == set(KEYS[:2].tolist())
 
@@ -228,37 +246,37 @@ def test_a_container_that_fills_quicker_than_thought_is_taken_into_a_tour_under_
 def test_a_tour_is_left_alone_where_a_change_would_not_pay() -> None:
     desk, tour = planned()
     task = f"tour/{tour.id}/{tour.stops[0].sensor_key}"
-    desk.apply(truck_says("en_route", task, NOW + MINUTE))
-    desk.apply(forecast(0, NOW + 2 * MINUTE, -1.05))
-    assert desk.tick(NOW + 10 * MINUTE, SPEEDS) == []
+    desk.apply(truck_says("en_route", task, NOW + MINUTE), NOW)
+    desk.apply(forecast(0, NOW + 2 * MINUTE, -1.05), NOW)
+    assert desk.tick(NOW + 10 * MINUTE) == []
 
 
 def test_a_truck_that_does_not_set_out_loses_its_tour_and_is_not_asked_for_a_while() -> None:
     desk, tour = planned()
-    (last,) = desk.tick(NOW + 11 * MINUTE, SPEEDS)
+    (last,) = desk.tick(NOW + 11 * MINUTE)
     assert (last.id, last.state) == (tour.id, "withdrawn")
-    assert desk.tick(NOW + 20 * MINUTE, SPEEDS) == []
-    desk.apply(truck_says("available", at=NOW + 45 * MINUTE))
-    (again,) = desk.tick(NOW + 45 * MINUTE, SPEEDS)
+    assert desk.tick(NOW + 20 * MINUTE) == []
+    desk.apply(truck_says("available", at=NOW + 45 * MINUTE), NOW)
+    (again,) = desk.tick(NOW + 45 * MINUTE)
     assert again.state == "planned"
 
 
 def test_an_emptied_container_is_not_gone_to_again_before_its_sensor_knows() -> None:
     desk, tour = planned()
     task = f"tour/{tour.id}/{tour.stops[0].sensor_key}"
-    desk.apply(truck_says("en_route", task, NOW + MINUTE))
-    (emptied,) = desk.apply(truck_says("on_site", task, NOW + 9 * MINUTE))
+    desk.apply(truck_says("en_route", task, NOW + MINUTE), NOW)
+    (emptied,) = desk.apply(truck_says("on_site", task, NOW + 9 * MINUTE), NOW)
     assert emptied.stops[0].emptied_at == NOW + 9 * MINUTE
     assert emptied.overflow_h == pytest.approx(1.15)
-    (last,) = desk.apply(truck_says("available", at=NOW + 20 * MINUTE))
+    (last,) = desk.apply(truck_says("available", at=NOW + 20 * MINUTE), NOW)
     assert (last.state, last.note) == ("finished", "all emptied")
-    desk.apply(forecast(0, NOW + 8 * MINUTE, -1.1))
-    assert desk.tick(NOW + 21 * MINUTE, SPEEDS) == []
-    assert desk.tick(NOW + 80 * MINUTE, SPEEDS), "an hour later the sensor is believed"
+    desk.apply(forecast(0, NOW + 8 * MINUTE, -1.1), NOW)
+    assert desk.tick(NOW + 21 * MINUTE) == []
+    assert desk.tick(NOW + 80 * MINUTE), "an hour later the sensor is believed"
 
 
 def test_a_crew_is_no_truck() -> None:
-    desk = TourDesk()
-    desk.apply(forecast(0, NOW, -1.0))
-    desk.apply(msgspec.structs.replace(truck_says("available"), skills=["waste", "road"]))
-    assert desk.tick(NOW, SPEEDS) == []
+    desk = desk_with_roads()
+    desk.apply(forecast(0, NOW, -1.0), NOW)
+    desk.apply(msgspec.structs.replace(truck_says("available"), skills=["waste", "road"]), NOW)
+    assert desk.tick(NOW) == []

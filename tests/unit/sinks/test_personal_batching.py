@@ -7,7 +7,7 @@ import pytest
 
 from sinks.batching import Batch, Routes
 from sinks.personal_records import Forget
-from sinks.records import KafkaRecord, Place
+from sinks.records import KafkaRecord, TopicPartition
 from tests.kit.citizen_events import OTHER, SOMEONE, personal
 from tests.kit.sink_events import AT
 
@@ -15,7 +15,7 @@ from tests.kit.sink_events import AT
 def batch_of(*records: tuple[bytes | None, bytes | None, dict[str, bytes]]) -> Batch:
     """Return a batch of the topic ``private``: (value, key, headers), Kafka's time is AT."""
     batch = Batch(Routes("city"), "sink-1")
-    place = Place("city.private", 0)
+    place = TopicPartition("city.private", 0)
     batch.add(
         [
             KafkaRecord(place, offset, AT, list(headers.items()), value, key)
@@ -59,10 +59,10 @@ def test_what_is_no_personal_record_becomes_a_letter_that_repeats_nothing(
     value: bytes | None, key: bytes | None, headers: dict[str, bytes]
 ) -> None:
     batch = batch_of((value, key, headers), (msgspec.json.encode(personal()), b"", {}))
-    (letter,) = batch.rejected
-    assert (letter.reason, letter.payload) == ("foreign_record", b"")
-    assert letter.payload_bytes == len(value or b"")
-    assert (letter.partition, letter.offset) == (0, 0)
-    assert b"Jane" not in msgspec.json.encode(letter)
+    (dead_letter,) = batch.rejected
+    assert (dead_letter.reason, dead_letter.payload) == ("foreign_record", b"")
+    assert dead_letter.payload_bytes == len(value or b"")
+    assert (dead_letter.partition, dead_letter.offset) == (0, 0)
+    assert b"Jane" not in msgspec.json.encode(dead_letter)
     assert len(batch.personal) == 1
-    assert batch.next[Place("city.private", 0)] == 2
+    assert batch.next[TopicPartition("city.private", 0)] == 2

@@ -11,7 +11,7 @@ from civicstream.events import DeadLetter, Incident, SensorHealth, TrafficForeca
 from civicstream.frames import FrameHeaders, encode
 from civicstream.topics import TOPICS
 from sinks.batching import Batch, Routes
-from sinks.records import KafkaRecord, Place
+from sinks.records import KafkaRecord, TopicPartition
 from tests.kit.sink_events import AT, forecast, forecast_row, health, incident
 from tests.kit.sink_rows import noise
 
@@ -20,7 +20,7 @@ def batch_of(*records: tuple[str, bytes, list[tuple[str, bytes]]]) -> Batch:
     batch = Batch(Routes("city"), "sink-1")
     batch.add(
         [
-            KafkaRecord(Place(f"city.{topic}", 0), offset, 0, headers, value)
+            KafkaRecord(TopicPartition(f"city.{topic}", 0), offset, 0, headers, value)
             for offset, (topic, value, headers) in enumerate(records)
         ],
         AT,
@@ -32,8 +32,18 @@ def event(topic: str, what: msgspec.Struct) -> tuple[str, bytes, list[tuple[str,
     return topic, msgspec.json.encode(what), []
 
 
-def letter(**changes: Any) -> DeadLetter:
-    whole = DeadLetter("gateway", "r", "d", "t", AT, b"x", 1, partition=0, offset=5)
+def dead_letter(**changes: Any) -> DeadLetter:
+    whole = DeadLetter(
+        stage="gateway",
+        reason="r",
+        detail="d",
+        topic="t",
+        received_at=AT,
+        payload=b"x",
+        payload_bytes=1,
+        partition=0,
+        offset=5,
+    )
     return msgspec.structs.replace(whole, **changes)
 
 
@@ -81,9 +91,11 @@ def test_a_frame_whose_numbers_no_column_holds_is_rejected(name: str, value: int
     ],
 )
 def test_a_dead_letter_whose_numbers_no_column_holds_is_itself_one(changes: Any) -> None:
-    batch = batch_of(event("deadletter", letter(**changes)), event("deadletter", letter()))
+    batch = batch_of(
+        event("deadletter", dead_letter(**changes)), event("deadletter", dead_letter())
+    )
     assert [r.reason for r in batch.rejected] == ["foreign_record"]
-    assert len(batch.letters) == 1
+    assert len(batch.dead_letters) == 1
 
 
 def test_a_forecast_with_a_value_too_many_is_no_forecast() -> None:
@@ -103,7 +115,7 @@ def test_a_provisional_result_is_passed_over_by_its_headers_alone() -> None:
     headers = [("ce_id", b"traffic/north/1780000000000/provisional/7")]
     batch = batch_of(("results.traffic", b"not even JSON", headers))
     assert (batch.rows, batch.rejected) == (0, [])
-    assert batch.next == {Place("city.results.traffic", 0): 1}
+    assert batch.next == {TopicPartition("city.results.traffic", 0): 1}
 
 
 def test_a_batch_is_halved_by_records_and_nothing_is_lost() -> None:
@@ -111,7 +123,7 @@ def test_a_batch_is_halved_by_records_and_nothing_is_lost() -> None:
     first, second = whole.halves(AT)
     versions = [[i.version for i in half.histories[Incident]] for half in (first, second)]  # type: ignore[attr-defined]
     assert versions == [[0, 1], [2, 3, 4]]
-    place = Place("city.incidents", 0)
+    place = TopicPartition("city.incidents", 0)
     assert (first.next[place], second.next[place]) == (2, whole.next[place])
 
 
@@ -125,7 +137,7 @@ def test_a_batch_knows_how_many_days_its_readings_span() -> None:
 
 def test_the_time_of_the_newest_record_is_kept_where_kafka_gives_it() -> None:
     batch = Batch(Routes("city"), "sink-1")
-    place = Place("city.incidents", 0)
+    place = TopicPartition("city.incidents", 0)
     value = msgspec.json.encode(incident())
     for offset, at in enumerate((None, 30, 20)):
         batch.add([KafkaRecord(place, offset, 0, [], value, append_time=at)], AT)

@@ -10,9 +10,24 @@ from alerts.deliveries.outcomes import Refused
 from alerts.deliveries.public_addresses import destination, is_public
 
 PRIVATE = [
-    *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.1.2.3"),
-    *("100.64.0.1", "224.0.0.1", "240.0.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1"),
-    *("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:0a01:0203::1"),
+    "127.0.0.1",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "0.1.2.3",
+    "100.64.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "::1",
+    "::",
+    "fe80::1",
+    "fc00::1",
+    "ff02::1",
+    "::ffff:127.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+    "2002:0a01:0203::1",
 ]
 
 
@@ -46,9 +61,15 @@ def test_the_connection_goes_to_the_address_that_was_checked_under_the_name_give
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://example.org/", "ftp://example.org/", "https://", "https://user@example.org/"),
-        *("https://example.org:8443/", "https://exa mple.org/", "nonsense"),
-        *("https://example.org:x/", "https://example.org/\r\nX-Evil: 1"),
+        "http://example.org/",
+        "ftp://example.org/",
+        "https://",
+        "https://user@example.org/",
+        "https://example.org:8443/",
+        "https://exa mple.org/",
+        "nonsense",
+        "https://example.org:x/",
+        "https://example.org/\r\nX-Evil: 1",
     ],
 )
 def test_what_is_no_plain_https_address_is_refused(url: str) -> None:

@@ -50,8 +50,14 @@ def test_the_snippet_verifies_what_is_sent_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "declared",
     [
-        *(Receiver, KafkaReceiver, MqttReceiver, WebhookReceiver, AlertmanagerReceiver),
-        *(EmailReceiver, MailServer, CitizensPlan),
+        Receiver,
+        KafkaReceiver,
+        MqttReceiver,
+        WebhookReceiver,
+        AlertmanagerReceiver,
+        EmailReceiver,
+        MailServer,
+        CitizensPlan,
     ],
 )
 def test_every_field_is_explained(declared: type[Any]) -> None:

@@ -49,7 +49,11 @@ def test_what_will_not_get_better_is_refused(status: int) -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        *(("7", 7.0), ("", 0.0), ("soon", 0.0), ("-3", 0.0), ("999999", 3600.0)),
+        ("7", 7.0),
+        ("", 0.0),
+        ("soon", 0.0),
+        ("-3", 0.0),
+        ("999999", 3600.0),
         ("Thu, 28 May 2026 20:27:30 GMT", 30.0),
         ("Thu, 28 May 2026 20:26:00 GMT", 0.0),
     ],

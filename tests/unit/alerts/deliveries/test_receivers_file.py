@@ -11,8 +11,8 @@ from alerts.deliveries.channels.email import EmailReceiver
 from alerts.deliveries.channels.kafka_topic import KafkaReceiver
 from alerts.deliveries.channels.mqtt_topics import MqttReceiver
 from alerts.deliveries.channels.webhook import WebhookReceiver
+from alerts.deliveries.receivers import SecretText
 from alerts.deliveries.receivers_file import read_plan
-from alerts.deliveries.secret_texts import SecretText
 from civicstream.errors import ConfigurationError
 
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "receivers.toml"
@@ -21,7 +21,11 @@ EXAMPLE = Path(__file__).parents[4] / "deploy" / "receivers.toml"
 def test_the_example_declares_one_of_each_type() -> None:
     plan = read_plan(EXAMPLE)
     assert {type(receiver) for receiver in plan.receivers} == {
-        *(KafkaReceiver, MqttReceiver, WebhookReceiver, AlertmanagerReceiver, EmailReceiver),
+        KafkaReceiver,
+        MqttReceiver,
+        WebhookReceiver,
+        AlertmanagerReceiver,
+        EmailReceiver,
     }
     assert plan.mail is not None
     assert plan.citizens is not None

@@ -83,7 +83,17 @@ message = "nothing from {area}"
 def two_areas_with_roads() -> Places:
     areas = tuple(Area(name, name.title(), SQUARE) for name in ("north", "south", "roadless"))
     segments = tuple(
-        Segment(f"s-{a.id}", a.id, "c", i, "street", 1, 500.0, 50.0, SQUARE[:2])
+        Segment(
+            id=f"s-{a.id}",
+            area=a.id,
+            corridor="c",
+            position=i,
+            road_class="street",
+            lanes=1,
+            length_m=500.0,
+            free_flow_kmh=50.0,
+            line=SQUARE[:2],
+        )
         for i, a in enumerate(areas[:2])
     )
     traffic_kind, air_kind = Sensors.kind_names.index("traffic"), Sensors.kind_names.index("air")
@@ -227,7 +237,9 @@ def test_missing_frames_are_an_alert_for_an_hour() -> None:
         '[[rule]]\nname = "gap"\nsource = "gaps"\nfield = "missing"\nabove = 0\n'
         'severity = "severe"\nmessage = "{missing} of {gateway}"\n'
     )
-    gap = FrameGap("g1", 1, "frames.traffic", 0, 5, 3, minute(1))
+    gap = FrameGap(
+        gateway="g1", epoch=1, topic="frames.traffic", partition=0, first=5, missing=3, at=minute(1)
+    )
     (raised,) = alerts.apply("gaps", gap, minute(1))
     assert (raised.subject, raised.area, raised.headline) == ("gateway/g1", "city", "3 of g1")
     assert alerts.tick(minute(60)) == []

@@ -82,7 +82,10 @@ def test_an_acknowledgement_counts_once_and_says_who() -> None:
     seen = action(1, raised.id, "acknowledge", 2)
     (taken,) = alerts.apply("actions", seen, minute(2))
     assert (taken.change, taken.acknowledged_by, taken.acknowledged_at, taken.note) == (
-        *("acknowledged", "anna", minute(2), "seen"),
+        "acknowledged",
+        "anna",
+        minute(2),
+        "seen",
     )
     assert alerts.apply("actions", seen, minute(2)) == []
     assert alerts.apply("actions", action(2, raised.id, "acknowledge", 3), minute(3)) == []

@@ -99,7 +99,10 @@ above = 50
 
 def test_a_duration_has_a_unit() -> None:
     assert [duration_ms("for", text) for text in ("90s", "5m", "1.5h", "1d")] == [
-        *(90_000, 300_000, 5_400_000, 86_400_000),
+        90_000,
+        300_000,
+        5_400_000,
+        86_400_000,
     ]
     for wrong in ("5", 5, "0s", "8d", "m"):
         with pytest.raises(WrongValue):

@@ -7,13 +7,18 @@ import time
 import pytest
 
 from civicstream.events import DeadLetter
-from civicstream.kafka.dead_letter import Origin, dead_letter, letter_id, letter_record
+from civicstream.kafka.dead_letter import (
+    Origin,
+    dead_letter_id,
+    dead_letter_record,
+    make_dead_letter,
+)
 
 HERE = Origin("city.cases", 0, 7)
 
 
 def made(payload: bytes = b"{}", detail: str = "sentence") -> DeadLetter:
-    return dead_letter("deliver", "d", HERE, payload, "refused", detail, at_ms=1)
+    return make_dead_letter("deliver", "d", HERE, payload, "refused", detail, at_ms=1)
 
 
 @pytest.mark.parametrize(
@@ -42,23 +47,23 @@ def test_looking_for_addresses_takes_no_time_whatever_the_text() -> None:
 @pytest.mark.parametrize("key", [b"email", b"phone"])
 def test_a_payload_with_personal_data_is_withheld_and_its_size_kept(key: bytes) -> None:
     payload = b'{"' + key + b'": "x", "LAeq": 60}'
-    letter = made(payload)
-    assert letter.payload == b""
-    assert letter.payload_bytes == len(payload)
-    assert "withheld" in letter.detail
+    dead_letter = made(payload)
+    assert dead_letter.payload == b""
+    assert dead_letter.payload_bytes == len(payload)
+    assert "withheld" in dead_letter.detail
 
 
 def test_a_large_payload_is_cut_and_its_size_kept() -> None:
-    letter = made(b"x" * 300_000)
-    assert (len(letter.payload), letter.payload_bytes) == (4096, 300_000)
+    dead_letter = made(b"x" * 300_000)
+    assert (len(dead_letter.payload), dead_letter.payload_bytes) == (4096, 300_000)
 
 
 def test_written_again_by_another_process_it_is_the_same_letter() -> None:
-    one = dead_letter("sink", "sink-1", HERE, b"x", "refused", "why", at_ms=1)
-    two = dead_letter("sink", "sink-2", HERE, b"x", "refused", "why", at_ms=9)
-    assert letter_id(one) == letter_id(two) == "city.cases/0/7"
+    one = make_dead_letter("sink", "sink-1", HERE, b"x", "refused", "why", at_ms=1)
+    two = make_dead_letter("sink", "sink-2", HERE, b"x", "refused", "why", at_ms=9)
+    assert dead_letter_id(one) == dead_letter_id(two) == "city.cases/0/7"
     ids = [
-        {name: value for name, value in letter_record(x, "sink").headers if name in _IDENTITY}
+        {name: value for name, value in dead_letter_record(x, "sink").headers if name in _IDENTITY}
         for x in (one, two)
     ]
     assert ids[0] == ids[1]

@@ -31,8 +31,12 @@ def _reads(part: str) -> set[str]:
 def test_what_each_part_reads_is_what_its_code_asks_for() -> None:
     assert _reads("feeds") == set(EVENT_TYPES)
     assert _reads("sink") == FRAMES | set(STORED_EVENTS) | {
-        *("late", "private", "deadletter", "ledger"),
-        *("network", "levels"),  # for `ledger`
+        "late",
+        "private",
+        "deadletter",
+        "ledger",
+        "network",
+        "levels",  # for `ledger`
     }
     assert _reads("alerts") == set(SOURCES) | {"actions", "alerts", "state.alerts"}
     tasks = {"state.frames", "state.network", "state.dispatch"}

@@ -28,17 +28,17 @@ def road(name: str, points: list[tuple[float, float]], *, freeway: bool = False)
     ids = [f"{name}-{i}" for i in range(len(pairs))]
     return [
         Segment(
-            ids[i],
-            "a",
-            name,
-            i,
-            "freeway" if freeway else "street",
-            2,
-            1000 * float(np.hypot(b[0] - a[0], b[1] - a[1])),
-            100.0 if freeway else 50.0,
-            ((a[0] * KM, a[1] * KM), (b[0] * KM, b[1] * KM)),
-            (ids[i - 1],) if i else (),
-            (ids[i + 1],) if i + 1 < len(pairs) else (),
+            id=ids[i],
+            area="a",
+            corridor=name,
+            position=i,
+            road_class="freeway" if freeway else "street",
+            lanes=2,
+            length_m=1000 * float(np.hypot(b[0] - a[0], b[1] - a[1])),
+            free_flow_kmh=100.0 if freeway else 50.0,
+            line=((a[0] * KM, a[1] * KM), (b[0] * KM, b[1] * KM)),
+            upstream=(ids[i - 1],) if i else (),
+            downstream=(ids[i + 1],) if i + 1 < len(pairs) else (),
         )
         for i, (a, b) in enumerate(pairs)
     ]

@@ -22,7 +22,22 @@ CAP = "{urn:oasis:names:tc:emergency:cap:1.2}"
 ATOM = "{http://www.w3.org/2005/Atom}"
 NORTH = Area("north", "North End", ((13.3, 52.4), (13.5, 52.4), (13.5, 52.6), (13.3, 52.4)))
 LINE = ((13.40, 52.50), (13.41, 52.51))
-CITY = City((NORTH,), (Segment("s2", "north", "A1", 0, "freeway", 2, 1000.0, 100.0, LINE),))
+CITY = City(
+    (NORTH,),
+    (
+        Segment(
+            id="s2",
+            area="north",
+            corridor="A1",
+            position=0,
+            road_class="freeway",
+            lanes=2,
+            length_m=1000.0,
+            free_flow_kmh=100.0,
+            line=LINE,
+        ),
+    ),
+)
 WRITER = CapWriter("alerts@city.example", "Actual", CapPlaces(CITY), "https://city.example")
 
 

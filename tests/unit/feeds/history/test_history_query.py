@@ -100,8 +100,14 @@ def test_filters_become_lists_of_values_and_least_values() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("state", "opne"), ("state", ","), ("state", ""), ("min_severity", "bad")),
-        *(("min_share", "nan"), ("min_share", "inf"), ("priority", "1.5"), ("priority", "9" * 30)),
+        ("state", "opne"),
+        ("state", ","),
+        ("state", ""),
+        ("min_severity", "bad"),
+        ("min_share", "nan"),
+        ("min_share", "inf"),
+        ("priority", "1.5"),
+        ("priority", "9" * 30),
         ("state", "open," * 300),
     ],
 )

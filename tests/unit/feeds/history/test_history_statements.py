@@ -20,13 +20,22 @@ from feeds.history.statements import Page, moment, page_statement
 from feeds.history.windows import STEPS, area_windows, environment, segment_windows, whole_steps
 
 LISTINGS = [
-    *(SEGMENTS, SENSORS, INCIDENTS, CASES, ALERTS, AUDIT, DEAD_LETTERS, *ACCURACY.values()),
+    SEGMENTS,
+    SENSORS,
+    INCIDENTS,
+    CASES,
+    ALERTS,
+    AUDIT,
+    DEAD_LETTERS,
+    *ACCURACY.values(),
     *(
         made(step)
         for made in (segment_windows, area_windows, environment)
         for step in STEPS.values()
     ),
-    *(OPEN_SEGMENTS, OPEN_INCIDENTS, open_cases(3)),
+    OPEN_SEGMENTS,
+    OPEN_INCIDENTS,
+    open_cases(3),
 ]
 HOSTILE = "'; DROP TABLE cases; --"
 
@@ -88,8 +97,17 @@ def test_steps_are_whole_ones_that_begin_in_the_span(start: int, length: int, na
 
 def test_open_data_has_neither_names_nor_text_that_people_wrote() -> None:
     private = {
-        *("description", "note", "changed_by", "latest_report", "confirmed_by", "reporters"),
-        *("reporter", "reference", "decided_by", "acknowledged_by", "by"),
+        "description",
+        "note",
+        "changed_by",
+        "latest_report",
+        "confirmed_by",
+        "reporters",
+        "reporter",
+        "reference",
+        "decided_by",
+        "acknowledged_by",
+        "by",
     }
     for listing in (OPEN_SEGMENTS, OPEN_INCIDENTS, open_cases(3)):
         assert not private & {column.name for column in listing.columns}

@@ -39,7 +39,16 @@ def item(
     data = {"id": str(number), "order": order, "area": area}
     box = Box(lon, 5, lon, 5)
     raw = json.dumps(data).encode()
-    return Item(topic, str(number), raw, (order,), area, box, severity, closed)
+    return Item(
+        topic=topic,
+        id=str(number),
+        data=raw,
+        order=(order,),
+        area=area,
+        box=box,
+        severity=severity,
+        closed=closed,
+    )
 
 
 def changes(items: Iterable[Item]) -> Changes:

@@ -21,7 +21,7 @@ def item(
     box: Box | None = None,
     severity: int | None = None,
 ) -> Item:
-    return Item(topic, "x", b"{}", (1,), area, box, severity)
+    return Item(topic=topic, id="x", data=b"{}", order=(1,), area=area, box=box, severity=severity)
 
 
 def passes(found: Item, **query: str) -> bool:

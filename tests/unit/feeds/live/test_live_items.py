@@ -34,8 +34,15 @@ CITY = City(
     (Area("north", "North", RING),),
     (
         Segment(
-            *("s1", "north", "A", 0, "street", 1, 500.0, 50.0),
-            ((13.0, 52.0), (13.2, 52.0), (13.2, 52.2)),
+            id="s1",
+            area="north",
+            corridor="A",
+            position=0,
+            road_class="street",
+            lanes=1,
+            length_m=500.0,
+            free_flow_kmh=50.0,
+            line=((13.0, 52.0), (13.2, 52.0), (13.2, 52.2)),
         ),
     ),
     Sensors.from_rows([("d1", 1, 0, -1, 0, 60.0, 13.5, 52.5)]),
@@ -55,7 +62,20 @@ def data(item: Item) -> dict[str, Any]:
 
 
 def row(segment: str) -> TrafficRow:
-    return TrafficRow(segment, 3, 30.0, 1800.0, None, 48.0, 60.0, 0.1, 12.0, "C", 1.2, 1.0)
+    return TrafficRow(
+        segment=segment,
+        readings=3,
+        vehicles=30.0,
+        flow_veh_h=1800.0,
+        time_mean_speed_kmh=None,
+        space_mean_speed_kmh=48.0,
+        p85_speed_kmh=60.0,
+        occupancy=0.1,
+        density_veh_km_lane=12.0,
+        level_of_service="C",
+        travel_time_index=1.2,
+        coverage=1.0,
+    )
 
 
 def test_every_event_is_of_a_kafka_topic_and_together_they_fill_all_live_topics() -> None:
@@ -63,14 +83,41 @@ def test_every_event_is_of_a_kafka_topic_and_together_they_fill_all_live_topics(
     events = [
         TrafficResult("north", 0, 60_000, "final", 61_000, [row("s1")]),
         EnvironmentResult(
-            *("air", "north", 0, 60_000, "final", 61_000, 9, 3),
-            [EnvironmentRow("pm10", 8, 2, 1.0, 0.5, 2.0, 1.9)],
+            kind="air",
+            area="north",
+            window_start=0,
+            window_end=60_000,
+            status="final",
+            computed_at=61_000,
+            readings=9,
+            sensors=3,
+            measures=[
+                EnvironmentRow(
+                    measure="pm10", readings=8, sensors=2, mean=1.0, min=0.5, max=2.0, p95=1.9
+                )
+            ],
         ),
         TrafficForecast("north", 60_000, [15], 61_000, [ForecastRow("s1", *[[1.0]] * 6)]),
-        SensorHealth(AIR, "air", "north", "d1", "stuck", "why", 1, "ok", 2, 3),
+        SensorHealth(
+            sensor_key=AIR,
+            kind="air",
+            area="north",
+            sensor="d1",
+            health="stuck",
+            reason="why",
+            since=1,
+            before="ok",
+            window_end=2,
+            computed_at=3,
+        ),
         LedgerReport("sink", "a", 1, 2, {}),
         _alert(),
-        *(incident(), anomaly(), case(), unit(), allocation(), demand()),
+        incident(),
+        anomaly(),
+        case(),
+        unit(),
+        allocation(),
+        demand(),
     ]
     assert {type(event) for event in events} == set(EVENT_TYPES.values())
     made_of_events = {item.topic for event in events for item in made(event)}
@@ -117,8 +164,19 @@ def test_a_window_of_traffic_is_an_item_per_segment_halfway_along_its_line() -> 
 
 def test_environment_counts_those_that_have_the_measure() -> None:
     result = EnvironmentResult(
-        *("air", "north", 0, 60_000, "final", 61_000, 9, 3),
-        [EnvironmentRow("pm10", 8, 2, 1.0, 0.5, 2.0, 1.9)],
+        kind="air",
+        area="north",
+        window_start=0,
+        window_end=60_000,
+        status="final",
+        computed_at=61_000,
+        readings=9,
+        sensors=3,
+        measures=[
+            EnvironmentRow(
+                measure="pm10", readings=8, sensors=2, mean=1.0, min=0.5, max=2.0, p95=1.9
+            )
+        ],
     )
     (item,) = made(result)
     assert item.id == "north/air/pm10"
@@ -126,11 +184,37 @@ def test_environment_counts_those_that_have_the_measure() -> None:
 
 
 def test_sensors_are_placed_by_the_city_model() -> None:
-    (item,) = made(SensorHealth(AIR, "air", "north", "d1", "stuck", "why", 1, "ok", 2, 3))
+    (item,) = made(
+        SensorHealth(
+            sensor_key=AIR,
+            kind="air",
+            area="north",
+            sensor="d1",
+            health="stuck",
+            reason="why",
+            since=1,
+            before="ok",
+            window_end=2,
+            computed_at=3,
+        )
+    )
     assert (data(item)["lon"], data(item)["lat"]) == (13.5, 52.5)
     assert item.id == str(AIR)
     assert not item.closed
-    (healthy,) = made(SensorHealth(AIR, "air", "north", "d1", "ok", "why", 1, "stuck", 2, 3))
+    (healthy,) = made(
+        SensorHealth(
+            sensor_key=AIR,
+            kind="air",
+            area="north",
+            sensor="d1",
+            health="ok",
+            reason="why",
+            since=1,
+            before="stuck",
+            window_end=2,
+            computed_at=3,
+        )
+    )
     assert healthy.closed
 
 
@@ -158,7 +242,9 @@ def test_an_alert_is_where_it_says_or_where_its_subject_is(
 
 def test_what_has_come_to_its_end_is_closed() -> None:
     ended = [
-        *(incident(state="cleared"), anomaly(state="closed"), _alert(state="cleared")),
+        incident(state="cleared"),
+        anomaly(state="closed"),
+        _alert(state="cleared"),
         *(case(state=state) for state in ("resolved", "rejected", "duplicate")),
         *(allocation(state=s) for s in ("rejected", "overridden", "withdrawn", "completed")),
     ]
@@ -177,7 +263,19 @@ def test_a_point_halfway_is_found_on_any_line() -> None:
     line = ((0.0, 0.0), (1.0, 0.0))
     city = City(
         (Area("a", "A", RING),),
-        (Segment("x", "a", "A", 0, "street", 1, 1.0, 50.0, line),),
+        (
+            Segment(
+                id="x",
+                area="a",
+                corridor="A",
+                position=0,
+                road_class="street",
+                lanes=1,
+                length_m=1.0,
+                free_flow_kmh=50.0,
+                line=line,
+            ),
+        ),
     )
     assert Places(city).segment("x") == (0.5, 0.0)
     assert Places(city).route_box(["none"]) is None

@@ -67,7 +67,13 @@ def test_markup_in_a_text_is_text() -> None:
 def test_services_have_the_fields_of_the_specification_in_both_formats() -> None:
     services = load_services()
     fields = [
-        *("service_code", "service_name", "description", "metadata", "type", "keywords", "group")
+        "service_code",
+        "service_name",
+        "description",
+        "metadata",
+        "type",
+        "keywords",
+        "group",
     ]
     listed = service_list(services)
     assert all(list(service) == fields for service in listed)

@@ -17,7 +17,18 @@ def chain(texts: list[tuple[str, str]]) -> list[AuditRow]:
     rows: list[AuditRow] = []
     previous = GENESIS
     for seq, (actor, action) in enumerate(texts, 1):
-        blank = AuditRow(seq, seq * 10, seq * 10 + 1, actor, action, "s", "", "{}", previous, b"")
+        blank = AuditRow(
+            seq=seq,
+            at_us=seq * 10,
+            recorded_us=seq * 10 + 1,
+            actor=actor,
+            action=action,
+            subject="s",
+            area="",
+            detail="{}",
+            previous=previous,
+            hash=b"",
+        )
         previous = chain_hash(blank)
         rows.append(_with(blank, hash=previous))
     return rows

@@ -189,7 +189,10 @@ def reader(
     read_to = [ReadPosition(topic, part, 9, since, name) for topic, part, name in sorted(places)]
     return LedgerReport(
         stage,  # type: ignore[arg-type]
-        *(f"{stage}{epoch}", epoch, at, {}),
+        f"{stage}{epoch}",
+        epoch,
+        at,
+        {},
         read=list(read),
         read_to=read_to,
     )

@@ -26,14 +26,32 @@ PLACES = {f"s{n}": float(n) for n in range(10)} | {"s4b": 4.5}
 
 
 def incident(name: str = "t1", segment: str = "s4", start: int = 100, end: int = 130) -> Any:
-    return TrueIncident(name, "north", "A1", segment, start * MINUTE, end * MINUTE, 0.5)
+    return TrueIncident(
+        id=name,
+        area="north",
+        corridor="A1",
+        segment=segment,
+        start_ms=start * MINUTE,
+        end_ms=end * MINUTE,
+        severity=0.5,
+    )
 
 
 def detection(
     name: str = "d1", up: str = "s4", down: str = "s5", at: int = 103, corridor: str = "A1"
 ) -> Detection:
     when = at * MINUTE
-    return Detection(name, "north", corridor, up, up, down, when, when + 35_000, 0.4)
+    return Detection(
+        id=name,
+        area="north",
+        corridor=corridor,
+        segment=up,
+        upstream_segment=up,
+        downstream_segment=down,
+        detected_at=when,
+        published_at=when + 35_000,
+        severity=0.4,
+    )
 
 
 def outcomes(
@@ -166,16 +184,35 @@ def _consistent(o: IncidentOutcome) -> bool:
 
 
 def fault(key: int, kind: str = "stuck", start: int = 100, end: int | None = None) -> TrueFault:
-    return TrueFault(key, "air", "north", f"q{key}", kind, start * MINUTE, end and end * MINUTE)
+    return TrueFault(
+        sensor_key=key,
+        kind="air",
+        area="north",
+        sensor=f"q{key}",
+        fault=kind,
+        start_ms=start * MINUTE,
+        end_ms=end and end * MINUTE,
+    )
 
 
 def change(key: int, at: int, health: str = "stuck") -> Unhealthy:
-    return Unhealthy(key, "air", "north", None, health, "because", at * MINUTE)
+    return Unhealthy(
+        sensor_key=key,
+        kind="air",
+        area="north",
+        sensor=None,
+        health=health,
+        reason="because",
+        detected_at=at * MINUTE,
+    )
 
 
 def test_broken_sensors_are_detected_missed_pending_or_falsely_accused() -> None:
     faults = [
-        *(fault(1), fault(2, "drifting"), fault(3, start=998), fault(4, start=2000)),
+        fault(1),
+        fault(2, "drifting"),
+        fault(3, start=998),
+        fault(4, start=2000),
         fault(5, end=200),
     ]
     changes = [
@@ -187,8 +224,13 @@ def test_broken_sensors_are_detected_missed_pending_or_falsely_accused() -> None
     matched = match_faults(faults, changes, SPAN, 1000 * MINUTE, Rules())
     found = {(o.outcome, (o.truth or o.change).sensor_key) for o in matched}  # type: ignore[union-attr]
     assert found == {
-        *(("detected", 1), ("repeated", 1), ("missed", 2), ("pending", 3)),
-        *(("missed", 5), ("false_alarm", 5), ("false_alarm", 9)),
+        ("detected", 1),
+        ("repeated", 1),
+        ("missed", 2),
+        ("pending", 3),
+        ("missed", 5),
+        ("false_alarm", 5),
+        ("false_alarm", 9),
     }
     figures = fault_figures(matched)
     assert (figures.broken, figures.detected, figures.missed, figures.pending) == (4, 1, 2, 1)

@@ -26,7 +26,7 @@ def _shown(events: int) -> str:
     with LiveView(console) as view:
         view.explain([COMMAND])
         for number in range(events):
-            view.tell(f"event {number}")
+            view.log(f"event {number}")
             view.show(f"{number} {LINE}")
     return out.getvalue()
 
@@ -50,7 +50,7 @@ def test_a_file_gets_every_event_and_the_figures_now_and_then(
     monkeypatch.setattr("sys.stdout", out)
     with PlainView() as view:
         for number in range(20):
-            view.tell(f"event {number}")
+            view.log(f"event {number}")
             view.show(LINE)
         view.show("the last " + LINE, last=True)
     lines = out.getvalue().splitlines()
@@ -65,5 +65,5 @@ def test_a_reader_that_went_away_does_not_stop_the_stack(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("sys.stdout", Gone())
     with PlainView() as view:
-        view.tell("still running")
+        view.log("still running")
         view.show(LINE, last=True)

@@ -43,7 +43,7 @@ class Bench:
 
     def supervisor(self, *parts: Part) -> Supervisor:
         backoff = Backoff(first_s=0.05, longest_s=0.2)
-        return Supervisor(parts, tell=self.told.append, backoff=backoff)
+        return Supervisor(parts, log=self.told.append, backoff=backoff)
 
 
 @pytest.fixture

@@ -49,7 +49,15 @@ def cumulated(errors: list[float], *, passed: int = 1) -> list[float]:
     since = np.full(1, 300_000.0)
     now = np.zeros(1, np.int64)
     for error in errors:
-        readings = Readings(rows, now, np.zeros(1), np.ones(1), now, since * passed, since)
+        readings = Readings(
+            rows=rows,
+            at_ms=now,
+            value=np.zeros(1),
+            seen=np.ones(1),
+            first_ms=now,
+            since_ms=since * passed,
+            interval_ms=since,
+        )
         found.append(float(_cumulated(state, readings, np.array([error]))[0]))
     return found
 

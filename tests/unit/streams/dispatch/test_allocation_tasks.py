@@ -13,13 +13,45 @@ from tests.kit.allocation_making import HOUR, KM, NOW, TOWN
 
 LEAK = load_services()["water_leak"]
 CASE = Case(
-    "c1", 1, "acknowledged", "a", "water_leak", "Water Supply", 1, 0.1, 0.2, "water", 3, 2, 1.5,
-    NOW, NOW, NOW + 6 * HOUR, "system",
-)  # fmt: skip
+    id="c1",
+    version=1,
+    state="acknowledged",
+    area="a",
+    service="water_leak",
+    agency="Water Supply",
+    priority=1,
+    lon=0.1,
+    lat=0.2,
+    description="water",
+    reports=3,
+    reporters=2,
+    weight=1.5,
+    opened_at=NOW,
+    updated_at=NOW,
+    due_at=NOW + 6 * HOUR,
+    changed_by="system",
+)
 INCIDENT = Incident(
-    "i1", 1, "confirmed", "x", "a", "main", "s7", "s6", "s9", 0.5, 0.7, 0.9, NOW, NOW, NOW, 1.0,
-    200.0, NOW, NOW,
-)  # fmt: skip
+    id="i1",
+    version=1,
+    state="confirmed",
+    algorithm="x",
+    area="a",
+    corridor="main",
+    segment="s7",
+    upstream_segment="s6",
+    downstream_segment="s9",
+    position=0.5,
+    severity=0.7,
+    confidence=0.9,
+    estimated_start=NOW,
+    first_evidence=NOW,
+    last_evidence=NOW,
+    delay_veh_h=1.0,
+    queue_m=200.0,
+    window_end=NOW,
+    computed_at=NOW,
+)
 
 
 def test_a_unit_is_to_be_there_early_enough_to_be_done_by_the_cases_target() -> None:

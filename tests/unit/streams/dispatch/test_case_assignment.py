@@ -24,7 +24,18 @@ E = TypeVar("E", bound=msgspec.Struct)
 
 def unit(name: str, skill: str = "road", state: str = "available") -> Unit:
     lon, lat = CITY.segments[-1].line[0]
-    return Unit(name, "centre", state, [skill], lon, lat, NOW + 8 * HOUR, 5.0, 0.0, NOW)  # type: ignore[arg-type]
+    return Unit(
+        id=name,
+        area="centre",
+        state=state,
+        skills=[skill],
+        lon=lon,
+        lat=lat,
+        shift_end=NOW + 8 * HOUR,
+        capacity=5.0,
+        load=0.0,
+        at=NOW,
+    )  # type: ignore[arg-type]
 
 
 def desk_with_a_case(*units: Unit, city: City = CITY) -> tuple[Dispatch, str]:
@@ -53,7 +64,16 @@ def read(records: list[Record], topic: str, of: type[E]) -> list[E]:
 
 
 def assign(case: str, name: str, number: int = 1) -> Action:
-    return Action(f"a{number}", f"case/{case}", "assign", "centre", "operator/anna", NOW, "", name)
+    return Action(
+        id=f"a{number}",
+        subject=f"case/{case}",
+        action="assign",
+        area="centre",
+        by="operator/anna",
+        at=NOW,
+        note="",
+        value=name,
+    )
 
 
 def test_an_assigned_unit_is_sent_and_the_case_follows() -> None:
@@ -110,7 +130,15 @@ def test_a_decision_sent_again_does_nothing_more() -> None:
 
 def test_a_closed_case_takes_no_unit() -> None:
     desk, case = desk_with_a_case(unit("crew"))
-    no = Action("a0", f"case/{case}", "reject", "centre", "operator/anna", NOW, "no hole there")
+    no = Action(
+        id="a0",
+        subject=f"case/{case}",
+        action="reject",
+        area="centre",
+        by="operator/anna",
+        at=NOW,
+        note="no hole there",
+    )
     desk.apply([no], NOW)
     records = desk.apply([assign(case, "crew")], NOW)
     assert not read(records, "allocations", Allocation)

@@ -10,7 +10,7 @@ from civicstream.city import Area, City, Segment, Sensors
 from civicstream.events import Anomaly, Incident
 from civicstream.kinds import KINDS, sensor_key
 from civicstream.service_events import BinForecast, Case
-from streams.dispatch.cases import CaseDesk
+from streams.dispatch.cases import CaseProcessor
 from tests.kit.case_making import (
     LAT,
     LON,
@@ -28,7 +28,17 @@ RING = ((5.0, 52.0), (5.2, 52.0), (5.2, 52.2), (5.0, 52.0))
 
 def _city() -> City:
     line = ((LON, LAT), (metres_east(400), LAT))
-    segment = Segment("s1", "d1", "c1", 0, "street", 1, 400.0, 50.0, line)
+    segment = Segment(
+        id="s1",
+        area="d1",
+        corridor="c1",
+        position=0,
+        road_class="street",
+        lanes=1,
+        length_m=400.0,
+        free_flow_kmh=50.0,
+        line=line,
+    )
     water = list(KINDS).index("water")
     sensors = Sensors.from_rows([("w1", water, 0, -1, 0, 60.0, metres_east(100), LAT)])
     return City((Area("d1", "One", RING),), (segment,), sensors)
@@ -82,7 +92,7 @@ def _anomaly(value: float, hours: float, **changes: Any) -> Anomaly:
     return Anomaly(**fields | changes)
 
 
-def _one(desk: CaseDesk, event: Any, hours: float) -> Case:
+def _one(desk: CaseProcessor, event: Any, hours: float) -> Case:
     (case,) = desk.apply(event, at(hours))
     assert isinstance(case, Case)
     return case
@@ -172,7 +182,20 @@ def test_a_closed_case_is_not_confirmed_any_more() -> None:
 
 
 def _bin(level: float, hours: float) -> BinForecast:
-    return BinForecast(7, "d1", "b7", LON, LAT, at(hours), level, 0.01, None, None, None, None)
+    return BinForecast(
+        sensor_key=7,
+        area="d1",
+        sensor="b7",
+        lon=LON,
+        lat=LAT,
+        at=at(hours),
+        level=level,
+        fill_per_h=0.01,
+        emptied_at=None,
+        predicted_full_at=None,
+        full_low=None,
+        full_high=None,
+    )
 
 
 def test_only_a_container_that_is_full_confirms() -> None:

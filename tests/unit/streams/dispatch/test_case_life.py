@@ -8,8 +8,8 @@ import pytest
 
 from civicstream.events import DeadLetter
 from civicstream.service_events import Allocation, Case, CaseState, Unit
-from streams.dispatch.cases.desk import DeskEvent
 from streams.dispatch.cases.life import MOVES
+from streams.dispatch.cases.processor import CaseEvent
 from streams.dispatch.cases.records import OPEN
 from tests.kit.case_making import act_on, at, make_action, make_desk, make_report, report_case
 
@@ -224,7 +224,7 @@ def _unit(case: Case, state: str) -> Unit:
 def test_a_case_follows_the_crew_that_is_sent_to_it() -> None:
     desk = make_desk()
     case = report_case(desk, make_report(1))
-    events: list[DeskEvent] = [
+    events: list[CaseEvent] = [
         _allocation(case, "proposed"),
         _allocation(case, "accepted"),
         _allocation(case, "accepted"),
@@ -246,7 +246,7 @@ def test_a_case_follows_the_crew_that_is_sent_to_it() -> None:
 def test_another_crew_may_take_over_from_one_that_works_already() -> None:
     desk = make_desk()
     case = report_case(desk, make_report(1))
-    events: list[DeskEvent] = [
+    events: list[CaseEvent] = [
         _allocation(case, "accepted"),
         _unit(case, "on_site"),
         _allocation(case, "overridden"),

@@ -1,4 +1,4 @@
-"""Whatever happens: versions without gaps, the same again after a crash, bounded memory."""
+"""Whatever happens: versions without gaps, the same again after a crash, bounded store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.city import City
+from civicstream.errors import DataError
 from civicstream.events import DeadLetter
 from civicstream.service_events import Action, Case
-from streams.dispatch.cases import CaseDesk
-from streams.dispatch.cases.desk import DeskEvent
+from streams.dispatch.cases import CaseProcessor
 from streams.dispatch.cases.life import MOVES
+from streams.dispatch.cases.processor import CaseEvent
 from tests.kit.case_making import SERVICES, at, make_desk, make_evidence, make_report
 
 Step = tuple[str, int, int, int]
@@ -27,7 +28,7 @@ STEPS = st.lists(
 )
 
 
-def _event(step: Step, hours: float, known: list[str]) -> DeskEvent | None:
+def _event(step: Step, hours: float, known: list[str]) -> CaseEvent | None:
     kind, number, other, _ = step
     if kind == "report":
         service = "flooding" if other == 3 else "pothole"
@@ -39,14 +40,23 @@ def _event(step: Step, hours: float, known: list[str]) -> DeskEvent | None:
         name = sorted(MOVES)[number % len(MOVES)]
         value = "sign" if name == "reclassify" else known[other % len(known)]
         subject = f"case/{known[(number + other) % len(known)]}"
-        return Action(f"a{number}-{hours}", subject, name, "d1", "op", at(hours), "why", value)
+        return Action(
+            id=f"a{number}-{hours}",
+            subject=subject,
+            action=name,
+            area="d1",
+            by="op",
+            at=at(hours),
+            note="why",
+            value=value,
+        )
     return None
 
 
 class _Life:
     """A desk, the state written down after each step, and all that it told."""
 
-    def __init__(self, desk: CaseDesk) -> None:
+    def __init__(self, desk: CaseProcessor) -> None:
         self.desk = desk
         self.stored: dict[str, bytes] = {}
         self.told: list[Case | DeadLetter] = []
@@ -108,7 +118,15 @@ def test_all_memory_is_given_back_once_everything_is_closed_and_old() -> None:
     for number in range(50):
         (case,) = desk.apply(make_report(number, number / 10, east_m=100 * number), at(5))
         assert isinstance(case, Case)
-        action = Action(f"a{number}", f"case/{case.id}", "reject", "d1", "op", at(6), "no")
+        action = Action(
+            id=f"a{number}",
+            subject=f"case/{case.id}",
+            action="reject",
+            area="d1",
+            by="op",
+            at=at(6),
+            note="no",
+        )
         desk.apply(action, at(6))
     desk.apply(make_evidence(6), at(6))
     desk.tick(at(24 * 40))
@@ -122,9 +140,18 @@ def test_cases_of_a_service_that_the_city_gave_up_are_still_followed_to_their_en
     life.step(("report", 2, 2, 0), 0)
     first, second = (event for event in life.told if isinstance(event, Case))
     left = {code: s for code, s in SERVICES.items() if code != "pothole"}
-    desk = CaseDesk(left, City())
+    desk = CaseProcessor(left, City())
     desk.restore(life.stored)
-    merge = Action("a1", f"case/{second.id}", "duplicate", "d1", "op", at(1), "", first.id)
+    merge = Action(
+        id="a1",
+        subject=f"case/{second.id}",
+        action="duplicate",
+        area="d1",
+        by="op",
+        at=at(1),
+        note="",
+        value=first.id,
+    )
     gone, kept = desk.apply(merge, at(1))
     assert isinstance(gone, Case)
     assert isinstance(kept, Case)
@@ -155,5 +182,5 @@ def test_changed_tells_each_change_once() -> None:
     "items", [{"case/x": b"no"}, {"dragon/x": b""}, {"seen/x": msgspec.msgpack.encode("a")}]
 )
 def test_what_is_no_state_of_a_desk_is_named(items: dict[str, bytes]) -> None:
-    with pytest.raises(ValueError, match=next(iter(items))):
+    with pytest.raises(DataError, match=next(iter(items))):
         make_desk().restore(items)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.demand import judge_bins
 from benchmarks.demand_series import Containers, people_fill
 from civicstream.city import City
+from civicstream.errors import DataError
 from civicstream.service_events import BinForecast
 from sensors_sim.channels import TRAITS, measure_channel
 from streams.dispatch.demand import BinForecaster
@@ -183,7 +184,7 @@ def test_old_and_repeated_readings_change_nothing() -> None:
 
 def test_what_is_no_state_is_named() -> None:
     for items in ({"bins/clock": b"x"}, {"dragon": b""}, {"bins/area/w": b"x"}):
-        with pytest.raises(ValueError, match="state"):
+        with pytest.raises(DataError, match="state"):
             BinForecaster(City()).restore(items)
     with pytest.raises(ValueError, match="full_level"):
         BinForecaster(City(), full_level=90)

@@ -9,7 +9,7 @@ import pytest
 
 from civicstream.events import Anomaly, Incident
 from civicstream.service_events import Demand, ParkingForecast
-from streams.dispatch.demand import DemandDesk
+from streams.dispatch.demand import DemandForecaster
 from tests.kit.demand_making import (
     DEMAND_SERVICES,
     HOUR,
@@ -22,8 +22,8 @@ from tests.kit.demand_making import (
 )
 
 
-def _desk() -> DemandDesk:
-    desk = DemandDesk(DEMAND_SERVICES, make_city())
+def _desk() -> DemandForecaster:
+    desk = DemandForecaster(DEMAND_SERVICES, make_city())
     desk.tick(MIDNIGHT)
     return desk
 
@@ -74,7 +74,7 @@ def test_a_reopened_case_is_open_but_no_new_arrival() -> None:
 def test_demand_is_weighted_by_priority_age_and_reporters(
     changes: dict[str, Any], hours: float, weighted: float
 ) -> None:
-    desk = DemandDesk(DEMAND_SERVICES, make_city())
+    desk = DemandForecaster(DEMAND_SERVICES, make_city())
     desk.apply(make_case(1, **changes), MIDNIGHT)
     found = _of(desk.tick(MIDNIGHT + round(hours * HOUR) + MINUTE))
     assert found.weighted == pytest.approx(weighted, rel=0.002)
@@ -162,7 +162,18 @@ def test_a_container_that_will_be_full_soon_is_to_be_collected() -> None:
 
 
 def _parking(expected: float) -> ParkingForecast:
-    return ParkingForecast(9, "west", "p9", MIDNIGHT, 100.0, 20.0, 30.0, expected, 0.0, 20.0)
+    return ParkingForecast(
+        sensor_key=9,
+        area="west",
+        sensor="p9",
+        at=MIDNIGHT,
+        total=100.0,
+        free=20.0,
+        ahead_min=30.0,
+        expected=expected,
+        low=0.0,
+        high=20.0,
+    )
 
 
 def test_a_car_park_is_short_of_spaces_until_there_are_clearly_more() -> None:

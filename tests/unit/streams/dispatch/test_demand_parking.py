@@ -30,7 +30,9 @@ def _feed(
     for step, spaces in enumerate(free, first):
         told += forecaster.observe(
             make_readings(
-                *("parking", keys, MIDNIGHT + step * STEP),
+                "parking",
+                keys,
+                MIDNIGHT + step * STEP,
                 availableSpotNumber=spaces,
                 totalSpotNumber=total,
             )

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.city import City
+from civicstream.errors import DataError
 from civicstream.service_events import Demand
-from streams.dispatch.demand import DemandDesk
-from streams.dispatch.demand.desk import DemandEvent
+from streams.dispatch.demand import DemandForecaster
+from streams.dispatch.demand.forecaster import DemandEvent
 from tests.kit.demand_making import (
     DEMAND_SERVICES,
     HOUR,
@@ -49,7 +50,7 @@ def _events(seed: int, count: int) -> list[tuple[int, DemandEvent]]:
 
 class _Life:
     def __init__(self, city: City) -> None:
-        self.desk = DemandDesk(DEMAND_SERVICES, city)
+        self.desk = DemandForecaster(DEMAND_SERVICES, city)
         self.stored: dict[str, bytes] = {}
         self.told: list[Demand] = []
 
@@ -68,7 +69,7 @@ def test_a_desk_restored_at_any_moment_goes_on_exactly(seed: int, crash: int) ->
     lasting, restored = _Life(make_city()), _Life(make_city())
     for number, (now, event) in enumerate(_events(seed, 50)):
         if number == crash:
-            restored.desk = DemandDesk(DEMAND_SERVICES, make_city())
+            restored.desk = DemandForecaster(DEMAND_SERVICES, make_city())
             restored.desk.restore(dict(reversed(restored.stored.items())))
         lasting.step(now, event)
         restored.step(now, event)
@@ -87,7 +88,7 @@ def test_what_was_learned_of_an_area_stays_with_it_when_the_city_is_drawn_anew()
             life.step(now, make_case(1000 * hour + number, version=2, state="resolved"))
     areas = make_city().areas
     redrawn = City(tuple(reversed(areas)))
-    desk = DemandDesk(DEMAND_SERVICES, redrawn)
+    desk = DemandForecaster(DEMAND_SERVICES, redrawn)
     desk.restore(life.stored)
     desk.apply(make_case(1, area="west"), MIDNIGHT + 101 * HOUR)
     desk.apply(make_case(2, area="east"), MIDNIGHT + 101 * HOUR)
@@ -112,5 +113,5 @@ def test_items_stay_small_and_unchanged_ones_are_not_written() -> None:
     [{"dragon/1": b""}, {"clock": b"x"}, {"task/1": b"\x01"}, {"learned/pothole": b"x"}],
 )
 def test_what_is_no_state_of_a_desk_is_named(items: dict[str, bytes]) -> None:
-    with pytest.raises(ValueError, match=next(iter(items))):
-        DemandDesk(DEMAND_SERVICES, make_city()).restore(items)
+    with pytest.raises(DataError, match=next(iter(items))):
+        DemandForecaster(DEMAND_SERVICES, make_city()).restore(items)

@@ -38,7 +38,18 @@ def report(city: City, citizen: int = 0) -> Report:
 def crew(city: City) -> Unit:
     lon, lat = city.segments[-1].line[0]
     area = city.segments[-1].area
-    return Unit("crew", area, "available", ["road"], lon, lat, NOW + 8 * HOUR, 5.0, 0.0, NOW)
+    return Unit(
+        id="crew",
+        area=area,
+        state="available",
+        skills=["road"],
+        lon=lon,
+        lat=lat,
+        shift_end=NOW + 8 * HOUR,
+        capacity=5.0,
+        load=0.0,
+        at=NOW,
+    )
 
 
 def topics(records: list[Record]) -> Counter[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from civicstream.local_time import local_offset
+from streams.incidents import queue_discharge
 from streams.incidents.california import California8
 from streams.incidents.deviate import StandardNormalDeviate
 from streams.incidents.neighbours import neighbouring_detectors
@@ -163,3 +165,9 @@ def test_usual_traffic_is_dumped_by_half_hours_that_changed_and_comes_back() -> 
     assert np.array_equal(other.at(NOON), usual.at(NOON), equal_nan=True)
     with pytest.raises(ValueError, match="3 segments need 15"):
         UsualTraffic(len(straight_road(3))).restore(dumped)
+
+
+def test_the_worked_example_of_queue_discharge_comes_out_as_written() -> None:
+    done = doctest.testmod(queue_discharge)
+    assert done.attempted > 10
+    assert not done.failed

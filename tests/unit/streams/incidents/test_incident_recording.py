@@ -41,7 +41,13 @@ def test_a_recording_of_speeds_neither_breaks_it_nor_proves_what_flow_would_have
                 speed = np.where(mph > 0, mph * 1.609344, np.nan)
                 flow = np.where(mph > 0, 120.0, np.nan)
                 window = NetworkWindow(
-                    start, start + MINUTE, flow, speed, unknown, flow / speed, 1.0 * (mph > 0)
+                    start=start,
+                    end=start + MINUTE,
+                    flow_veh_h=flow,
+                    speed_kmh=speed,
+                    occupancy=unknown,
+                    density_veh_km_lane=flow / speed,
+                    coverage=1.0 * (mph > 0),
                 )
             told += detector.step(window, window.end)
     confirmed = [v for v in told if v.state == "confirmed"]

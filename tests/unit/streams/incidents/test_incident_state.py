@@ -108,7 +108,13 @@ def test_five_thousand_segments_take_well_under_fifty_ms_and_a_hundred_bytes_eac
         flow[silent], speed[silent] = np.nan, np.nan
         start = NOON + minute * MINUTE
         window = NetworkWindow(
-            start, start + MINUTE, flow, speed, flow / speed / 460, flow / speed / 3, 0 * flow
+            start=start,
+            end=start + MINUTE,
+            flow_veh_h=flow,
+            speed_kmh=speed,
+            occupancy=flow / speed / 460,
+            density_veh_km_lane=flow / speed / 3,
+            coverage=0 * flow,
         )
         began = time.perf_counter()
         detector.step(window, window.end)

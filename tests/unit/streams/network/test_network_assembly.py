@@ -23,11 +23,30 @@ SEGMENTS = 6
 def network() -> RoadNetwork:
     segments = tuple(
         Segment(
-            f"s{i}", "north", "c", i, "freeway", 2, 500.0, 100.0, LINE, downstream=(f"s{i + 1}",)
+            id=f"s{i}",
+            area="north",
+            corridor="c",
+            position=i,
+            road_class="freeway",
+            lanes=2,
+            length_m=500.0,
+            free_flow_kmh=100.0,
+            line=LINE,
+            downstream=(f"s{i + 1}",),
         )
         for i in range(SEGMENTS - 1)
     )
-    last = Segment(f"s{SEGMENTS - 1}", "north", "c", SEGMENTS - 1, "freeway", 2, 500.0, 100.0, LINE)
+    last = Segment(
+        id=f"s{SEGMENTS - 1}",
+        area="north",
+        corridor="c",
+        position=SEGMENTS - 1,
+        road_class="freeway",
+        lanes=2,
+        length_m=500.0,
+        free_flow_kmh=100.0,
+        line=LINE,
+    )
     return RoadNetwork(City((Area("north", "North", RING),), (*segments, last)))
 
 
@@ -57,7 +76,9 @@ def test_a_frame_survives_its_encoding() -> None:
     sent = frame(3, 7, {"s1": 50.0, "s4": float("nan")})
     found = decode(encode(sent))
     assert (found.partition, found.closed_until, found.published_at) == (
-        *(sent.partition, sent.closed_until, sent.published_at),
+        sent.partition,
+        sent.closed_until,
+        sent.published_at,
     )
     assert [found.segments[i] for i in found.segment] == ["s1", "s4"]
     for name in MEASURES:

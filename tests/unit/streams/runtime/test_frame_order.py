@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.runtime.sequence import HeldOffsets, RecordSequence, StallWatch, Turn
+from streams.runtime.offset_gate import OffsetGate, PendingOffsets, StallWatch, Turn
 
 
 @given(st.integers(0, 20), st.lists(st.integers(0, 40), max_size=200), st.sets(st.integers(0, 40)))
 def test_records_are_taken_once_in_order_and_none_is_left_out(resume_at, offsets, markers) -> None:  # type: ignore[no-untyped-def]
     """``markers`` are offsets that no reader sees, as after every transaction."""
-    sequence = RecordSequence(resume_at)
+    gate = OffsetGate(resume_at)
     taken = []
     for offset in offsets:
         if offset in markers:
@@ -19,8 +19,8 @@ def test_records_are_taken_once_in_order_and_none_is_left_out(resume_at, offsets
         follows = offset
         while follows - 1 in markers:
             follows -= 1
-        before = sequence.expected
-        if sequence.turn(follows, offset, 0.0) is Turn.NEXT:
+        before = gate.expected
+        if gate.turn(follows, offset, 0.0) is Turn.NEXT:
             taken.append(offset)
             assert all(missing in markers for missing in range(before, offset))
     assert taken == sorted(set(taken))
@@ -28,19 +28,19 @@ def test_records_are_taken_once_in_order_and_none_is_left_out(resume_at, offsets
 
 
 def test_a_missing_record_is_sought_once_while_later_ones_pass() -> None:
-    sequence = RecordSequence(10)
-    assert sequence.turn(14, 14, 0.0) is Turn.SEEK
-    assert sequence.turn(15, 15, 0.1) is Turn.WAIT
-    assert sequence.turn(10, 10, 0.2) is Turn.NEXT
-    assert sequence.turn(10, 10, 0.3) is Turn.REPEATED
-    assert [sequence.turn(o, o, 0.4) for o in range(11, 15)] == [Turn.NEXT] * 4
+    gate = OffsetGate(10)
+    assert gate.turn(14, 14, 0.0) is Turn.SEEK
+    assert gate.turn(15, 15, 0.1) is Turn.WAIT
+    assert gate.turn(10, 10, 0.2) is Turn.NEXT
+    assert gate.turn(10, 10, 0.3) is Turn.REPEATED
+    assert [gate.turn(o, o, 0.4) for o in range(11, 15)] == [Turn.NEXT] * 4
 
 
 def test_a_marker_of_a_transaction_is_no_missing_record() -> None:
-    sequence = RecordSequence(10)
-    assert sequence.turn(10, 12, 0.0) is Turn.NEXT
-    assert sequence.turn(13, 15, 0.1) is Turn.NEXT, "13 is where the reading stood"
-    assert sequence.turn(17, 18, 0.2) is Turn.SEEK, "16 never came"
+    gate = OffsetGate(10)
+    assert gate.turn(10, 12, 0.0) is Turn.NEXT
+    assert gate.turn(13, 15, 0.1) is Turn.NEXT, "13 is where the reading stood"
+    assert gate.turn(17, 18, 0.2) is Turn.SEEK, "16 never came"
 
 
 def test_records_that_were_fetched_and_do_not_come_are_sought_again() -> None:
@@ -60,7 +60,7 @@ def test_records_that_were_fetched_and_do_not_come_are_sought_again() -> None:
 def test_a_frame_is_needed_until_its_windows_and_those_before_it_are_published(  # type: ignore[no-untyped-def]
     waits, closings
 ) -> None:
-    held = HeldOffsets()
+    held = PendingOffsets()
     for offset, until in enumerate(waits):
         held.hold(offset, until)
     closed = 0

@@ -30,7 +30,17 @@ def big_city(segments: int) -> City:
     return City(
         (Area("north", "North", RING),),
         tuple(
-            Segment(f"segment-{i:06d}", "north", "c", i, "street", 1, 100.0, 50.0, LINE)
+            Segment(
+                id=f"segment-{i:06d}",
+                area="north",
+                corridor="c",
+                position=i,
+                road_class="street",
+                lanes=1,
+                length_m=100.0,
+                free_flow_kmh=50.0,
+                line=LINE,
+            )
             for i in range(segments)
         ),
     )

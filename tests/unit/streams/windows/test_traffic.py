@@ -17,9 +17,39 @@ T0 = 1_700_000_000_000
 AREA = Area("a", "A", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0)))
 LINE = ((0.0, 0.0), (0.0, 1.0))
 SEGMENTS = (
-    Segment("free1", "a", "c", 0, "freeway", 3, 500.0, 100.0, LINE),
-    Segment("free2", "a", "c", 1, "freeway", 2, 500.0, 110.0, LINE),
-    Segment("street", "a", "d", 0, "street", 1, 200.0, 50.0, LINE),
+    Segment(
+        id="free1",
+        area="a",
+        corridor="c",
+        position=0,
+        road_class="freeway",
+        lanes=3,
+        length_m=500.0,
+        free_flow_kmh=100.0,
+        line=LINE,
+    ),
+    Segment(
+        id="free2",
+        area="a",
+        corridor="c",
+        position=1,
+        road_class="freeway",
+        lanes=2,
+        length_m=500.0,
+        free_flow_kmh=110.0,
+        line=LINE,
+    ),
+    Segment(
+        id="street",
+        area="a",
+        corridor="d",
+        position=0,
+        road_class="street",
+        lanes=1,
+        length_m=200.0,
+        free_flow_kmh=50.0,
+        line=LINE,
+    ),
 )
 DETECTORS = [("w1", 0, 0), ("w2", 0, 0), ("l1", 1, 1), ("l2", 1, 2), ("x1", 2, 0), ("x2", 2, 0)]
 CITY = City(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civicstream.kinds import sensor_key
-from streams.windows.windows import Closing, Columns, PartitionWindows, Progress, WindowConfig
+from streams.windows.windows import Columns, PartitionWindows, Progress, WindowClose, WindowConfig
 from tests.kit.frame_making import make_frame
 from tests.kit.window_oracle import Reading, windows_of
 
@@ -48,11 +48,11 @@ def expected(readings: list[Reading]) -> dict[int, dict[tuple[int, int], float]]
     }
 
 
-def close_all(windows: PartitionWindows) -> Closing:
+def close_all(windows: PartitionWindows) -> WindowClose:
     windows.silent_for(10**9)
-    closing = windows.due()
-    assert closing is not None
-    return closing
+    close = windows.due()
+    assert close is not None
+    return close
 
 
 @given(st.lists(st.lists(reading, min_size=1, max_size=6), min_size=1, max_size=12), st.randoms())
@@ -66,8 +66,8 @@ def test_any_order_and_duplication_gives_the_same_windows(batches, random) -> No
     for offset, batch in enumerate(repeated):
         added = add(windows, batch, offset)
         assert added.late is None
-    closing = close_all(windows)
-    found = {w.start: contents(Columns.joined(w.chunks).deduplicated()) for w in closing.windows}
+    close = close_all(windows)
+    found = {w.start: contents(Columns.joined(w.chunks).deduplicated()) for w in close.windows}
     in_batch_order = [r for batch in batches for r in batch]
     assert found == expected(in_batch_order)
 
@@ -80,12 +80,12 @@ def test_every_reading_is_in_a_window_or_late_and_counted_once(batches) -> None:
     for offset, batch in enumerate(batches):
         added = add(windows, batch, offset)
         late += len(added.late) if added.late else 0
-        while closing := windows.due():
-            kept = sum(len(Columns.joined(w.chunks).deduplicated()) for w in closing.windows)
-            closed += sum(w.readings for w in closing.windows)
+        while close := windows.due():
+            kept = sum(len(Columns.joined(w.chunks).deduplicated()) for w in close.windows)
+            closed += sum(w.readings for w in close.windows)
             assert windows.counts().imbalance == 0
-            progress = closing.progress(progress, kept)
-            windows.confirmed([closing], progress)
+            progress = close.progress(progress, kept)
+            windows.confirmed([close], progress)
         counts = windows.counts()
         assert counts.imbalance == 0
         assert counts.late == late
@@ -97,9 +97,9 @@ def test_late_reading_never_changes_a_published_window() -> None:
     windows = PartitionWindows(CONFIG, Progress())
     add(windows, [("a", "s1", T0, {"LAeq": 1.0}, 1)], 0)
     add(windows, [("a", "s1", T0 + 3 * SIZE, {"LAeq": 2.0}, 1)], 1)
-    closing = windows.due()
-    assert closing is not None
-    assert [w.start for w in closing.windows] == [T0]
+    close = windows.due()
+    assert close is not None
+    assert [w.start for w in close.windows] == [T0]
     mixed = [("a", "s2", T0 + 1, {"LAeq": 9.0}, 1), ("a", "s2", T0 + 3 * SIZE, {"LAeq": 3.0}, 1)]
     added = add(windows, mixed, 2)  # type: ignore[arg-type]
     assert added.late is not None
@@ -115,9 +115,9 @@ def test_a_reading_within_the_allowed_lateness_still_counts() -> None:
     added = add(windows, [("a", "s1", T0 + 5, {"LAeq": 1.0}, 1)], 1)
     assert added.late is None
     add(windows, [("a", "s1", T0 + SIZE + 700, {"LAeq": 1.0}, 1)], 2)
-    closing = windows.due()
-    assert closing is not None
-    assert closing.windows[0].readings == 1
+    close = windows.due()
+    assert close is not None
+    assert close.windows[0].readings == 1
 
 
 def test_silence_closes_a_window_only_as_the_clock_goes_on() -> None:
@@ -137,9 +137,9 @@ def test_silence_closes_a_window_only_as_the_clock_goes_on() -> None:
     patient.silent_for(30_000)
     assert patient.due() is None, "closed while readings of the window may still come"
     patient.silent_for(29_990)
-    closing = patient.due()
-    assert closing is not None
-    assert [w.start for w in closing.windows] == [start]
+    close = patient.due()
+    assert close is not None
+    assert [w.start for w in close.windows] == [start]
 
 
 frame_lists = st.lists(st.lists(reading, min_size=1, max_size=5), min_size=1, max_size=15)
@@ -177,24 +177,24 @@ def _live(batches, windows, first_offset, *, final=False):  # type: ignore[no-un
     for offset, batch in enumerate(batches, start=first_offset):
         add(windows, batch, offset)
         closings = [windows.due()]
-        for closing in filter(None, closings):
+        for close in filter(None, closings):
             history.append(progress)
-            progress = _publish(closing, published, windows, progress)
+            progress = _publish(close, published, windows, progress)
     if final and batches:
         windows.silent_for(10**9)
-        if closing := windows.due():
-            progress = _publish(closing, published, windows, progress)
+        if close := windows.due():
+            progress = _publish(close, published, windows, progress)
     return published, progress, history
 
 
-def _publish(closing, published, windows, progress):  # type: ignore[no-untyped-def]
+def _publish(close, published, windows, progress):  # type: ignore[no-untyped-def]
     kept = 0
-    for window in closing.windows:
+    for window in close.windows:
         columns = Columns.joined(window.chunks).deduplicated()
         published[window.start] = contents(columns)
         kept += len(columns)
-    progress = closing.progress(progress, kept)
-    windows.confirmed([closing], progress)
+    progress = close.progress(progress, kept)
+    windows.confirmed([close], progress)
     return progress
 
 

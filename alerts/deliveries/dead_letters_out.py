@@ -12,37 +12,37 @@ from civicstream.clock import now_ms
 from civicstream.errors import ServerUnavailable
 from civicstream.events import LedgerReport
 from civicstream.kafka.clients import confirming_producer
-from civicstream.kafka.dead_letter import Origin, dead_letter, letter_record
+from civicstream.kafka.dead_letter import Origin, dead_letter_record, make_dead_letter
 from civicstream.kafka.ledger_report import LedgerReporter
 from civicstream.kafka.transactional import Outgoing
 from civicstream.settings import Settings
 from civicstream.topics import topic_name
 
-__all__ = ["LettersOut"]
+__all__ = ["DeadLettersOut"]
 
 log = logging.getLogger(__name__)
 
 _CONFIRM_S = 15
 
 
-class LettersOut:
+class DeadLettersOut:
     """A producer that all receivers share."""
 
     def __init__(self, settings: Settings) -> None:
         prefix = settings.kafka.topic_prefix
         self._instance = settings.deliver.id
-        self._letters = topic_name(prefix, "deadletter")
+        self._dead_letters = topic_name(prefix, "deadletter")
         self._lock = threading.Lock()
         self._producer = confirming_producer(
             settings.kafka, _CONFIRM_S, writer=f"deliver/{settings.deliver.id}"
         )
         self._reporter = LedgerReporter(settings.kafka, self._producer)
 
-    def letter(
+    def dead_letter(
         self, receiver: str, reason: str, detail: str, record: Any, *, withhold: bool = False
     ) -> Outgoing:
         """Return the dead letter of what ``receiver`` does not get."""
-        letter = dead_letter(
+        dead_letter = make_dead_letter(
             "deliver",
             self._instance,
             Origin(record.topic, record.partition, record.offset),
@@ -52,15 +52,15 @@ class LettersOut:
             at_ms=now_ms(),
             withhold=withhold,
         )
-        made = letter_record(letter, f"deliver/{receiver}")
-        log.error("dead letter: %s", letter.detail)
-        return Outgoing(self._letters, made.value, made.key, made.headers)
+        made = dead_letter_record(dead_letter, f"deliver/{receiver}")
+        log.error("dead letter: %s", dead_letter.detail)
+        return Outgoing(self._dead_letters, made.value, made.key, made.headers)
 
     def give_up(
         self, receiver: str, reason: str, detail: str, record: Any, *, withhold: bool = False
     ) -> None:
         """Publish the dead letter and return when Kafka has it; else raise ServerUnavailable."""
-        self.publish([self.letter(receiver, reason, detail, record, withhold=withhold)])
+        self.publish([self.dead_letter(receiver, reason, detail, record, withhold=withhold)])
 
     def publish(self, records: list[Outgoing]) -> None:
         """Return when Kafka has the records; raise ServerUnavailable."""

@@ -19,7 +19,7 @@ from alerts.engine.alert_state import Items, KnownAlert, encode
 from civicstream.events import Alert
 from civicstream.service_events import Action
 
-__all__ = ["Book", "Known", "alert_id"]
+__all__ = ["AlertStore", "Known", "alert_id"]
 
 _REMEMBERED_ACTIONS = 10_000
 _BY_EVENTS = frozenset({"raised", "updated", "cleared"})
@@ -51,7 +51,7 @@ class Known:
         return self.alert.state == "active"
 
 
-class Book:
+class AlertStore:
     """All active alerts, and those cleared lately."""
 
     def __init__(self) -> None:

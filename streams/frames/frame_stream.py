@@ -1,4 +1,4 @@
-"""The life of one partition's frames: into windows, out as results, then accounted for.
+"""The life of one kind's frames in one partition: into windows, out as results, then accounted for.
 
 Closings and late readings wait in one queue, in the order in which they came about; whoever works
 it off publishes them, what the watch remembers and how far the frames were read in one transaction.
@@ -7,11 +7,10 @@ it off publishes them, what the watch remembers and how far the frames were read
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -22,33 +21,32 @@ from civicstream.kafka.sequences import Received, Stream
 from civicstream.kinds import Kind
 from streams.frames.results import Calculation, WindowResult, network_records
 from streams.frames.sensor_state import SensorState
+from streams.runtime.offset_gate import PendingOffsets
 from streams.runtime.records import Record
-from streams.runtime.sequence import HeldOffsets, RecordSequence
-from streams.runtime.task_state import Input, TaskState
-from streams.windows.windows import Closing, LateReadings, PartitionWindows, Progress, Window
+from streams.runtime.state_items import dump, load
+from streams.runtime.task import BackgroundWork, Failed
+from streams.runtime.task_state import TaskState
+from streams.windows.windows import LateReadings, PartitionWindows, Progress, Window, WindowClose
 
-__all__ = ["Gauges", "PartitionStream", "recorded_progress"]
+__all__ = ["FrameGauges", "FrameStream", "recorded_progress"]
 
 # Work of one partition that may wait before reading pauses: bounds memory when the calculation or
 # Kafka is slower than the frames, and when an outage's backlog is late through and through.
 _MAX_CLOSINGS = 4
 _MAX_LATE_BYTES = 8 * 1024 * 1024
 
-# Late readings alone are worth a transaction when the first of them has waited for so long, or
+# Late readings alone are worth a transaction when the first of them has waited for this long, or
 # when they are so many.
 _LATE_AFTER_MS = 1_000
 _LATE_BYTES = 1024 * 1024
 
 
 @dataclass
-class Gauges:
+class FrameGauges:
     """Figures of this process for the status view."""
 
     frames: int = 0
     corrupt_frames: int = 0
-    repeated_frames: int = 0
-    seeks: int = 0
-    """How often frames were missing and fetched again; both happen around rebalances."""
     computations: int = 0
     """How often readings led to something confirmed: results, provisional or final, or marks that
     they were late. It stands still when nothing fresh is computed."""
@@ -62,8 +60,8 @@ def recorded_progress(
     state: TaskState, items: Mapping[str, bytes], kind: str, topic: str
 ) -> Progress:
     """Return the durable progress of a kind in a partition of frames."""
-    stored = items.get(f"{kind}/progress")
-    progress = msgspec.msgpack.decode(stored, type=Progress) if stored else Progress()
+    key = f"{kind}/progress"
+    progress = load("frames", key, items[key], Progress) if key in items else Progress()
     read = state.inputs[topic]
     # Of the offsets what was held against Kafka's log counts.
     return msgspec.structs.replace(progress, next_offset=read.next_offset, resume_at=read.resume_at)
@@ -82,38 +80,35 @@ class _Late:
 
 
 @dataclass
-class PartitionStream:
-    """One partition of one kind while it is assigned to this worker."""
+class FrameStream:
+    """One kind's frames in one partition while it is assigned to this worker."""
 
     kind: Kind
     topic: str
-    partition: int
     windows: PartitionWindows
     calculation: Calculation
     sensors: SensorState | None
     """State of the watch in ``calculation``."""
     feeds_network: bool
-    """Whether each closing is told to the topic ``network``."""
+    """Whether each closing goes to the topic ``network``."""
     state: TaskState
     executor: Executor
-    gauges: Gauges
-    sequence: RecordSequence
-    on_failure: Callable[[BaseException], None]
-    """Called with what ended the work: the partition must not go on past it."""
-    assigned: bool = True
-    """False once revoked: nothing of this object may be published any more."""
-    _held: HeldOffsets = field(default_factory=HeldOffsets)
-    _waiting: list[Closing | _Late] = field(default_factory=list)
+    gauges: FrameGauges
+    failed: Failed
+    _pending: PendingOffsets = field(default_factory=PendingOffsets)
+    _waiting: list[WindowClose | _Late] = field(default_factory=list)
     _closings: int = 0
     _late_bytes: int = 0
-    _working: asyncio.Task[None] | None = None
     _late_seen: list[LateReadings] = field(default_factory=list)
     """For the watch: those that came since the last final window."""
     _version: int = 0
 
+    def __post_init__(self) -> None:
+        self._publishing = BackgroundWork(self._work, self.failed)
+
     def count(self, offset: int, headers: FrameHeaders, *, corrupt: bool = False) -> None:
         """Note the frame's number for the ledger."""
-        stream = Stream(headers.gateway, headers.epoch, self.topic, self.partition)
+        stream = Stream(headers.gateway, headers.epoch, self.topic, self.state.partition)
         record = Received(stream, headers.seq, headers.count, corrupt)
         self.state.count(self.topic, offset, record)
 
@@ -122,7 +117,7 @@ class PartitionStream:
         self.count(offset, headers)
         added = self.windows.add(frame, headers.ingested_at, offset)
         if added.waits_until:
-            self._held.hold(offset, added.waits_until)
+            self._pending.hold(offset, added.waits_until)
         if added.late is not None:
             self._late_seen.append(LateReadings.of(added.late, headers.ingested_at))
             record = self._late_record(added.late, headers)
@@ -137,7 +132,7 @@ class PartitionStream:
         ).to_kafka()
         closed_until = self.windows.closed_until
         found += [("kind", self.kind.name.encode()), ("closed_until", b"%d" % closed_until)]
-        return Record("late", "", frames.encode(late), found, self.partition)
+        return Record("late", "", frames.encode(late), found, self.state.partition)
 
     def advance(self) -> None:
         """Do what time alone makes due; to be called several times a second."""
@@ -145,8 +140,8 @@ class PartitionStream:
         if closing is not None:
             self._waiting.append(closing)
             self._closings += 1
-        if self._working is None and self._is_due():
-            self._working = self._spawn(self._work())
+        if self._is_due():
+            self._publishing.start()
 
     def _is_due(self) -> bool:
         if self._closings:
@@ -163,29 +158,16 @@ class PartitionStream:
 
     def revoke(self) -> None:
         """Forget everything: the partition's next owner reads the frames again."""
-        self.assigned = False
-        if self._working is not None:
-            self._working.cancel()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._working = None
-            if not task.cancelled() and (error := task.exception()) and self.assigned:
-                self.on_failure(error)
-
-        task.add_done_callback(done)
-        return task
+        self._publishing.cancel()
 
     async def _work(self) -> None:
         """Publish what waits until nothing is due: under load more gathers meanwhile."""
-        while self.assigned and self._is_due():
+        while self.state.assigned and self._is_due():
             work, self._waiting = self._waiting, []
             self._closings = self._late_bytes = 0
             await self._publish(work)
 
-    async def _publish(self, work: list[Closing | _Late]) -> None:
+    async def _publish(self, work: list[WindowClose | _Late]) -> None:
         """Publish results and late readings in one transaction with the state after them."""
         before = progress = self.windows.progress
         results: list[WindowResult] = []
@@ -203,30 +185,30 @@ class PartitionStream:
         records = [record for result in results for record in result.records]
         if self.feeds_network and progress.closed_until > before.closed_until:
             records += network_records(
-                *(self.partition, before.closed_until, progress.closed_until, results, now_ms())
+                self.state.partition,
+                before.closed_until,
+                progress.closed_until,
+                results,
+                now_ms(),
             )
-        needed = self._held.release(progress.closed_until)
+        needed = self._pending.release(progress.closed_until)
         resume_at = progress.next_offset if needed is None else min(needed, progress.next_offset)
         progress = msgspec.structs.replace(progress, resume_at=resume_at)
         await self._commit([*records, *late], progress, remember=bool(results))
-        if self.assigned:
+        if self.state.assigned:
             self.gauges.computations += 1
             self.gauges.results_published += len(records)
             self.gauges.unplaced_readings += sum(r.unplaced_readings for r in results)
-            closings = [item for item in work if isinstance(item, Closing)]
+            closings = [item for item in work if isinstance(item, WindowClose)]
             self.gauges.windows_closed += sum(len(closing.windows) for closing in closings)
             self.windows.confirmed(closings, progress)
 
     async def _commit(self, records: list[Record], progress: Progress, *, remember: bool) -> None:
-        items: dict[str, bytes | None] = {
-            f"{self.kind.name}/progress": msgspec.msgpack.encode(progress)
-        }
+        items: dict[str, bytes | None] = {f"{self.kind.name}/progress": dump(progress)}
         if self.sensors is not None and remember:
             items |= await self.sensors.take()
-        topic_id = self.state.inputs[self.topic].topic_id
-        newest_ms = self.sequence.newest_ms
-        read = Input(progress.resume_at, progress.next_offset, topic_id, newest_ms)
-        await self.state.commit(records, items, {self.topic: read})
+        read = self.state.read_to(self.topic, progress.resume_at, progress.next_offset)
+        await self.state.commit(records, items, read)
 
     async def _final(self, window: Window) -> WindowResult:
         late, self._late_seen = self._late_seen, []
@@ -247,7 +229,7 @@ class PartitionStream:
             self._version += 1
             provisional = self.calculation.provisional
             result = await self._run(partial(provisional, window, changed, self._version, now_ms()))
-            if self.assigned and window.end > self.windows.closed_until:
+            if self.state.assigned and window.end > self.windows.closed_until:
                 window.compact(result.chunks, result.readings)
                 found.append((window.end, result.records))
         return found

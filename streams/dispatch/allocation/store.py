@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 
-from civicstream.errors import DataError
 from civicstream.service_events import Allocation, Task, Unit
+from streams.runtime.state_items import StateStore
 
-__all__ = ["AdviceRecord", "Book", "Refusal", "TaskRecord", "UnitRecord"]
+__all__ = ["AdviceRecord", "AllocationStore", "Refusal", "TaskRecord", "UnitRecord"]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class UnitRecord(msgspec.Struct):
     unit: Unit
     on_site_since: int | None = None
     barred_until: int = 0
-    """Not to be asked before then, by its own word."""
+    """Unavailable until then, as it reported."""
 
 
 class TaskRecord(msgspec.Struct):
@@ -57,54 +57,24 @@ class AdviceRecord(msgspec.Struct):
     """When it was first proposed."""
 
 
-Record = UnitRecord | TaskRecord | AdviceRecord
-
-_TYPES: dict[str, type[Record]] = {
-    "unit": UnitRecord,
-    "task": TaskRecord,
-    "allocation": AdviceRecord,
-}
-
-
-class Book:
-    """Tables by id. Whoever changes a record says so, that it can be written down."""
+class AllocationStore:
+    """Tables by id. Whoever changes a record in place touches its id, that it is written down."""
 
     def __init__(self) -> None:
-        self.units: dict[str, UnitRecord] = {}
-        self.tasks: dict[str, TaskRecord] = {}
-        self.advices: dict[str, AdviceRecord] = {}
+        self._items = StateStore("allocation")
+        self.units = self._items.table("unit", UnitRecord, str)
+        self.tasks = self._items.table("task", TaskRecord, str)
+        self.advices = self._items.table("allocation", AdviceRecord, str)
         self.advice_by_unit: dict[str, str] = {}
         """Id of the standing allocation of each unit that has one."""
-        self._touched: dict[str, None] = {}
-
-    def touch(self, kind: str, id_: str) -> None:
-        self._touched[f"{kind}/{id_}"] = None
 
     def changed(self) -> dict[str, bytes | None]:
-        """Return the records changed since the last call as JSON, None for those removed."""
-        found: dict[str, bytes | None] = {}
-        for key in self._touched:
-            kind, _, id_ = key.partition("/")
-            record = self._table(kind).get(id_)
-            found[key] = None if record is None else msgspec.json.encode(record)
-        self._touched.clear()
-        return found
+        """Return the records changed since the last call, None for those removed."""
+        return self._items.changed()
 
-    def restore(self, items: dict[str, bytes]) -> None:
+    def restore(self, items: Mapping[str, bytes]) -> None:
         """Put back what ``changed`` returned, all of it; raise DataError for foreign bytes."""
-        for key, data in sorted(items.items()):
-            kind, _, id_ = key.partition("/")
-            if kind not in _TYPES:
-                raise DataError(
-                    "state_key", f"allocation state: key {key!r} is of no kind known here"
-                )
-            try:
-                record = msgspec.json.decode(data, type=_TYPES[kind])
-            except msgspec.DecodeError as error:
-                raise DataError(
-                    "state_value", f"allocation state: {key!r} cannot be read: {error}"
-                ) from error
-            self._table(kind)[id_] = record
+        self._items.restore(items)
         self.advice_by_unit = {a.allocation.unit: id_ for id_, a in self.advices.items()}
 
     def advice_of(self, task: str) -> AdviceRecord | None:
@@ -116,11 +86,3 @@ class Book:
     def advice_for_unit(self, unit: str) -> AdviceRecord | None:
         id_ = self.advice_by_unit.get(unit)
         return None if id_ is None else self.advices[id_]
-
-    def _table(self, kind: str) -> dict[str, Any]:
-        tables: dict[str, dict[str, Any]] = {
-            "unit": self.units,
-            "task": self.tasks,
-            "allocation": self.advices,
-        }
-        return tables[kind]

@@ -16,21 +16,21 @@ from civicstream.service_events import Demand, Unit
 from civicstream.services import ServiceType
 from streams.dispatch.demand.arrivals import ArrivalModel, Expected
 from streams.dispatch.demand.capacity import capacity_per_h
-from streams.dispatch.demand.fleet import Fleet, distances_km, skill_matrix
-from streams.dispatch.demand.ledger import DemandLedger
 from streams.dispatch.demand.needs import all_needs
+from streams.dispatch.demand.shifts import UnitsOnShift, distances_km, skill_matrix
 from streams.dispatch.demand.sources import SourceEvent, read_task, task_key
+from streams.dispatch.demand.store import DemandStore
 from streams.dispatch.demand.tasks import OpenTasks, Totals
 
-__all__ = ["DemandDesk", "DemandEvent"]
+__all__ = ["DemandEvent", "DemandForecaster"]
 
 Floats = NDArray[np.float64]
 
 DemandEvent = SourceEvent | Unit
-"""What the desk understands."""
+"""Events that it takes in."""
 
 _MINUTE_MS = 60_000
-_TELL_AGAIN_MS = 15 * _MINUTE_MS
+_AGAIN_MS = 15 * _MINUTE_MS
 _PRESSURE_H = 4
 """Hours of expected arrivals that the pressure looks at: half a shift."""
 _SOME = 0.05
@@ -41,8 +41,8 @@ def _universal_time(_: int) -> int:
     return 0
 
 
-class DemandDesk:
-    """All areas and services of a city. Areas the city does not know enter when first heard."""
+class DemandForecaster:
+    """All areas and services of a city. Unknown areas enter with their first event."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class DemandDesk:
         self._areas: list[str] = []
         self._area_codes: dict[str, int] = {}
         self._tasks = OpenTasks()
-        self._fleet = Fleet()
+        self._units = UnitsOnShift()
         self._model = ArrivalModel(0, len(self._needs))
-        self._told_at = np.zeros((0, len(self._needs)), np.int64)
-        self._told_open = np.zeros((0, len(self._needs)))
+        self._published_at = np.zeros((0, len(self._needs)), np.int64)
+        self._published_open = np.zeros((0, len(self._needs)))
         self._minute = 0
-        self._ledger = DemandLedger([need.code for need in self._needs])
+        self._store = DemandStore([need.code for need in self._needs])
         for area in city.areas:
             self._area(area.id)
 
@@ -76,22 +76,22 @@ class DemandDesk:
         """
         due = self.tick(now_ms)
         if isinstance(event, Unit):
-            self._fleet.take(event)
+            self._units.take(event)
             return due
         key = task_key(event)
-        told = read_task(event, key in self._tasks, now_ms)
-        if told is None:
+        read = read_task(event, key in self._tasks, now_ms)
+        if read is None:
             return due
-        if told.task is None or told.task.service not in self._codes:
+        if read.task is None or read.task.service not in self._codes:
             if self._tasks.close(key):
-                self._ledger.close_task(key)
+                self._store.close_task(key)
             return due
-        area, service = self._area(told.task.area), self._codes[told.task.service]
-        if told.arises and key not in self._tasks:
+        area, service = self._area(read.task.area), self._codes[read.task.service]
+        if read.arises and key not in self._tasks:
             self._model.count(area, service)
-            self._ledger.touch_now(service)
-        self._tasks.put(key, told.task, area, service)
-        self._ledger.open_task(key, told.task)
+            self._store.touch_now(service)
+        self._tasks.put(key, read.task, area, service)
+        self._store.open_task(key, read.task)
         return due
 
     def _area(self, name: str) -> int:
@@ -100,9 +100,9 @@ class DemandDesk:
             code = self._area_codes[name] = len(self._areas)
             self._areas.append(name)
             self._model.grow(len(self._areas))
-            self._told_at = np.pad(self._told_at, ((0, 1), (0, 0)))
-            self._told_open = np.pad(self._told_open, ((0, 1), (0, 0)))
-            self._ledger.touch_clock()
+            self._published_at = np.pad(self._published_at, ((0, 1), (0, 0)))
+            self._published_open = np.pad(self._published_open, ((0, 1), (0, 0)))
+            self._store.touch_clock()
         return code
 
     def tick(self, now_ms: int) -> list[Demand]:
@@ -115,31 +115,31 @@ class DemandDesk:
         if minute <= self._minute:
             return []
         self._minute = minute
-        self._ledger.touch_clock()
+        self._store.touch_clock()
         offset = self._offset_ms(now_ms)
         if self._model.advance(now_ms, offset):
-            self._ledger.touch_learned()
-            self._fleet.forget_silent(now_ms)
+            self._store.touch_learned()
+            self._units.forget_silent(now_ms)
         shape = (len(self._areas), len(self._needs))
         totals = self._tasks.totals(*shape, now_ms)
         expected = self._model.expect(now_ms, offset)
         soon = totals.number + expected.mean[:, :, :_PRESSURE_H].sum(axis=2)
-        anything = (soon > _SOME) | (self._told_open > 0)
-        again = anything & (now_ms - self._told_at >= _TELL_AGAIN_MS)
-        areas, services = np.nonzero((totals.number != self._told_open) | again)
+        anything = (soon > _SOME) | (self._published_open > 0)
+        again = anything & (now_ms - self._published_at >= _AGAIN_MS)
+        areas, services = np.nonzero((totals.number != self._published_open) | again)
         if not len(areas):
             return []
         capacity = self._capacity(soon, now_ms)
-        self._told_at[areas, services] = now_ms
-        self._told_open[areas, services] = totals.number[areas, services]
-        self._ledger.touch_now(*np.unique(services).tolist())
+        self._published_at[areas, services] = now_ms
+        self._published_open[areas, services] = totals.number[areas, services]
+        self._store.touch_now(*np.unique(services).tolist())
         return [
             self._event(a, s, now_ms, totals, expected, soon, capacity)
             for a, s in zip(areas.tolist(), services.tolist(), strict=True)
         ]
 
     def _capacity(self, tasks: Floats, now_ms: int) -> Floats:
-        units = self._fleet.on_shift(now_ms)
+        units = self._units.on_shift(now_ms)
         nowhere = np.full(2, np.nan)
         middles = np.array([self._middles.get(a, nowhere) for a in self._areas]).reshape(-1, 2)
         has_skill = skill_matrix(units, self._skills)
@@ -173,29 +173,28 @@ class DemandDesk:
     def changed(self) -> dict[str, bytes | None]:
         """Return the items of state that changed since the last call; None: drop that key."""
         now = {
-            s: (self._model.now[:, s], self._told_at[:, s], self._told_open[:, s])
+            s: (self._model.now[:, s], self._published_at[:, s], self._published_open[:, s])
             for s in range(len(self._needs))
         }
         clock = (self._areas, self._minute, self._model.hour)
-        return self._ledger.changed(self._model, self._fleet, now, clock)
+        return self._store.changed(self._model, self._units, now, clock)
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from all items that ``changed`` gave so far, into a desk that is new.
+        """Go on from all items that ``changed`` gave so far, into one that is new.
 
-        Services that are no more are left out. Raises ValueError, naming the key, for what is
-        no state of a desk.
+        Services that are no more are left out. Raises DataError, naming the key, for what is
+        none of its state.
         """
-        state = self._ledger.read(items)
+        state = self._store.read(items, self._units)
         rows = np.array([self._area(area) for area in state.areas], np.intp)
         self._minute, self._model.hour = state.minute, state.hour
         for service, now in state.now.items():
             here = rows[: len(now.came)]
             self._model.now[here, service] = now.came
-            self._told_at[here, service] = now.told_at
-            self._told_open[here, service] = now.told_open
-        self._ledger.put_learned(self._model, items, rows)
-        self._fleet.units.update(state.units)
+            self._published_at[here, service] = now.published_at
+            self._published_open[here, service] = now.published_open
+        self._store.put_learned(self._model, items, rows)
         for key, task in state.tasks.items():
             if task.service in self._codes:
                 self._tasks.put(key, task, self._area(task.area), self._codes[task.service])
-        self._ledger.forget_changes(self._fleet)
+        self._store.forget_changes()

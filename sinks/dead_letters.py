@@ -11,21 +11,34 @@ import numpy as np
 
 from civicstream.errors import DataError
 from civicstream.events import DeadLetter
-from civicstream.kafka.dead_letter import Origin, dead_letter
+from civicstream.kafka.dead_letter import Origin, make_dead_letter
 from sinks.records import KafkaRecord
 
 __all__ = [
     "INSERT",
-    "StoredLetter",
+    "StoredDeadLetter",
     "corrupt_record",
-    "letter_row",
+    "dead_letter_of_row",
+    "dead_letter_row",
     "printable",
-    "row_letter",
 ]
 
 _COLUMNS = (
-    *("source", "id", "received_at", "stage", "instance", "reason", "detail", "kind", "count"),
-    *("topic", "partition", '"offset"', "members", "payload", "payload_bytes"),
+    "source",
+    "id",
+    "received_at",
+    "stage",
+    "instance",
+    "reason",
+    "detail",
+    "kind",
+    "count",
+    "topic",
+    "partition",
+    '"offset"',
+    "members",
+    "payload",
+    "payload_bytes",
 )
 _PLACES = ", ".join("to_timestamp(%s)" if c == "received_at" else "%s" for c in _COLUMNS)
 INSERT = (
@@ -35,22 +48,28 @@ INSERT = (
 
 
 @dataclass(frozen=True)
-class StoredLetter:
+class StoredDeadLetter:
     """A dead letter with its CloudEvents source and id, the same when it is sent again."""
 
     source: str
     id: str
-    letter: DeadLetter
+    dead_letter: DeadLetter
 
     @classmethod
-    def of(cls, record: KafkaRecord, letter: DeadLetter) -> StoredLetter:
+    def of(cls, record: KafkaRecord, dead_letter: DeadLetter) -> StoredDeadLetter:
         """Take source and id from the headers; without them the record's place identifies it."""
         headers = dict(record.headers)
         source, event_id = headers.get("ce_source"), headers.get("ce_id")
         if source and event_id:
-            return cls(source.decode(errors="replace"), event_id.decode(errors="replace"), letter)
-        place = record.place
-        return cls(place.topic, f"{place.partition}/{record.offset}/{record.timestamp}", letter)
+            return cls(
+                source.decode(errors="replace"), event_id.decode(errors="replace"), dead_letter
+            )
+        topic_partition = record.topic_partition
+        return cls(
+            topic_partition.topic,
+            f"{topic_partition.partition}/{record.offset}/{record.timestamp}",
+            dead_letter,
+        )
 
 
 def printable(text: str | None) -> str | None:
@@ -58,25 +77,35 @@ def printable(text: str | None) -> str | None:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if text is not None else None
 
 
-def letter_row(stored: StoredLetter) -> Sequence[Any]:
+def dead_letter_row(stored: StoredDeadLetter) -> Sequence[Any]:
     """Return the values for ``INSERT``."""
-    letter = stored.letter
-    members = [(index, printable(sentence)) for index, sentence in letter.members]
+    dead_letter = stored.dead_letter
+    members = [(index, printable(sentence)) for index, sentence in dead_letter.members]
     return (
-        *(printable(stored.source), printable(stored.id), letter.received_at / 1000),
-        *(printable(letter.stage), printable(letter.instance), printable(letter.reason)),
-        *(printable(letter.detail), printable(letter.kind), letter.count),
-        *(printable(letter.topic), letter.partition, letter.offset),
-        *(msgspec.json.encode(members).decode(), letter.payload, letter.payload_bytes),
+        printable(stored.source),
+        printable(stored.id),
+        dead_letter.received_at / 1000,
+        printable(dead_letter.stage),
+        printable(dead_letter.instance),
+        printable(dead_letter.reason),
+        printable(dead_letter.detail),
+        printable(dead_letter.kind),
+        dead_letter.count,
+        printable(dead_letter.topic),
+        dead_letter.partition,
+        dead_letter.offset,
+        msgspec.json.encode(members).decode(),
+        dead_letter.payload,
+        dead_letter.payload_bytes,
     )
 
 
-def row_letter(
+def dead_letter_of_row(
     table: str, values: dict[str, Any], reason: str, detail: str, instance: str, now_ms: int
 ) -> DeadLetter:
     """Return the dead letter for a row of results or events that is not written."""
     payload = msgspec.json.encode({name: _plain(value) for name, value in values.items()})
-    return dead_letter(
+    return make_dead_letter(
         "sink",
         instance,
         Origin(table),
@@ -98,14 +127,14 @@ def corrupt_record(
 
     ``withhold`` leaves its bytes out, where many may read dead letters and few these.
     """
-    place = record.place
-    return dead_letter(
+    topic, partition = record.topic_partition
+    return make_dead_letter(
         "sink",
         instance,
-        Origin(place.topic, place.partition, record.offset),
+        Origin(topic, partition, record.offset),
         record.value or b"",
         error.reason,
-        f"{place.topic} partition {place.partition} offset {record.offset}: {error.detail}",
+        f"{topic} partition {partition} offset {record.offset}: {error.detail}",
         at_ms=now_ms,
         withhold=withhold,
     )

@@ -12,13 +12,12 @@ import numpy as np
 from civicstream import frames
 from civicstream.city import City
 from civicstream.frames import FrameHeaders
-from civicstream.kafka.sequences import Received
 from civicstream.kinds import KINDS
-from streams.frames.partitions import Gauges, PartitionStream
+from civicstream.settings import KafkaSettings
+from streams.frames.frame_stream import FrameGauges, FrameStream
 from streams.frames.results import Calculation
 from streams.runtime.records import Record
-from streams.runtime.sequence import RecordSequence
-from streams.runtime.task_state import Input
+from streams.runtime.task_state import Input, TaskState
 from streams.windows.traffic import SegmentTable
 from streams.windows.windows import PartitionWindows, Progress, WindowConfig
 from tests.kit.frame_making import make_frame
@@ -28,55 +27,54 @@ T0 = 1_000_000 * SIZE
 TOPIC = "city.frames.noise"
 
 
-class State:
+class State(TaskState):
     """Remembers what is committed; stands in for Kafka, which may take its time."""
 
     def __init__(self) -> None:
-        self.inputs = {TOPIC: Input(0, 0, "id")}
-        self.commits: list[tuple[list[Record], Progress, Input]] = []
+        super().__init__(KafkaSettings(), "frames", 0)
+        self.begin_inputs({TOPIC: Input(0, 0, "id")}, [])
+        self.commits: list[tuple[Sequence[Record], Progress, Input]] = []
         self.open = asyncio.Event()
 
-    def count(self, topic: str, offset: int, record: Received | None) -> None:
-        """The ledger's business."""
-
     async def commit(
-        self, records: Sequence[Record], items: Mapping[str, bytes], inputs: Mapping[str, Input]
+        self,
+        records: Sequence[Record],
+        items: Mapping[str, bytes | None] | None = None,
+        inputs: Mapping[str, Input] | None = None,
     ) -> None:
         await self.open.wait()
-        progress = msgspec.msgpack.decode(items["noise/progress"], type=Progress)
-        self.commits.append((list(records), progress, inputs[TOPIC]))
+        progress = msgspec.msgpack.decode((items or {})["noise/progress"] or b"", type=Progress)
+        self.commits.append((list(records), progress, (inputs or {})[TOPIC]))
 
 
-def begun(state: State, executor: ThreadPoolExecutor) -> PartitionStream:
+def begun(state: State, executor: ThreadPoolExecutor) -> FrameStream:
     windows = PartitionWindows(WindowConfig(SIZE, 0, 0, 10 * SIZE), Progress())
     kind = KINDS["noise"]
 
     def fail(error: BaseException) -> None:
         raise error
 
-    return PartitionStream(
+    return FrameStream(
         kind=kind,
         topic=TOPIC,
-        partition=0,
         windows=windows,
         calculation=Calculation(kind, windows.areas, SegmentTable(City())),
         sensors=None,
         feeds_network=False,
-        state=state,  # type: ignore[arg-type]
+        state=state,
         executor=executor,
-        gauges=Gauges(),
-        sequence=RecordSequence(0),
-        on_failure=fail,
+        gauges=FrameGauges(),
+        failed=fail,
     )
 
 
-def add(stream: PartitionStream, offset: int, at: int, sensors: int = 1) -> None:
+def add(stream: FrameStream, offset: int, at: int, sensors: int = 1) -> None:
     rng = np.random.default_rng(offset)
     rows = [("north", f"s{i}", at, {"LAeq": float(rng.random())}) for i in range(sensors)]
     stream.add(offset, make_frame("noise", rows), FrameHeaders("g", 1, offset, sensors, at))
 
 
-async def until(condition, stream: PartitionStream) -> None:  # type: ignore[no-untyped-def]
+async def until(condition, stream: FrameStream) -> None:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.05)

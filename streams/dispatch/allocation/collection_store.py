@@ -1,17 +1,17 @@
-"""What the tour desk knows, record by record, and what it weighs; checked when made."""
+"""What the tour planner knows, record by record, and what it weighs; checked when made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from civicstream.errors import ConfigurationError, DataError
+from civicstream.errors import ConfigurationError
 from civicstream.service_events import BinForecast, Tour, Unit
+from streams.runtime.state_items import StateStore
 
-__all__ = ["SKILL", "BinRecord", "CollectionBook", "CollectionSettings", "TruckRecord"]
+__all__ = ["SKILL", "BinRecord", "CollectionSettings", "CollectionStore", "TruckRecord"]
 
 SKILL = "bin_collection"
 """A unit that has it is a waste truck: it drives tours and is sent to nothing else."""
@@ -22,11 +22,11 @@ class CollectionSettings:
     """Times and prices of the tours."""
 
     next_visit_h: float = 12.0
-    """A container that is full within so long is taken along: two tours a day."""
+    """A container that is full within this time is taken along: two tours a day."""
     worth_capacity: float = 0.5
     """A truck sets out when so much of it would be filled …"""
     urgent_min: float = 30.0
-    """… or when a container is full within so long."""
+    """… or when a container is full within this time."""
     stop_s: float = 120.0
     """To empty a container."""
     overflow_km_per_h: float = 2.0
@@ -44,9 +44,9 @@ class CollectionSettings:
     silent_bar_min: float = 30.0
     """How long such a truck is not planned for."""
     lost_after_min: float = 30.0
-    """A truck under way that says nothing for so long has given its tour up."""
+    """A truck under way that says nothing for this long has given its tour up."""
     visit_believed_min: float = 60.0
-    """So long a container counts as emptied though its sensor has not said so yet."""
+    """Grace period: how long a container counts as emptied before its sensor confirms it."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -63,7 +63,7 @@ class TruckRecord(msgspec.Struct):
     tour: str | None = None
     barred_until: int = 0
     km: float = 0.0
-    """Driven on the present tour, between the places that it told."""
+    """Driven on the present tour, between the places that it reported."""
 
 
 class BinRecord(msgspec.Struct):
@@ -83,48 +83,19 @@ class TourRecord(msgspec.Struct):
     """When it was last planned, or looked at again."""
 
 
-Record = TruckRecord | BinRecord | TourRecord
-
-_TYPES: dict[str, type[Record]] = {"truck": TruckRecord, "bin": BinRecord, "tour": TourRecord}
-
-
-class CollectionBook:
-    """Tables by id. Whoever changes a record says so, that it can be written down."""
+class CollectionStore:
+    """Tables by id. Whoever changes a record in place touches its id, that it is written down."""
 
     def __init__(self) -> None:
-        self.trucks: dict[str, TruckRecord] = {}
-        self.bins: dict[int, BinRecord] = {}
-        self.tours: dict[str, TourRecord] = {}
-        self._touched: dict[tuple[str, str | int], None] = {}
-
-    def touch(self, kind: str, id_: str | int) -> None:
-        self._touched[kind, id_] = None
+        self._items = StateStore("collection")
+        self.trucks = self._items.table("truck", TruckRecord, str)
+        self.bins = self._items.table("bin", BinRecord, int)
+        self.tours = self._items.table("tour", TourRecord, str)
 
     def changed(self) -> dict[str, bytes | None]:
-        """Return the records changed since the last call as JSON, None for those removed."""
-        found: dict[str, bytes | None] = {}
-        for kind, id_ in self._touched:
-            record = self._table(kind).get(id_)
-            found[f"{kind}/{id_}"] = None if record is None else msgspec.json.encode(record)
-        self._touched.clear()
-        return found
+        """Return the records changed since the last call, None for those removed."""
+        return self._items.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
         """Put back what ``changed`` returned, all of it; raise DataError for foreign bytes."""
-        for key, data in sorted(items.items()):
-            kind, _, id_ = key.partition("/")
-            try:
-                record = msgspec.json.decode(data, type=_TYPES[kind])
-                self._table(kind)[int(id_) if kind == "bin" else id_] = record
-            except (msgspec.DecodeError, KeyError, ValueError) as error:
-                raise DataError(
-                    "state_value", f"collection state: {key!r} cannot be read: {error!r}"
-                ) from error
-
-    def _table(self, kind: str) -> dict[Any, Any]:
-        tables: dict[str, dict[Any, Any]] = {
-            "truck": self.trucks,
-            "bin": self.bins,
-            "tour": self.tours,
-        }
-        return tables[kind]
+        self._items.restore(items)

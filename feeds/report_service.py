@@ -17,12 +17,12 @@ from feeds.ledger import FeedsLedger
 from feeds.open311.errors import Open311Error, refusal
 from feeds.report_output import KafkaRecord
 
-__all__ = ["ReportDesk"]
+__all__ = ["ReportService"]
 
 Publish = Callable[[Sequence[KafkaRecord]], Awaitable[None]]
 
 
-class ReportDesk:
+class ReportService:
     """One for the process; ``areas`` None: every report is of the default area."""
 
     def __init__(

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import faust
 import msgspec
-from faust.types import TP
 
 from civicstream.clock import city_clock, now_ms
 from civicstream.errors import CivicStreamError, CorruptFrame
@@ -29,8 +26,9 @@ from streams.network.network_assembly import AssemblyProgress, NetworkAssembly
 from streams.network.network_judgement import NetworkJudgement, RoadOutlook
 from streams.runtime.committed_consumer import PlacedMessage
 from streams.runtime.records import Record
-from streams.runtime.sequence import RecordSequence, Turn
-from streams.runtime.task_state import Input, TaskState
+from streams.runtime.state_items import dump, load, under
+from streams.runtime.task import Failed
+from streams.runtime.task_state import TaskState
 from streams.windows.network import NetworkWindow, RoadNetwork
 from streams.windows.network_frames import decode
 
@@ -57,66 +55,36 @@ class NetworkGauges:
 
 
 class NetworkTask:
-    """Reads the topic ``network`` while this worker has it."""
+    """Reads the topic ``network``, which has one partition."""
 
     name = "network"
 
-    def __init__(
-        self,
-        settings: Settings,
-        network: RoadNetwork,
-        executor: Executor,
-        on_failure: Callable[[str, int, BaseException], None],
-    ) -> None:
+    def __init__(self, settings: Settings, network: RoadNetwork, executor: Executor) -> None:
         self.gauges = NetworkGauges()
-        self._tp = TP(topic_name(settings.kafka.topic_prefix, "network"), 0)
+        self.topics = [topic_name(settings.kafka.topic_prefix, "network")]
+        self.partitions: dict[int, NetworkPartition] = {}
         self._settings = settings
         self._network = network
         self._executor = executor
-        self._on_failure = on_failure
         partitions = settings.kafka.partitions
-        self._partitions = {partition_of(area, partitions) for area in network.areas}
-        self._stream: NetworkStream | None = None
+        self._reporting = {partition_of(area, partitions) for area in network.areas}
 
-    async def read(self, app: faust.App, stream: faust.StreamT) -> None:
-        """Work off the records of ``stream`` for as long as it lasts."""
-        async for event in stream.noack().events():
-            state, message = self._stream, event.message
-            if state is None:
-                continue  # not open yet, or lost; it is sought when it is open
-            turn = state.sequence.turn(
-                message.follows, message.offset, time.monotonic(), message.appended_ms
-            )
-            if turn is Turn.NEXT:
-                try:
-                    await state.add(message)
-                except Exception as error:
-                    if state.assigned:
-                        self._on_failure(self.name, 0, error)
-            elif turn is Turn.SEEK:
-                await app.consumer.seek(message.tp, state.sequence.expected)
-
-    def inputs(self, _partition: int) -> list[TP]:
-        return [self._tp]
-
-    def partitions(self, assigned: Iterable[TP]) -> set[int]:
-        return {0} if self._tp in set(assigned) else set()
-
-    def begin(self, state: TaskState, items: Mapping[str, bytes]) -> None:
+    def on_assigned(
+        self, state: TaskState, items: Mapping[str, bytes], _failed: Failed
+    ) -> NetworkPartition:
+        (topic,) = self.topics
         stored = items.get(_PROGRESS)
-        progress = (
-            msgspec.msgpack.decode(stored, type=AssemblyProgress) if stored else AssemblyProgress()
-        )
-        read = state.inputs[self._tp.topic]
-        progress = msgspec.structs.replace(progress, resume_at=read.resume_at)
+        progress = AssemblyProgress()
+        if stored:
+            progress = load("network", _PROGRESS, stored, AssemblyProgress)
+        progress = msgspec.structs.replace(progress, resume_at=state.inputs[topic].resume_at)
         window_ms = self._settings.windows.size_s * 1000
-        self._stream = NetworkStream(
-            topic=self._tp.topic,
+        return NetworkPartition(
+            topic=topic,
             assembly=NetworkAssembly(
-                self._network, window_ms, self._partitions, progress, city_clock().speed
+                self._network, window_ms, self._reporting, progress, city_clock().speed
             ),
             judgement=self._restored(items),
-            sequence=RecordSequence(read.resume_at, read.newest_ms),
             state=state,
             executor=self._executor,
             gauges=self.gauges,
@@ -136,42 +104,37 @@ class NetworkTask:
 
         judgement = young()
         try:
-            judgement.restore(_under(_EXACT, items), _under(_LEARNED, items))
+            judgement.restore(under(_EXACT, items), under(_LEARNED, items))
         except (CivicStreamError, ValueError) as error:
             log.warning("incidents and forecasts begin anew, their state does not fit: %s", error)
             return young()
         return judgement
 
-    def drop(self, _partition: int) -> None:
-        if self._stream is not None:
-            self._stream.assigned = False
-            self._stream = None
-            self.gauges.open_incidents = 0
-
-    def positions(self) -> dict[TP, int]:
-        return {} if self._stream is None else {self._tp: self._stream.sequence.expected}
-
     def outlook(self) -> RoadOutlook | None:
         """Return the speeds as of the newest window, None before the first of this life."""
-        return self._stream.judgement.outlook if self._stream else None
+        for partition in self.partitions.values():
+            return partition.judgement.outlook
+        return None
 
 
 @dataclass
-class NetworkStream:
-    """The topic ``network`` while it is assigned to this worker."""
+class NetworkPartition:
+    """The topic ``network`` while it is assigned to this worker.
+
+    Windows are worked off while the next record waits: there is one record for each closing of a
+    partition, some in a second.
+    """
 
     topic: str
     assembly: NetworkAssembly
     judgement: NetworkJudgement
-    sequence: RecordSequence
     state: TaskState
     executor: Executor
     gauges: NetworkGauges
-    assigned: bool = True
-    """False once revoked: nothing of this object may be published any more."""
 
-    async def add(self, message: PlacedMessage) -> None:
-        """Take in a record, and work off the windows that are complete with it."""
+    is_full = False
+
+    async def on_record(self, message: PlacedMessage) -> None:
         try:
             frame = decode(message.value)
         except CorruptFrame as error:
@@ -181,8 +144,14 @@ class NetworkStream:
         self._count(message)
         windows = self.assembly.add(frame, message.offset)
         self.gauges.network_missed = self.assembly.missed
-        if windows and self.assigned:
+        if windows and self.state.assigned:
             await self._work_off(windows)
+
+    def on_tick(self, _silent_ms: Mapping[str, int]) -> None:
+        """Do nothing: everything here follows from the records."""
+
+    def on_revoked(self) -> None:
+        self.gauges.open_incidents = 0
 
     def _count(self, message: PlacedMessage, *, corrupt: bool = False) -> None:
         number = received(self.topic, 0, message.headers or (), corrupt=corrupt)
@@ -192,14 +161,12 @@ class NetworkStream:
         progress = self.assembly.progress
         records = [record for window in windows for record in await self._judge(window)]
         exact, learned = await self._run(self.judgement.dump)
-        items: dict[str, bytes | None] = {_PROGRESS: msgspec.msgpack.encode(progress)}
+        items: dict[str, bytes | None] = {_PROGRESS: dump(progress)}
         items |= {_EXACT + name: item for name, item in exact.items()}
         items |= {_LEARNED + name: item for name, item in learned.items()}
-        topic_id = self.state.inputs[self.topic].topic_id
-        newest_ms = self.sequence.newest_ms
-        read = Input(progress.resume_at, self.assembly.next_offset, topic_id, newest_ms)
-        await self.state.commit(records, items, {self.topic: read})
-        if self.assigned:
+        read = self.state.read_to(self.topic, progress.resume_at, self.assembly.next_offset)
+        await self.state.commit(records, items, read)
+        if self.state.assigned:
             self.gauges.network_windows += len(windows)
             self.gauges.incident_versions += sum(r.topic == "incidents" for r in records)
             self.gauges.forecasts_published += sum(r.topic == "forecasts" for r in records)
@@ -210,7 +177,3 @@ class NetworkStream:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
-
-
-def _under(prefix: str, items: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {k.removeprefix(prefix): v for k, v in items.items() if k.startswith(prefix)}

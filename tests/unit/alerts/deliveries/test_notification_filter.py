@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from alerts.deliveries.channels.email import EmailReceiver
 from alerts.deliveries.channels.kafka_topic import KafkaReceiver
 from alerts.deliveries.channels.mqtt_topics import MqttReceiver
-from alerts.deliveries.receivers import Receiver
-from alerts.deliveries.told import Told
+from alerts.deliveries.receivers import NotificationFilter, Receiver
 from civicstream.events import Alert
 from tests.kit.sink_events import AT, alert
 
@@ -26,7 +25,7 @@ def version(number: int, change: str, **more: Any) -> Alert:
 
 
 def taken(receiver: Receiver, *versions: Alert) -> list[int]:
-    told = Told(receiver)
+    told = NotificationFilter(receiver)
     return [v.version for v in versions if told.take(v)]
 
 
@@ -91,7 +90,11 @@ def test_after_a_restart_it_decides_as_one_that_never_stopped(
     receiver = kafka(min_severity=data.draw(severities), on=["raised", "escalated", "cleared"])
     sent = [version(n, c, id=i, severity=s) for n, (i, c, s) in enumerate(events, 1)]
     cut = data.draw(st.integers(0, len(sent)))
-    whole, before, after = Told(receiver), Told(receiver), Told(receiver)
+    whole, before, after = (
+        NotificationFilter(receiver),
+        NotificationFilter(receiver),
+        NotificationFilter(receiver),
+    )
     decided = [whole.take(v) for v in sent]
     assert [before.take(v) for v in sent[:cut]] == decided[:cut]
     for shown_again in sent[:cut]:

@@ -8,9 +8,9 @@ import msgspec
 
 from civicstream.service_events import Allocation, AllocationState, Task, Unit
 from streams.dispatch.allocation.settings import DispatchSettings
-from streams.dispatch.allocation.state import AdviceRecord, Book, Refusal, UnitRecord
+from streams.dispatch.allocation.store import AdviceRecord, AllocationStore, Refusal, UnitRecord
 
-__all__ = ["AdviceLedger", "Ended", "fixed"]
+__all__ = ["AllocationVersions", "Ended", "fixed"]
 
 ACTIVE = frozenset({"assigned", "en_route", "on_site"})
 
@@ -20,23 +20,22 @@ OWN_CHOICE = "unit"
 Ended = Literal["rejected", "overridden", "withdrawn", "completed"]
 
 
-class AdviceLedger:
-    """Writes the book's allocations; every change is a new version."""
+class AllocationVersions:
+    """Writes the store's allocations; every change is a new version."""
 
-    def __init__(self, book: Book, settings: DispatchSettings) -> None:
-        self._book = book
+    def __init__(self, store: AllocationStore, settings: DispatchSettings) -> None:
+        self._store = store
         self._settings = settings
 
     def open(self, allocation: Allocation, *, pinned: bool = False) -> Allocation:
         """Let version 1 of an allocation stand."""
-        record = self._book.tasks[allocation.task]
+        record = self._store.tasks[allocation.task]
         record.advice = allocation.id
-        self._book.advices[allocation.id] = AdviceRecord(
+        self._store.advices[allocation.id] = AdviceRecord(
             allocation, pinned, since=allocation.proposed_at
         )
-        self._book.advice_by_unit[allocation.unit] = allocation.id
-        self._book.touch("task", allocation.task)
-        self._book.touch("allocation", allocation.id)
+        self._store.advice_by_unit[allocation.unit] = allocation.id
+        self._store.tasks.touch(allocation.task)
         return allocation
 
     def accept(self, advice: AdviceRecord, by: str, now_ms: int, note: str) -> Allocation:
@@ -47,27 +46,27 @@ class AdviceLedger:
     ) -> Allocation:
         """Return the last version and forget the allocation; its task is open again."""
         last = self._next(advice, state, by, now_ms, note)
-        del self._book.advices[last.id]
-        if self._book.advice_by_unit.get(last.unit) == last.id:
-            del self._book.advice_by_unit[last.unit]
-        record = self._book.tasks.get(last.task)
+        del self._store.advices[last.id]
+        if self._store.advice_by_unit.get(last.unit) == last.id:
+            del self._store.advice_by_unit[last.unit]
+        record = self._store.tasks.get(last.task)
         if record is not None and record.advice == last.id:
             record.advice = None
             record.started_at = None
-            self._book.touch("task", last.task)
+            self._store.tasks.touch(last.task)
         return last
 
     def bar(self, task: str, unit: str, until_ms: int) -> None:
         """Send the unit to this task no more before then."""
-        record = self._book.tasks[task]
+        record = self._store.tasks[task]
         record.barred = {**record.barred, unit: until_ms}
-        self._book.touch("task", task)
+        self._store.tasks.touch(task)
 
     def expire(self, now_ms: int) -> list[Allocation | Refusal]:
         """End the proposals that nobody has answered in time."""
         patience_ms = self._settings.answer_within_s * 1000
         out: list[Allocation | Refusal] = []
-        for advice in list(self._book.advices.values()):
+        for advice in list(self._store.advices.values()):
             waiting = advice.allocation.state == "proposed"
             if waiting and now_ms - advice.since >= patience_ms:
                 until = now_ms + round(self._settings.silent_bar_min * 60_000)
@@ -84,14 +83,14 @@ class AdviceLedger:
         elif not was_on_site or unit.task != before.task:
             record.on_site_since = unit.at
         out = self._own_choice(unit, now_ms)
-        advice = self._book.advice_for_unit(unit.id)
+        advice = self._store.advice_for_unit(unit.id)
         if advice is None:
             return out
-        task = self._book.tasks[advice.allocation.task]
+        task = self._store.tasks[advice.allocation.task]
         if unit.task == advice.allocation.task and unit.state in ACTIVE:
             if unit.state == "on_site" and task.started_at is None:
                 task.started_at = unit.at
-                self._book.touch("task", task.task.id)
+                self._store.tasks.touch(task.task.id)
             if advice.allocation.state == "proposed":
                 out.append(self.accept(advice, unit.id, now_ms, "the unit went"))
         elif was_on_site and task.started_at is not None:
@@ -105,11 +104,11 @@ class AdviceLedger:
 
     def _own_choice(self, unit: Unit, now_ms: int) -> list[Allocation | Refusal]:
         """Return what it means that a unit goes to an open task to which nobody was sent."""
-        record = self._book.tasks.get(unit.task or "")
+        record = self._store.tasks.get(unit.task or "")
         if unit.state not in ACTIVE or record is None or record.advice is not None or record.done:
             return []
         out: list[Allocation | Refusal] = []
-        standing = self._book.advice_for_unit(unit.id)
+        standing = self._store.advice_for_unit(unit.id)
         if standing is not None:
             note = f"{unit.id} went to {unit.task} instead"
             out.append(self.end(standing, "overridden", unit.id, now_ms, note))
@@ -124,7 +123,7 @@ class AdviceLedger:
         advice.allocation = msgspec.structs.replace(
             last, version=last.version + 1, state=state, decided_by=by, decided_at=now_ms, note=note
         )
-        self._book.touch("allocation", last.id)
+        self._store.advices.touch(last.id)
         return advice.allocation
 
 

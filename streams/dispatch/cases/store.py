@@ -1,11 +1,8 @@
-"""All that the case desk remembers: items by key, what changed, and what time will change."""
+"""All that is remembered of cases: items by key, what changed, and what time will change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import msgspec
 
 from civicstream.service_events import Case
 from civicstream.services import ServiceType
@@ -13,38 +10,32 @@ from streams.dispatch.cases.agenda import Agenda
 from streams.dispatch.cases.places import PlaceIndex
 from streams.dispatch.cases.records import CaseRecord, EvidenceRecord, ReporterRecord, SeenReport
 from streams.dispatch.cases.rules import HOUR_MS, CaseRules
-from streams.dispatch.cases.shelf import Shelf
 from streams.dispatch.cases.standing import forgotten_at, next_deadline
+from streams.runtime.state_items import StateStore
 
-__all__ = ["Memory"]
+__all__ = ["CaseStore"]
 
 _EVIDENCE_CELL_M = 500.0
 _LEAST_CELL_M = 25.0
 
 
-class Memory:
-    """State of one desk; the same items give the same desk."""
+class CaseStore:
+    """State of the cases; the same items give the same state."""
 
     def __init__(self, services: Mapping[str, ServiceType], rules: CaseRules) -> None:
         self.services = services
         self.rules = rules
-        self._changed: set[str] = set()
-        self.cases = Shelf("case", CaseRecord, self._changed)
-        self.seen = Shelf("seen", SeenReport, self._changed)
-        self.reporters = Shelf("reporter", ReporterRecord, self._changed)
-        self.evidence = Shelf("evidence", EvidenceRecord, self._changed)
+        self._items = StateStore("case")
+        self.cases = self._items.table("case", CaseRecord, str)
+        self.seen = self._items.table("seen", SeenReport, str)
+        self.reporters = self._items.table("reporter", ReporterRecord, str)
+        self.evidence = self._items.table("evidence", EvidenceRecord, str)
         self.places: dict[str, PlaceIndex] = {}
         """Of the cases, per service."""
         self.evidence_places = PlaceIndex(_EVIDENCE_CELL_M)
         self.longest_reach_m = 0.0
         """Of any evidence so far."""
         self._agenda = Agenda()
-        self._shelves: dict[str, Shelf[Any]] = {
-            "case": self.cases,
-            "seen": self.seen,
-            "reporter": self.reporters,
-            "evidence": self.evidence,
-        }
 
     def service_of(self, record: CaseRecord) -> ServiceType:
         """Return the service of a case; one that the city no longer has goes on as it was."""
@@ -65,15 +56,15 @@ class Memory:
             work_min=1.0,
         )
 
-    def tell(
+    def next_version(
         self, record: CaseRecord, now_ms: int, by: str, note: str, latest_report: str | None = None
     ) -> Case:
         """Make the next version of a case: kept, scheduled, and returned to be published."""
         record.version += 1
         record.updated_at = now_ms
-        self.cases.put(record.id, record)
+        self.cases[record.id] = record
         self._agenda.put(self.cases.key(record.id), next_deadline(record, self.rules))
-        return record.told(by, note, latest_report)
+        return record.as_case(by, note, latest_report)
 
     def place(self, record: CaseRecord) -> None:
         """Let the case be found by its place and service, wherever it was found before."""
@@ -96,10 +87,10 @@ class Memory:
 
     def forget_case(self, record: CaseRecord) -> None:
         self.places[record.service].remove(record.id)
-        self.cases.drop(record.id)
+        self.cases.discard(record.id)
 
     def keep_evidence(self, evidence: EvidenceRecord) -> None:
-        self.evidence.put(evidence.id, evidence)
+        self.evidence[evidence.id] = evidence
         self._place_evidence(evidence)
 
     def _place_evidence(self, evidence: EvidenceRecord) -> None:
@@ -109,20 +100,20 @@ class Memory:
 
     def forget_evidence(self, evidence_id: str) -> None:
         self.evidence_places.remove(evidence_id)
-        self.evidence.drop(evidence_id)
+        self.evidence.discard(evidence_id)
 
     def keep_report(self, report_id: str, until: int) -> None:
         """Know a report again until then."""
-        self.seen.put(report_id, SeenReport(until))
+        self.seen[report_id] = SeenReport(until)
         self._agenda.put(self.seen.key(report_id), until)
 
     def keep_reporter(self, pseudonym: str, reporter: ReporterRecord) -> None:
-        self.reporters.put(pseudonym, reporter)
+        self.reporters[pseudonym] = reporter
         self._agenda.put(self.reporters.key(pseudonym), forgotten_at(reporter, self.rules))
 
-    def come_up(self, now_ms: int) -> Iterator[CaseRecord]:
+    def due(self, now_ms: int) -> Iterator[CaseRecord]:
         """Forget what is old; yield the cases that time has come for, in order of time."""
-        for key in self._agenda.come_up(now_ms):
+        for key in self._agenda.due(now_ms):
             name, _, item_id = key.partition("/")
             if name == "case":
                 record = self.cases.get(item_id)
@@ -130,41 +121,25 @@ class Memory:
                     yield record
             elif name == "evidence":
                 self.forget_evidence(item_id)
+            elif name == "reporter":
+                self.reporters.discard(item_id)
             else:
-                self._shelves[name].drop(item_id)
+                self.seen.discard(item_id)
 
     def changed(self) -> dict[str, bytes | None]:
         """Return the items that changed since the last call, by key; None: dropped."""
-        found: dict[str, bytes | None] = {}
-        for key in sorted(self._changed):
-            name, _, item_id = key.partition("/")
-            found[key] = self._shelves[name].dump(item_id)
-        self._changed.clear()
-        return found
+        return self._items.changed()
 
     def restore(self, items: Mapping[str, bytes]) -> None:
-        """Go on from items that ``changed`` gave, into an empty memory; ValueError for others."""
-        for key, data in items.items():
-            name, _, item_id = key.partition("/")
-            if name not in self._shelves:
-                raise ValueError(f"case state {key!r}: no such kind of item; leave it out")
-            try:
-                item = self._shelves[name].load(item_id, data)
-            except msgspec.MsgspecError as error:
-                raise ValueError(
-                    f"case state {key!r}: {len(data)} bytes do not decode ({error}); it is of "
-                    "another version: leave it out, or read the topic of reports anew"
-                ) from error
-            self._take_up(key, item)
-
-    def _take_up(self, key: str, item: Any) -> None:
-        match item:
-            case CaseRecord():
-                self.place(item)
-                self._agenda.put(key, next_deadline(item, self.rules))
-            case EvidenceRecord():
-                self._place_evidence(item)
-            case ReporterRecord():
-                self._agenda.put(key, forgotten_at(item, self.rules))
-            case SeenReport():
-                self._agenda.put(key, item.until)
+        """Go on from items that ``changed`` gave, into an empty store; DataError for others."""
+        self._items.restore(items)
+        for case in self.cases.values():
+            self.place(case)
+            self._agenda.put(self.cases.key(case.id), next_deadline(case, self.rules))
+        for evidence in self.evidence.values():
+            self._place_evidence(evidence)
+        for pseudonym, reporter in self.reporters.items():
+            key = self.reporters.key(pseudonym)
+            self._agenda.put(key, forgotten_at(reporter, self.rules))
+        for report_id, seen in self.seen.items():
+            self._agenda.put(self.seen.key(report_id), seen.until)

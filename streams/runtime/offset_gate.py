@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum, auto
 
-__all__ = ["HeldOffsets", "RecordSequence", "StallWatch", "Turn"]
+__all__ = ["OffsetGate", "PendingOffsets", "StallWatch", "Turn"]
 
 # A seek takes as long as a fetch; records already under way come first and are passed over.
 _PATIENCE_S = 3.0
@@ -30,7 +30,7 @@ class Turn(Enum):
     """Pass it over, going back is under way."""
 
 
-class RecordSequence:
+class OffsetGate:
     """Judges each record by its offset; ``expected`` is the first that must still come."""
 
     def __init__(self, expected: int, newest_ms: int = 0) -> None:
@@ -80,7 +80,7 @@ class StallWatch:
         return True
 
 
-class HeldOffsets:
+class PendingOffsets:
     """Offsets in rising order, each with the window end that it waits for."""
 
     def __init__(self) -> None:

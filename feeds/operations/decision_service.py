@@ -18,7 +18,7 @@ from feeds.operations.operation_store import OperationStore
 from feeds.problems import Problem
 from feeds.report_output import KafkaRecord
 
-__all__ = ["OperationsDesk"]
+__all__ = ["DecisionService"]
 
 Publish = Callable[[Sequence[KafkaRecord]], Awaitable[None]]
 
@@ -30,7 +30,7 @@ _STORED_WITHIN_S = 3.0
 _LOOK_EVERY_S = 0.1
 
 
-class OperationsDesk:
+class DecisionService:
     """One for the process; ``source`` names it in the events."""
 
     def __init__(self, store: OperationStore, publish: Publish, source: str) -> None:
@@ -54,7 +54,14 @@ class OperationsDesk:
             unit = await self._store.unit_state(asked.value or "")
         check(asked, standing, unit, now_ms)
         action = Action(
-            id_, asked.subject, asked.action, standing.area, by, now_ms, asked.note, asked.value
+            id=id_,
+            subject=asked.subject,
+            action=asked.action,
+            area=standing.area,
+            by=by,
+            at=now_ms,
+            note=asked.note,
+            value=asked.value,
         )
         await self._publish([self._record(action)])
         self._recent[id_] = action
@@ -96,8 +103,8 @@ def _action_id(by: str, key: str | None) -> str:
 
 def _again(known: Action, asked: Asked, key: str) -> Action:
     """Return the action that this key stands for; raise Problem when it was another one."""
-    said = (known.subject, known.action, known.note, known.value)
-    if said != (asked.subject, asked.action, asked.note, asked.value):
+    fields = (known.subject, known.action, known.note, known.value)
+    if fields != (asked.subject, asked.action, asked.note, asked.value):
         raise Problem(
             422,
             f"Idempotency-Key {key!r} was used for {known.action} of {known.subject} already; "

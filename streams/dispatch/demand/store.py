@@ -1,26 +1,24 @@
-"""The state of the demand desk as items by key, and which of them changed."""
+"""The state of the demand as items by key, and which of them changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.dispatch.demand.arrivals import ArrivalModel
-from streams.dispatch.demand.fleet import Fleet, UnitRecord
 from streams.dispatch.demand.model_state import dump_learned, put_learned
+from streams.dispatch.demand.shifts import UnitsOnShift
 from streams.dispatch.demand.tasks import OpenTask
+from streams.runtime.state_items import dump, load, unknown_item
 
-__all__ = ["Clock", "DemandLedger", "Present", "Restored"]
-
-T = TypeVar("T")
+__all__ = ["Clock", "DemandStore", "Present", "Restored"]
 
 _CLOCK = "clock"
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class Clock(msgspec.Struct, array_like=True):
@@ -32,11 +30,11 @@ class Clock(msgspec.Struct, array_like=True):
 
 
 class Present(msgspec.Struct, array_like=True):
-    """Of one service, by area: what came in the present hour, and what was told last."""
+    """Of one service, by area: what came in the present hour, and what was published last."""
 
     came: list[float]
-    told_at: list[int]
-    told_open: list[float]
+    published_at: list[int]
+    published_open: list[float]
 
 
 @dataclass
@@ -48,10 +46,9 @@ class Restored:
     hour: int | None = None
     now: dict[int, Present] = field(default_factory=dict)
     tasks: dict[str, OpenTask] = field(default_factory=dict)
-    units: dict[str, UnitRecord] = field(default_factory=dict)
 
 
-class DemandLedger:
+class DemandStore:
     """Keys: ``clock``, ``now/<service>``, ``learned/<service>``, ``task/<key>``, ``unit/<id>``."""
 
     def __init__(self, services: list[str]) -> None:
@@ -82,54 +79,51 @@ class DemandLedger:
     def changed(
         self,
         model: ArrivalModel,
-        fleet: Fleet,
+        units: UnitsOnShift,
         now: Mapping[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
         clock: tuple[list[str], int, int | None],
     ) -> dict[str, bytes | None]:
         """Return the items that changed since the last call; None: drop that key."""
         items: dict[str, bytes | None] = {}
         if self._clock:
-            items[_CLOCK] = _encode(Clock(*clock))
+            items[_CLOCK] = dump(Clock(*clock))
         for service in sorted(self._now):
             present = Present(*(column.tolist() for column in now[service]))
-            items[f"now/{self._services[service]}"] = _encode(present)
+            items[f"now/{self._services[service]}"] = dump(present)
         if self._learned:
             for service, code in enumerate(self._services):
                 items[f"learned/{code}"] = dump_learned(model, service)
         for key, task in sorted(self._tasks.items()):
-            items[f"task/{key}"] = None if task is None else _encode(task)
-        for unit in sorted(fleet.changed):
-            record = fleet.units.get(unit)
-            items[f"unit/{unit}"] = None if record is None else _encode(record)
-        self.forget_changes(fleet)
+            items[f"task/{key}"] = None if task is None else dump(task)
+        items |= units.records.changed()
+        self.forget_changes()
         return items
 
-    def forget_changes(self, fleet: Fleet) -> None:
+    def forget_changes(self) -> None:
         self._tasks.clear()
         self._now.clear()
         self._learned = self._clock = False
-        fleet.changed.clear()
 
-    def read(self, items: Mapping[str, bytes]) -> Restored:
-        """Return what the items say; ValueError for what is none, naming the key."""
+    def read(self, items: Mapping[str, bytes], units: UnitsOnShift) -> Restored:
+        """Put units back and return the rest; DataError for others, by key."""
         state = Restored()
         for key, data in items.items():
             name, _, rest = key.partition("/")
             match name:
                 case "clock":
-                    clock = _decoded(key, data, Clock)
+                    clock = load("demand", key, data, Clock)
                     state.areas, state.minute, state.hour = clock.areas, clock.minute, clock.hour
                 case "now":
                     if rest in self._codes:
-                        state.now[self._codes[rest]] = _decoded(key, data, Present)
+                        state.now[self._codes[rest]] = load("demand", key, data, Present)
                 case "task":
-                    state.tasks[rest] = _decoded(key, data, OpenTask)
+                    state.tasks[rest] = load("demand", key, data, OpenTask)
                 case "unit":
-                    state.units[rest] = _decoded(key, data, UnitRecord)
+                    units.records.take_up("demand", key, data)
                 case "learned":
                     pass
                 case _:
-                    raise ValueError(f"demand state {key!r}: no such kind of item; leave it out")
+                    raise unknown_item("demand", key)
         return state
 
     def put_learned(
@@ -140,16 +134,4 @@ class DemandLedger:
             data = items.get(f"learned/{code}")
             if data is None:
                 continue
-            try:
-                put_learned(model, service, data, rows)
-            except ValueError as error:
-                raise ValueError(f"demand state 'learned/{code}': {error}; leave it out") from error
-
-
-def _decoded(key: str, data: bytes, as_type: type[T]) -> T:
-    try:
-        return msgspec.msgpack.decode(data, type=as_type)
-    except msgspec.MsgspecError as error:
-        raise ValueError(
-            f"demand state {key!r}: {len(data)} bytes do not decode ({error}); leave it out"
-        ) from error
+            put_learned(model, service, f"learned/{code}", data, rows)
