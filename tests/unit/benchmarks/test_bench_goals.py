@@ -15,6 +15,7 @@ def test_every_goal_belongs_to_a_bench() -> None:
         "streams",
         "sink",
         "start",
+        "rest",
         "gateway",
         "e2e",
         "memory",
