@@ -59,7 +59,7 @@ SERVICES = {
 }
 
 
-def make_desk(city: City | None = None, **rules: Any) -> CaseProcessor:
+def make_case_processor(city: City | None = None, **rules: Any) -> CaseProcessor:
     return CaseProcessor(SERVICES, city or City(), CaseRules(**rules))
 
 

@@ -16,7 +16,7 @@ from tests.kit.case_making import (
     LON,
     act_on,
     at,
-    make_desk,
+    make_case_processor,
     make_evidence,
     make_report,
     metres_east,
@@ -99,7 +99,7 @@ def _one(desk: CaseProcessor, event: Any, hours: float) -> Case:
 
 
 def test_a_high_water_level_confirms_a_flooding_report_that_came_before() -> None:
-    desk = make_desk(_city())
+    desk = make_case_processor(_city())
     case = report_case(desk, make_report(1, service="flooding"))
     confirmed = _one(desk, _anomaly(2.0, 0.2), 0.2)
     assert (confirmed.id, confirmed.confirmed_by) == (case.id, ["water/d1/w1"])
@@ -109,7 +109,7 @@ def test_a_high_water_level_confirms_a_flooding_report_that_came_before() -> Non
 
 
 def test_a_high_water_level_known_before_confirms_the_report_at_once() -> None:
-    desk = make_desk(_city())
+    desk = make_case_processor(_city())
     assert desk.apply(_anomaly(2.0, 0.0), at(0)) == []
     case = report_case(desk, make_report(1, hours=0.5, service="flooding"))
     assert (case.version, case.confirmed_by) == (1, ["water/d1/w1"])
@@ -117,20 +117,20 @@ def test_a_high_water_level_known_before_confirms_the_report_at_once() -> None:
 
 
 def test_a_low_water_level_confirms_no_flooding() -> None:
-    desk = make_desk(_city())
+    desk = make_case_processor(_city())
     report_case(desk, make_report(1, service="flooding"))
     assert desk.apply(_anomaly(0.2, 0.2), at(0.2)) == []
 
 
 def test_a_confirmed_incident_confirms_and_a_suspicion_does_not() -> None:
-    desk = make_desk(_city())
+    desk = make_case_processor(_city())
     report_case(desk, make_report(1, service="flooding"))
     assert desk.apply(_incident("suspected", 0.1), at(0.1)) == []
     assert _one(desk, _incident("confirmed", 0.2), 0.2).confirmed_by == ["incident/s0/1"]
 
 
 def test_two_sources_weigh_more_than_one() -> None:
-    desk = make_desk(_city())
+    desk = make_case_processor(_city())
     report_case(desk, make_report(1, service="flooding"))
     once = _one(desk, _anomaly(2.0, 0.1), 0.1)
     twice = _one(desk, _incident("confirmed", 0.2), 0.2)
@@ -150,13 +150,13 @@ def test_two_sources_weigh_more_than_one() -> None:
 def test_evidence_of_something_else_confirms_nothing(
     report: dict[str, Any], evidence: dict[str, Any]
 ) -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     report_case(desk, make_report(1, **report))
     assert desk.apply(make_evidence(**evidence), at(5)) == []
 
 
 def test_evidence_that_ended_long_before_the_report_confirms_nothing() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     desk.apply(make_evidence(0), at(0))
     desk.apply(make_evidence(1, ended=True), at(1))
     within = report_case(desk, make_report(1, hours=2.5, service="flooding"))
@@ -167,7 +167,7 @@ def test_evidence_that_ended_long_before_the_report_confirms_nothing() -> None:
 
 
 def test_what_was_high_stays_evidence_of_high_water_when_it_ends_at_a_usual_level() -> None:
-    desk = make_desk(_city())
+    desk = make_case_processor(_city())
     desk.apply(_anomaly(2.0, 0.0), at(0))
     desk.apply(_anomaly(0.9, 1.0, version=2, state="closed"), at(1))
     case = report_case(desk, make_report(1, hours=1.5, service="flooding"))
@@ -175,7 +175,7 @@ def test_what_was_high_stays_evidence_of_high_water_when_it_ends_at_a_usual_leve
 
 
 def test_a_closed_case_is_not_confirmed_any_more() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1, service="flooding"))
     act_on(desk, "reject", case, 0.1, note="a puddle")
     assert desk.apply(make_evidence(0.2), at(0.2)) == []
@@ -199,7 +199,7 @@ def _bin(level: float, hours: float) -> BinForecast:
 
 
 def test_only_a_container_that_is_full_confirms() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1, service="flooding"))
     assert desk.apply(_bin(0.4, 0.1), at(0.1)) == []
     assert _one(desk, _bin(0.95, 0.2), 0.2).id == case.id

@@ -11,11 +11,18 @@ from civicstream.service_events import Allocation, Case, CaseState, Unit
 from streams.dispatch.cases.life import MOVES
 from streams.dispatch.cases.processor import CaseEvent
 from streams.dispatch.cases.records import OPEN
-from tests.kit.case_making import act_on, at, make_action, make_desk, make_report, report_case
+from tests.kit.case_making import (
+    act_on,
+    at,
+    make_action,
+    make_case_processor,
+    make_report,
+    report_case,
+)
 
 
 def test_a_case_goes_from_received_to_resolved_and_each_step_says_who_and_when() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     steps = [("acknowledge", {}), ("assign", {"value": "u1"}), ("start", {}), ("resolve", {})]
     for hours, (name, changes) in enumerate(steps, 1):
@@ -33,7 +40,7 @@ def test_a_case_goes_from_received_to_resolved_and_each_step_says_who_and_when()
 def test_only_allowed_transitions_happen_and_others_are_refused_in_words(
     state: CaseState, name: str
 ) -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     other = report_case(desk, make_report(1, east_m=500))
     case = report_case(desk, make_report(2))
     paths: dict[CaseState, list[str]] = {
@@ -79,7 +86,7 @@ def test_only_allowed_transitions_happen_and_others_are_refused_in_words(
 def test_an_action_that_lacks_something_is_refused_with_the_remedy(
     changes: dict[str, Any], reason: str
 ) -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     (letter,) = desk.apply(make_action("acknowledge", case, **changes), at(1))
     assert isinstance(letter, DeadLetter)
@@ -88,7 +95,7 @@ def test_an_action_that_lacks_something_is_refused_with_the_remedy(
 
 
 def test_an_action_sent_again_and_actions_on_other_things_do_nothing() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     action = make_action("acknowledge", case)
     assert len(desk.apply(action, at(1))) == 1
@@ -97,7 +104,7 @@ def test_an_action_sent_again_and_actions_on_other_things_do_nothing() -> None:
 
 
 def test_a_merged_case_gives_its_people_to_the_other_and_later_reports_follow() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     kept = report_case(desk, make_report(1))
     merged = report_case(desk, make_report(2, east_m=200))
     made = desk.apply(make_action("duplicate", merged, value=kept.id), at(1))
@@ -114,7 +121,7 @@ def test_a_merged_case_gives_its_people_to_the_other_and_later_reports_follow() 
 
 
 def test_a_new_report_soon_after_the_resolution_reopens_with_a_new_target() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     act_on(desk, "acknowledge", case, 1)
     closed = act_on(desk, "resolve", case, 10)
@@ -125,7 +132,7 @@ def test_a_new_report_soon_after_the_resolution_reopens_with_a_new_target() -> N
 
 
 def test_a_report_made_before_the_resolution_is_counted_but_does_not_reopen() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     act_on(desk, "acknowledge", case, 1)
     act_on(desk, "resolve", case, 10)
@@ -134,7 +141,7 @@ def test_a_report_made_before_the_resolution_is_counted_but_does_not_reopen() ->
 
 
 def test_nobody_reopens_the_same_case_twice_by_reporting() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     states = []
     for round_ in range(3):
@@ -149,7 +156,7 @@ def test_nobody_reopens_the_same_case_twice_by_reporting() -> None:
 
 
 def test_a_rejected_case_is_reopened_by_a_second_person_and_not_by_the_first() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     act_on(desk, "reject", case, 1, note="private ground")
     same = report_case(desk, make_report(2, hours=2, reporter="person-1"))
@@ -158,7 +165,7 @@ def test_a_rejected_case_is_reopened_by_a_second_person_and_not_by_the_first() -
 
 
 def test_a_report_long_after_the_resolution_is_a_new_problem() -> None:
-    desk = make_desk(reopen_h=72)
+    desk = make_case_processor(reopen_h=72)
     case = report_case(desk, make_report(1))
     act_on(desk, "acknowledge", case, 1)
     act_on(desk, "resolve", case, 10)
@@ -166,7 +173,7 @@ def test_a_report_long_after_the_resolution_is_a_new_problem() -> None:
 
 
 def test_correcting_the_service_changes_agency_and_target_and_where_it_is_found() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1, description="a burst pipe, it leaks"))
     assert (case.service, case.suggested_service) == ("pothole", "leak")
     changed = act_on(desk, "reclassify", case, 1, value="leak")
@@ -178,7 +185,7 @@ def test_correcting_the_service_changes_agency_and_target_and_where_it_is_found(
 
 
 def test_a_case_that_turns_out_to_be_something_less_urgent_is_less_urgent() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1, service="leak"))
     assert case.priority == 2
     changed = act_on(desk, "reclassify", case, 1, value="sign")
@@ -222,7 +229,7 @@ def _unit(case: Case, state: str) -> Unit:
 
 
 def test_a_case_follows_the_crew_that_is_sent_to_it() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     events: list[CaseEvent] = [
         _allocation(case, "proposed"),
@@ -244,7 +251,7 @@ def test_a_case_follows_the_crew_that_is_sent_to_it() -> None:
 
 
 def test_another_crew_may_take_over_from_one_that_works_already() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     events: list[CaseEvent] = [
         _allocation(case, "accepted"),
@@ -260,7 +267,7 @@ def test_another_crew_may_take_over_from_one_that_works_already() -> None:
 
 
 def test_a_case_whose_crew_is_withdrawn_waits_for_another_one() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1))
     desk.apply(_allocation(case, "accepted"), at(1))
     assert desk.apply(_allocation(case, "withdrawn", unit="u9"), at(2)) == []

@@ -14,7 +14,7 @@ from civicstream.service_events import Action, Case
 from streams.dispatch.cases import CaseProcessor
 from streams.dispatch.cases.life import MOVES
 from streams.dispatch.cases.processor import CaseEvent
-from tests.kit.case_making import SERVICES, at, make_desk, make_evidence, make_report
+from tests.kit.case_making import SERVICES, at, make_case_processor, make_evidence, make_report
 
 Step = tuple[str, int, int, int]
 STEPS = st.lists(
@@ -79,12 +79,12 @@ class _Life:
 def test_a_desk_restored_at_any_moment_goes_on_exactly_like_one_that_never_stopped(
     steps: list[Step], crash: int
 ) -> None:
-    lasting, restored = _Life(make_desk()), _Life(make_desk())
+    lasting, restored = _Life(make_case_processor()), _Life(make_case_processor())
     hours = 0.0
     for number, step in enumerate(steps):
         hours += step[3]
         if number == crash:
-            desk = make_desk()
+            desk = make_case_processor()
             desk.restore(dict(reversed(restored.stored.items())))
             restored.desk = desk
         lasting.step(step, hours)
@@ -98,7 +98,7 @@ def test_a_desk_restored_at_any_moment_goes_on_exactly_like_one_that_never_stopp
 def test_versions_have_no_gaps_reports_count_once_and_letters_change_nothing(
     steps: list[Step],
 ) -> None:
-    life, hours = _Life(make_desk()), 0.0
+    life, hours = _Life(make_case_processor()), 0.0
     for step in steps:
         hours += step[3]
         life.step(step, hours)
@@ -114,7 +114,7 @@ def test_versions_have_no_gaps_reports_count_once_and_letters_change_nothing(
 
 
 def test_all_memory_is_given_back_once_everything_is_closed_and_old() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     for number in range(50):
         (case,) = desk.apply(make_report(number, number / 10, east_m=100 * number), at(5))
         assert isinstance(case, Case)
@@ -135,7 +135,7 @@ def test_all_memory_is_given_back_once_everything_is_closed_and_old() -> None:
 
 
 def test_cases_of_a_service_that_the_city_gave_up_are_still_followed_to_their_end() -> None:
-    life = _Life(make_desk())
+    life = _Life(make_case_processor())
     life.step(("report", 1, 0, 0), 0)
     life.step(("report", 2, 2, 0), 0)
     first, second = (event for event in life.told if isinstance(event, Case))
@@ -160,10 +160,10 @@ def test_cases_of_a_service_that_the_city_gave_up_are_still_followed_to_their_en
 
 
 def test_a_restored_desk_forgets_what_is_old_too() -> None:
-    life = _Life(make_desk())
+    life = _Life(make_case_processor())
     life.step(("report", 1, 0, 0), 0)
     life.step(("evidence", 1, 1, 0), 0)
-    desk = make_desk()
+    desk = make_case_processor()
     desk.restore(life.stored)
     desk.tick(at(24 * 40))
     dropped = {key.split("/")[0] for key, data in desk.changed().items() if data is None}
@@ -171,7 +171,7 @@ def test_a_restored_desk_forgets_what_is_old_too() -> None:
 
 
 def test_changed_tells_each_change_once() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     desk.apply(make_report(1), at(0))
     first = desk.changed()
     assert {key.split("/")[0] for key in first} == {"case", "seen", "reporter"}
@@ -183,4 +183,4 @@ def test_changed_tells_each_change_once() -> None:
 )
 def test_what_is_no_state_of_a_desk_is_named(items: dict[str, bytes]) -> None:
     with pytest.raises(DataError, match=next(iter(items))):
-        make_desk().restore(items)
+        make_case_processor().restore(items)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from civicstream.services import load_services
 from streams.dispatch.cases.suggestion import Suggester
 from streams.dispatch.cases.text import clean_text
-from tests.kit.case_making import make_desk, make_report, report_case
+from tests.kit.case_making import make_case_processor, make_report, report_case
 
 
 @given(st.text(st.characters(), max_size=200), st.integers(1, 50))
@@ -27,7 +27,7 @@ def test_ordinary_text_in_any_script_is_untouched() -> None:
 
 
 def test_what_was_removed_is_said_in_the_case() -> None:
-    desk = make_desk(max_description=10)
+    desk = make_case_processor(max_description=10)
     case = report_case(desk, make_report(1, description="a\x00b\u202ec" + "d" * 20))
     assert case.description == "abc" + "d" * 7
     assert "2 control characters removed" in case.note
@@ -56,7 +56,7 @@ def test_only_a_text_that_clearly_speaks_of_another_service_suggests_it(
 
 
 def test_a_suggestion_is_shown_and_changes_nothing() -> None:
-    desk = make_desk()
+    desk = make_case_processor()
     case = report_case(desk, make_report(1, description="a burst pipe"))
     assert (case.service, case.agency, case.priority) == ("pothole", "pothole agency", 3)
     assert case.suggested_service == "leak"
