@@ -14,7 +14,7 @@ __all__ = ["ThrottledLog", "pauses", "wait_until_available"]
 
 T = TypeVar("T")
 
-_SAY_AGAIN_S = 60.0
+_LOG_EVERY_S = 60.0
 
 
 def pauses(first_s: float = 0.25, longest_s: float = 5.0) -> Iterator[float]:
@@ -37,7 +37,7 @@ class ThrottledLog:
     def warning(self, state: str, message: str, *arguments: object) -> None:
         """Log ``message`` unless this ``state`` was logged within the last minute."""
         now = self._clock()
-        if state != self._state or now - self._logged_at >= _SAY_AGAIN_S:
+        if state != self._state or now - self._logged_at >= _LOG_EVERY_S:
             self._state, self._logged_at = state, now
             self._log.warning(message, *arguments)
 
