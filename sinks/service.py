@@ -322,7 +322,8 @@ class _Sink:
     def _write_until_done(self, attempt: Callable[[], None]) -> bool:
         """Repeat ``attempt`` while a server is away, staying in the consumer group meanwhile.
 
-        Return False when stopped or when the partitions changed: the work is void then.
+        The partitions are paused: backpressure, what is unread waits in Kafka. Return False when
+        stopped or when the partitions changed: the work is void then.
         """
         pause_s = 0.1
         while True:
@@ -337,9 +338,9 @@ class _Sink:
                 return False
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             if self._reconnect():
-                self._intake_resume()
+                self._resume()
 
-    def _intake_resume(self) -> None:
+    def _resume(self) -> None:
         if self._positioned:
             self._consumer.resume()
 
