@@ -127,7 +127,7 @@ def _dead_letter(
     return make_dead_letter(
         "sink",
         instance,
-        Origin(raw.place.topic, raw.place.partition, raw.offset),
+        Origin(raw.topic_partition.topic, raw.topic_partition.partition, raw.offset),
         payload,
         reason,
         f"sensor {first['sensor']!r} at {_time(first['ts'])}{others}: {detail}",
