@@ -27,7 +27,7 @@ __all__ = ["window_to_webhook"]
 _WINDOWS_PER_S = 10
 _SEGMENTS = 500
 _WINDOW_MS = 1000 // _WINDOWS_PER_S
-_PATIENCE_S = 30
+_TIMEOUT_S = 30
 _RECEIVERS = """
 [[receiver]]
 name = "bench"
@@ -77,7 +77,7 @@ def window_to_webhook(
             wait_until(
                 lambda: closed.keys() <= posted.keys() & published.keys(),
                 "every window's alert at the webhook",
-                timeout_s=_PATIENCE_S,
+                timeout_s=_TIMEOUT_S,
             )
     return {
         "alerts": len(closed),

@@ -45,7 +45,7 @@ SEARCH_FROM_S = 20.0
 LOWEST_STEP = 8  # a quarter of the goal
 PROBES_PER_S = 20.0
 DRAINED_WITHIN_S = 120.0
-PROBE_PATIENCE_S = 15.0
+PROBE_TIMEOUT_S = 15.0
 ACKS_S = 0.5  # the simulator ends with its last ack, not with its last publication
 
 
@@ -83,7 +83,7 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
                 took_s = time.monotonic() - since
                 for part, used_s in cpu_seconds_by_part(stack.process.pid).items():
                     cores[part] = round((used_s - before.get(part, 0.0)) / took_s, 3)
-                probes.finish(PROBE_PATIENCE_S)
+                probes.finish(PROBE_TIMEOUT_S)
 
             trials.hold(GOAL_RATE, hold_s, meanwhile=measure)
             trials.published += probes.sent

@@ -35,7 +35,7 @@ _CLIENTS = 1_000
 _PROCESSES = 2
 _RATE = 200.0
 _KEYS = 400
-_PATIENCE_S = 15.0
+_TIMEOUT_S = 15.0
 # The naive loop does not keep up: how far it falls behind grows with the time it is given.
 _NAIVE_SHARE = 0.5
 _NOWHERE = "postgresql://127.0.0.1:1/none"
@@ -105,7 +105,7 @@ def _measure(folder: Path, kafka: KafkaSettings, seconds: float, *, naive: bool)
             wait_until(
                 lambda: not any(child.alive() for child in audiences),
                 "every client having every update",
-                timeout_s=seconds + _PATIENCE_S + 60,
+                timeout_s=seconds + _TIMEOUT_S + 60,
                 every_s=0.2,
             )
         finally:
@@ -141,7 +141,7 @@ def _audience(
     stack: ExitStack, folder: Path, name: str, port: int, path: str, updates: int
 ) -> Child:
     arguments = ["benchmarks.live_audience", str(port), path, str(_CLIENTS // _PROCESSES)]
-    arguments += [str(_KEYS), str(updates), str(_RATE), str(_PATIENCE_S)]
+    arguments += [str(_KEYS), str(updates), str(_RATE), str(_TIMEOUT_S)]
     arguments.append(str(folder / f"audience-{name}.json"))
     return stack.enter_context(running(f"audience-{name}", arguments, folder))
 

@@ -39,7 +39,7 @@ _SENSORS = 5_000
 _MESSAGES_PER_SECOND = 4_000  # asked for; each of three drains takes a part of the time
 _FEWEST = 20_000  # fewer say more about starting than about working
 _KEEPALIVE_S = 3_600  # a halted subscriber cannot answer the broker
-_PATIENCE_S = 120.0
+_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run(*, seconds: float, readings: int | None = None) -> dict[str, object]:
             # ends in the past: the gateway refuses readings from the future
             start_ms = now_ms() - 1000 * (count // _SENSORS + 10)
             messages = payloads(count, sensors=_SENSORS, start_ms=start_ms)
-            flood(port, messages, timeout_s=_PATIENCE_S)
+            flood(port, messages, timeout_s=_TIMEOUT_S)
             drained = {
                 name: _drain(subscribers[name], _said_done(subscribers[name]))
                 for name in ("bare", "bridge")
@@ -151,7 +151,7 @@ def _drain(child: Child, done_at: Callable[[], float | None], every_s: float = 0
         found.extend(() if at is None else (at,))
         return at is not None
 
-    wait_until(done, f"{child.name} taking all messages", timeout_s=_PATIENCE_S, every_s=every_s)
+    wait_until(done, f"{child.name} taking all messages", timeout_s=_TIMEOUT_S, every_s=every_s)
     return _Drained(found[0] - started, cpu_seconds(child.pid) - cpu_before)
 
 

@@ -26,7 +26,7 @@ from stack.servers.processes import Child, wait_until
 
 __all__ = ["run"]
 
-_PATIENCE_S = 180
+_TIMEOUT_S = 180
 _SETTLING_S = 10  # after a start: what it left over is worked off
 
 
@@ -60,7 +60,7 @@ def _stack(folder: Path, name: str, *options: str) -> Iterator[tuple[Child, floa
     arguments = ["stack.cli", "up", "--data", str(data), *options]
     began = time.monotonic()
     with running(name, arguments, folder, environment(), orphan_signal=signal.SIGTERM) as up:
-        up.wait_ready(url_file.exists, timeout_s=_PATIENCE_S)
+        up.wait_ready(url_file.exists, timeout_s=_TIMEOUT_S)
         yield up, time.monotonic() - began
 
 
@@ -78,7 +78,7 @@ def _worker_back_s(up: Child) -> float:
     wait_until(
         lambda: back.search(up.log_file.read_text("utf-8", "replace")) is not None,
         "the worker being ready again",
-        timeout_s=_PATIENCE_S,
+        timeout_s=_TIMEOUT_S,
     )
     return time.monotonic() - began
 

@@ -15,7 +15,7 @@ __all__ = ["Backoff", "ThrottledLog", "pauses", "wait_until_available"]
 
 T = TypeVar("T")
 
-_AGAIN_S = 60.0
+_LOG_EVERY_S = 60.0
 
 
 def pauses(first_s: float = 0.25, longest_s: float = 5.0) -> Iterator[float]:
@@ -56,7 +56,7 @@ class ThrottledLog:
         log: logging.Logger,
         clock: Callable[[], float] = time.monotonic,
         *,
-        again_s: float = _AGAIN_S,
+        again_s: float = _LOG_EVERY_S,
     ) -> None:
         self._log = log
         self._clock = clock

@@ -20,7 +20,7 @@ Pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]]
 
 _MAX_CONNECTIONS = 8
 # A citizen's app gives up after some ten seconds; what takes longer only holds others up.
-_PATIENCE_S = 5
+_TIMEOUT_S = 5
 
 _SELECT = """
 SELECT r.id, r.service, r.lon, r.lat, r.description, r.reported_at, r.received_at, r.address,
@@ -39,14 +39,14 @@ class ReportStore:
             open=False,
             min_size=1,
             max_size=_MAX_CONNECTIONS,
-            timeout=_PATIENCE_S,
+            timeout=_TIMEOUT_S,
             reconnect_timeout=5,
             kwargs={
                 "autocommit": True,
                 "application_name": "civicstream-feeds",
-                "connect_timeout": _PATIENCE_S,
+                "connect_timeout": _TIMEOUT_S,
                 "options": "-c default_transaction_read_only=on "
-                f"-c statement_timeout={_PATIENCE_S * 1000} -c timezone=UTC",
+                f"-c statement_timeout={_TIMEOUT_S * 1000} -c timezone=UTC",
             },
         )
 

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.2
 # A request that is still open at the end has waited for Kafka longer than its own time limit.
-_FAREWELL_S = 15
+_CLOSE_TIMEOUT_S = 15
 _OTHER_CONNECTIONS = 500
 _OTHER_FILES = 100  # Kafka, the database, what is served from disk
 _SOCKET_BYTES = 64 * 1024  # nothing that clients send over a WebSocket is looked at
@@ -182,7 +182,7 @@ def _assemble(settings: Settings) -> _Parts:
         server_header=False,
         lifespan="off",
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=_FAREWELL_S,
+        timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
         limit_concurrency=feeds.live_max_clients + _OTHER_CONNECTIONS,
         http="httptools",
         ws="websockets-sansio",

@@ -46,7 +46,7 @@ _HISTORY_WITHIN_S = 10.0
 it is under way."""
 
 _DRAIN_S = 5.0
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class StreetLife:
         sites = TaskSites(graph, self._services)
         now = self._pace.event_at(self._wall_ms())
         plans = plan_crews(self._city, self._services, people.crews, self._seed, now)
-        patience = round(_PATIENCE_S * 1000 * self._pace.speed)
+        patience = round(_TIMEOUT_S * 1000 * self._pace.speed)
         fleet = Fleet(plans, graph, sites, self._seed, now, patience)
         trucks = [
             Truck(plan, graph, self._empty_container, now)

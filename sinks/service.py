@@ -128,7 +128,7 @@ class _Sink:
         self._writer = self._new_writer()
         self._consumer = intake
         self._positions: dict[TopicPartition, Position] = {}
-        self._placed = False
+        self._positioned = False
         self._ownership = 0
         """Counts how often we started over: work begun under another count is void."""
         self._batch = self._new_batch()
@@ -151,9 +151,9 @@ class _Sink:
 
     def _turn(self) -> None:
         self._receive(_POLL_MS)
-        if not self._placed:
+        if not self._positioned:
             if self._consumer.assigned():
-                self._place()
+                self._load_positions()
             elif time.monotonic() > self._next_reminder:
                 self._next_reminder = time.monotonic() + _REMIND_S
                 self._remind()
@@ -192,7 +192,7 @@ class _Sink:
         if self._consumer.take_changes():
             log.info("partitions changed: %d assigned now", len(self._consumer.assigned()))
             self._start_over()
-        elif self._placed and records:
+        elif self._positioned and records:
             self._keep(records)
 
     def _start_over(self) -> None:
@@ -201,7 +201,7 @@ class _Sink:
         self._consumer.pause()
         self._batch = self._new_batch()
         self._positions.clear()
-        self._placed = False
+        self._positioned = False
         self._writer.forget()
 
     def _keep(self, records: list[KafkaRecord]) -> None:
@@ -229,7 +229,7 @@ class _Sink:
                 if self._ownership != ownership or self._stop.is_set():
                     return  # the others are read again from where we got to
 
-    def _place(self) -> None:
+    def _load_positions(self) -> None:
         """Find out where to go on with the assigned partitions."""
         partitions = sorted(self._consumer.assigned(), key=lambda p: (p.topic, p.partition))
 
@@ -243,13 +243,13 @@ class _Sink:
             self._ledger.add_gaps(gaps)
 
         try:
-            if not self._persist(attempt):
+            if not self._write_until_done(attempt):
                 return
         except OwnershipLost as error:
             log.warning("%s", error)
             return  # tried again by the next turn
         self._consumer.go_on_from({p: at.next_offset for p, at in self._positions.items()})
-        self._placed = True
+        self._positioned = True
 
     def _write(self, *, patient: bool = True) -> None:
         """Write the batch, in pieces if need be; start over if it is no longer ours."""
@@ -284,7 +284,7 @@ class _Sink:
 
         if not patient:
             attempt()
-        elif not self._persist(attempt):
+        elif not self._write_until_done(attempt):
             return False
         for topic_partition, following in piece.next.items():
             self._positions[topic_partition] = Position(
@@ -319,10 +319,11 @@ class _Sink:
                     log.warning("a record is too much by itself: %s", error)
             raise ServerUnavailable("the database has no room for the readings of a single day")
 
-    def _persist(self, attempt: Callable[[], None]) -> bool:
+    def _write_until_done(self, attempt: Callable[[], None]) -> bool:
         """Repeat ``attempt`` while a server is away, staying in the consumer group meanwhile.
 
-        Return False when stopped or when the partitions changed: the work is void then.
+        The partitions are paused: backpressure, what is unread waits in Kafka. Return False when
+        stopped or when the partitions changed: the work is void then.
         """
         pause_s = 0.1
         while True:
@@ -337,10 +338,10 @@ class _Sink:
                 return False
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             if self._reconnect():
-                self._intake_resume()
+                self._resume()
 
-    def _intake_resume(self) -> None:
-        if self._placed:
+    def _resume(self) -> None:
+        if self._positioned:
             self._consumer.resume()
 
     def _idle(self, pause_s: float) -> bool:
@@ -383,7 +384,7 @@ class _Sink:
         return True
 
     def _report(self) -> None:
-        if not self._placed or time.monotonic() < self._next_report:
+        if not self._positioned or time.monotonic() < self._next_report:
             return
         self._next_report = time.monotonic() + _REPORT_S
         self._send_report()
@@ -400,7 +401,7 @@ class _Sink:
 
     def close(self) -> None:
         """Send a last report and close the connection, which may be a later one than we got."""
-        if self._placed:
+        if self._positioned:
             self._send_report(last=True)
         self._connection.close()
 

@@ -26,7 +26,7 @@ __all__ = ["Delivery", "GiveUp", "MakeDeadLetter"]
 
 log = logging.getLogger(__name__)
 
-_SAY_AGAIN_S = 30.0
+_LOG_EVERY_S = 30.0
 _COMMIT_MS = 200
 """A commit takes longer than most deliveries. What came after it comes twice after a crash."""
 
@@ -230,7 +230,7 @@ class Delivery(threading.Thread):
 
     def _say(self, sentence: str) -> None:
         """Log at once, and then now and then while it goes on."""
-        if wall_ms() - self._said_at_ms >= 1000 * _SAY_AGAIN_S:
+        if wall_ms() - self._said_at_ms >= 1000 * _LOG_EVERY_S:
             self._said_at_ms = wall_ms()
             log.warning("receiver %s: %s", self._receiver.name, sentence)
 

@@ -26,7 +26,7 @@ _FRESH_S = 2.0
 # go dark because a database is restarted.
 _GRACE_S = 60.0
 _MAX_REMEMBERED = 10_000
-_PATIENCE_S = 5
+_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class TokenStore:
             open=False,
             min_size=1,
             max_size=2,
-            timeout=_PATIENCE_S,
+            timeout=_TIMEOUT_S,
             reconnect_timeout=5,
             kwargs={
                 "autocommit": True,
                 "application_name": "civicstream-access",
-                "connect_timeout": _PATIENCE_S,
-                "options": f"-c statement_timeout={_PATIENCE_S * 1000} -c timezone=UTC",
+                "connect_timeout": _TIMEOUT_S,
+                "options": f"-c statement_timeout={_TIMEOUT_S * 1000} -c timezone=UTC",
             },
         )
 

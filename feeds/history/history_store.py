@@ -24,7 +24,7 @@ Connection = psycopg.AsyncConnection[Any]
 
 _MAX_CONNECTIONS = 8
 _MAX_WAITING = 64
-_PATIENCE_S = 10
+_TIMEOUT_S = 10
 _YEAR_2000_MS = 946_684_800_000
 _RETRY_AFTER = {"retry-after": "5"}
 
@@ -54,15 +54,15 @@ class HistoryStore:
             min_size=1,
             max_size=_MAX_CONNECTIONS,
             max_waiting=_MAX_WAITING,
-            timeout=_PATIENCE_S,
+            timeout=_TIMEOUT_S,
             reconnect_timeout=5,
             configure=_configure,
             kwargs={
                 "autocommit": True,
                 "application_name": "civicstream-history",
-                "connect_timeout": _PATIENCE_S,
+                "connect_timeout": _TIMEOUT_S,
                 "options": "-c default_transaction_read_only=on -c timezone=UTC "
-                f"-c statement_timeout={_PATIENCE_S * 1000}",
+                f"-c statement_timeout={_TIMEOUT_S * 1000}",
             },
         )
 
@@ -101,7 +101,7 @@ class HistoryStore:
         except errors.QueryCanceled:
             raise Problem(
                 503,
-                f"the database took longer than {_PATIENCE_S} s; ask for a shorter span, a "
+                f"the database took longer than {_TIMEOUT_S} s; ask for a shorter span, a "
                 "longer step, or fewer areas",
                 _RETRY_AFTER,
             ) from None

@@ -33,7 +33,7 @@ __all__ = ["LiveFeed"]
 log = logging.getLogger(__name__)
 
 _LOAD_AGAIN_S = 5.0
-_SAY_AGAIN_S = 60.0
+_LOG_EVERY_S = 60.0
 _FOLLOW_SINK_S = 5.0
 _JUDGE_EVERY_S = 1.0
 # The stages report to the ledger every second; without a record for this time, Kafka is away.
@@ -156,12 +156,12 @@ class LiveFeed:
 
     async def _load(self) -> None:
         """Take what the database knows, as soon as it answers."""
-        said_at = -_SAY_AGAIN_S
+        said_at = -_LOG_EVERY_S
         while not self.hub.complete:
             try:
                 self._take(await load(self._url))
             except ServerUnavailable as error:
-                if time.monotonic() - said_at > _SAY_AGAIN_S:
+                if time.monotonic() - said_at > _LOG_EVERY_S:
                     log.warning("live: from Kafka alone until the database answers: %s", error)
                     said_at = time.monotonic()
                 self.tried.set()

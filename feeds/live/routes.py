@@ -24,7 +24,7 @@ from feeds.problems import PROBLEM_TYPE, Problem
 __all__ = ["live_router"]
 
 # At the start, rather than half a snapshot.
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _TRY_AGAIN = {"retry-after": "10"}
 
 _GOING_AWAY = 1001  # RFC 6455, section 7.4.1
@@ -127,7 +127,7 @@ async def _join(
     except BadFilter as error:
         raise Problem(400, str(error), parameter=error.parameter) from None
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             await feed.tried.wait()
     try:
         return feed.hub.join(wanted, after)

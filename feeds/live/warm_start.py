@@ -18,7 +18,7 @@ __all__ = ["WarmStart", "load"]
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = 5
+_TIMEOUT_S = 5
 _STATEMENT_S = 20
 
 _NOT_THERE = (
@@ -49,7 +49,7 @@ async def load(url: SecretStr) -> WarmStart:
             url.get_secret_value(),
             row_factory=dict_row,
             application_name="civicstream-live",
-            connect_timeout=_PATIENCE_S,
+            connect_timeout=_TIMEOUT_S,
             options=f"-c statement_timeout={_STATEMENT_S * 1000} -c timezone=UTC "
             "-c default_transaction_read_only=on "
             "-c default_transaction_isolation=repeatable\\ read",

@@ -19,7 +19,7 @@ __all__ = ["OperationStore"]
 
 Connection = psycopg.AsyncConnection[Any]
 
-_PATIENCE_S = 5
+_TIMEOUT_S = 5
 
 
 def _ms(column: str) -> str:
@@ -47,14 +47,14 @@ class OperationStore:
             open=False,
             min_size=1,
             max_size=2,
-            timeout=_PATIENCE_S,
+            timeout=_TIMEOUT_S,
             reconnect_timeout=5,
             kwargs={
                 "autocommit": True,
                 "application_name": "civicstream-operations",
-                "connect_timeout": _PATIENCE_S,
+                "connect_timeout": _TIMEOUT_S,
                 "options": "-c default_transaction_read_only=on "
-                f"-c statement_timeout={_PATIENCE_S * 1000} -c timezone=UTC",
+                f"-c statement_timeout={_TIMEOUT_S * 1000} -c timezone=UTC",
             },
         )
 

@@ -310,9 +310,9 @@ _REASONS = {
 def _gap_difference(gap: StoredGap) -> Difference:
     """Return what the sink found; whether records were lost by it, their numbers show."""
     last = None if gap.end is None else gap.end - 1
-    offsets = f"offset {gap.first} on" if last is None else f"offsets {gap.first} to {last}"
-    place, why = f"{gap.topic} partition {gap.partition}", _REASONS.get(gap.reason, gap.reason)
-    sentence = f"kafka: {place}: {offsets}: {why}; found by the sink"
+    which = f"offset {gap.first} on" if last is None else f"offsets {gap.first} to {last}"
+    why = f"{which}: {_REASONS.get(gap.reason, gap.reason)}; found by the sink"
+    sentence = f"kafka: {gap.topic} partition {gap.partition}: {why}"
     return _offsets(gap.topic, gap.partition, sentence, gap.first, last, loss=False)
 
 
@@ -388,9 +388,6 @@ def _of_numbers(
         writer=stream.writer,
         epoch=stream.epoch,
     )
-
-
-# --- rows that were there
 
 
 def _row_differences(rows: Sequence[RowsOfDay]) -> Iterable[Difference]:

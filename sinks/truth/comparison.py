@@ -16,7 +16,7 @@ from civicstream.errors import CivicStreamError, ConfigurationError
 from civicstream.postgres import Connection, connect, translated
 from civicstream.settings import Settings
 from sinks.database.roles import OWNER
-from sinks.truth.files import Span, Truth, read_truth
+from sinks.truth.files import RecordedTruth, Span, read_truth
 from sinks.truth.matching import (
     FaultOutcome,
     IncidentOutcome,
@@ -90,7 +90,7 @@ def _become_owner(connection: Connection) -> None:
         ) from error
 
 
-def _compare(connection: Connection, truth: Truth, *, write: bool) -> Comparison:
+def _compare(connection: Connection, truth: RecordedTruth, *, write: bool) -> Comparison:
     rules, span = Rules(), truth.span
     until = newest_window(connection)
     now_ms = span.start_ms if until is None else until

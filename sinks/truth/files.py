@@ -9,7 +9,7 @@ import msgspec
 
 from civicstream.errors import ConfigurationError
 
-__all__ = ["Span", "TrueFault", "TrueIncident", "Truth", "read_truth"]
+__all__ = ["RecordedTruth", "Span", "TrueFault", "TrueIncident", "read_truth"]
 
 _Content = TypeVar("_Content")
 
@@ -45,7 +45,7 @@ class TrueFault(msgspec.Struct, frozen=True):
     end_ms: int | None = None
 
 
-class Truth(msgspec.Struct, frozen=True):
+class RecordedTruth(msgspec.Struct, frozen=True):
     """Everything; ``faults`` is None where the simulator wrote none down."""
 
     span: Span
@@ -53,10 +53,10 @@ class Truth(msgspec.Struct, frozen=True):
     faults: list[TrueFault] | None
 
 
-def read_truth(folder: Path) -> Truth:
+def read_truth(folder: Path) -> RecordedTruth:
     """Return the truth in ``folder``; raise ConfigurationError naming the file that is wrong."""
     faults = folder / "sensor_faults.json"
-    return Truth(
+    return RecordedTruth(
         _read(folder / "span.json", Span),
         _read(folder / "incidents.json", list[TrueIncident]),
         _read(faults, list[TrueFault]) if faults.exists() else None,

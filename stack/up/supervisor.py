@@ -19,7 +19,7 @@ from stack.up.restart_policy import Backoff, RestartRecord
 
 __all__ = ["Part", "PartState", "Supervised", "Supervisor"]
 
-_GIVE_UP_AFTER = 5  # deaths in a row: it will not heal by itself
+_FAIL_AFTER = 5  # deaths in a row: it will not heal by itself
 
 _WORKING_SHARE = 0.02
 """Of a processor: a start that uses less waits for something that does not come. A machine whose
@@ -157,23 +157,23 @@ class Supervisor:
             ready_since=s.ready_since, now=now, backoff=self._backoff
         )
         if not s.was_ready:
-            self._give_up_if_hopeless(s, how)
+            self._fail_if_hopeless(s, how)
         s.state, s.ready_since = PartState.WAITING, None
         self._log(f"{s.part.name} {how}; starting it again in {s.due - now:.1f} s")
-        if s.record.failures == _GIVE_UP_AFTER:
+        if s.record.failures == _FAIL_AFTER:
             self._log(
-                f"{s.part.name} has died {_GIVE_UP_AFTER} times in a row and is tried every "
+                f"{s.part.name} has died {_FAIL_AFTER} times in a row and is tried every "
                 f"{self._backoff.longest_s:g} s from now on; its last lines, more in "
                 f"{s.child.log_file}:\n{s.child.last_words(3)}"
             )
 
-    def _give_up_if_hopeless(self, s: Supervised, how: str) -> None:
+    def _fail_if_hopeless(self, s: Supervised, how: str) -> None:
         assert s.child is not None  # noqa: S101 it has died
         words = f"{s.part.name} {how}:\n{s.child.last_words()}"
         if s.child.returncode == 2:
             raise ConfigurationError(words)
-        if s.record.failures >= _GIVE_UP_AFTER:
-            raise ServerUnavailable(f"{words}\n({_GIVE_UP_AFTER} times in a row)")
+        if s.record.failures >= _FAIL_AFTER:
+            raise ServerUnavailable(f"{words}\n({_FAIL_AFTER} times in a row)")
 
     def _maybe_start(self, s: Supervised) -> None:
         needed = (self.parts[name].state for name in s.part.after)

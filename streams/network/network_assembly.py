@@ -21,8 +21,8 @@ __all__ = ["AssemblyProgress", "NetworkAssembly", "Source"]
 
 # Every partition that a worker has reports its closings at least once a window. One that has
 # reported nothing for this time is not waited for: its worker is away, or it has no traffic.
-_PATIENCE_MS = 60_000
-_PATIENCE_WINDOWS = 3
+_WAIT_MS = 60_000
+_WAIT_WINDOWS = 3
 
 # Windows kept for partitions that are behind, as after an outage, when one partition may be read
 # far ahead of another: an hour's in any case, and more while they take less memory than this.
@@ -73,7 +73,7 @@ class NetworkAssembly:
         progress = progress or AssemblyProgress()
         self._network = network
         self._window_ms = window_ms
-        self._patience_ms = max(round(_PATIENCE_MS * speed), _PATIENCE_WINDOWS * window_ms)
+        self._wait_ms = max(round(_WAIT_MS * speed), _WAIT_WINDOWS * window_ms)
         self._expected = set(partitions)
         self._index = network.city.segment_index
         self._sources = {int(partition): source for partition, source in progress.sources.items()}
@@ -100,7 +100,7 @@ class NetworkAssembly:
                 filling = self._window(start, offset)
                 for name in MEASURES:
                     filling.columns[name][segment[chosen]] = frame.measures[name][chosen]
-        self._hear(frame)
+        self._note_report(frame)
         return self._complete(frame.published_at)
 
     def _window(self, start: int, offset: int) -> _Filling:
@@ -113,7 +113,7 @@ class NetworkAssembly:
             self._pending.hold(offset, start + self._window_ms)
         return filling
 
-    def _hear(self, frame: NetworkFrame) -> None:
+    def _note_report(self, frame: NetworkFrame) -> None:
         if not self._sources:
             self._sources = {p: Source(0, frame.published_at) for p in self._expected}
         before = self._sources.get(frame.partition, Source(0, 0))
@@ -123,7 +123,7 @@ class NetworkAssembly:
         )
 
     def _complete(self, now_ms: int) -> list[NetworkWindow]:
-        oldest_ms = now_ms - self._patience_ms
+        oldest_ms = now_ms - self._wait_ms
         present = [s for s in self._sources.values() if s.reported_at >= oldest_ms]
         until = min(source.closed_until for source in present)
         waiting = sorted(self._filling)
