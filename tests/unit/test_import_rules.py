@@ -54,6 +54,7 @@ RUNTIME_MODULES = {
         "sinks.admin.maintenance",
         "sinks.admin.settling",
         "sinks.consumer",
+        "sinks.database.comments",
         "sinks.database.locks",
         "sinks.database.migrate",
         "sinks.database.reference",
