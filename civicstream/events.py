@@ -341,12 +341,7 @@ class FrameGap(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something a stage could not accept, with the bytes it came as.
-
-    ``count`` readings were rejected; of an array only the bad members (``members``: index and
-    sentence of the first of them). ``payload`` is base64 in JSON and cut to its first 4 KiB
-    (``payload_bytes`` is its true size) when it is over the size limit.
-    """
+    """Something a stage could not accept, with the bytes it came as."""
 
     stage: str
     """Part that could not accept it, e.g. gateway."""
@@ -359,7 +354,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     received_at: int
     """When it came."""
     payload: bytes
-    """What came; over the size limit cut to its first 4 KiB."""
+    """What came, base64 in JSON; over the size limit cut to its first 4 KiB."""
     payload_bytes: int
     """True size of what came [bytes]."""
     kind: str | None = None
@@ -367,7 +362,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: str | None = None
     """Which process of the part."""
     count: int = 1
-    """Readings that were rejected."""
+    """Readings that were rejected; of an array only the bad members."""
     members: list[tuple[int, str]] = []
     """Bad members of an array: index and sentence of the first of them."""
     partition: int | None = None
@@ -377,11 +372,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Counts(msgspec.Struct):
-    """Cumulative counts of readings: received = the sum of the others, always.
-
-    ``duplicate``: the same reading again; ``corrected``: the same sensor and time with other
-    values, of which the one ingested later stays.
-    """
+    """Cumulative counts of readings: received = the sum of the others, always."""
 
     received: int = 0
     """All that came."""
@@ -396,7 +387,7 @@ class Counts(msgspec.Struct):
     in_flight: int = 0
     """Taken in and not settled yet."""
     corrected: int = 0
-    """The same sensor and time with other values."""
+    """The same sensor and time with other values: the one ingested later stays."""
 
     @property
     def imbalance(self) -> int:
@@ -406,11 +397,7 @@ class Counts(msgspec.Struct):
 
 
 class WrittenSequence(msgspec.Struct, frozen=True, array_like=True):
-    """What a writer has put on one partition since ``epoch``.
-
-    Kafka has confirmed every number below ``next`` but those in ``void`` (first, last), which
-    were given up and sent again under other numbers.
-    """
+    """What a writer has put on one partition since ``epoch``."""
 
     writer: str
     """Name of the process that numbers its records."""
@@ -419,18 +406,13 @@ class WrittenSequence(msgspec.Struct, frozen=True, array_like=True):
     topic: str
     partition: int
     next: int
-    """The next number."""
+    """The next number; Kafka has confirmed every one before it but those in ``void``."""
     void: list[tuple[int, int]] = []
-    """Numbers (first, last) that were given up."""
+    """Numbers (first, last) that were given up, their records sent again under others."""
 
 
 class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
-    """What a reader has had of one writer's records on one partition, from number ``first`` on.
-
-    ``next`` is the number expected next; ``missing`` are ranges (first, last) below it that never
-    came; ``events`` are the readings in frames, else the records. Records that came again are
-    ``repeated`` and not counted otherwise; those that filled a gap later are ``reordered``.
-    """
+    """What a reader has had of one writer's records on one partition, from number ``first`` on."""
 
     writer: str
     """Name of the process that numbered the records."""
@@ -447,11 +429,11 @@ class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
     events: int = 0
     """Readings in frames, else records."""
     missing: list[tuple[int, int]] = []
-    """Numbers (first, last) that never came."""
+    """Ranges of numbers (first, last) below ``next`` that never came."""
     repeated: int = 0
-    """Records that came again."""
+    """Records that came again; they are not counted otherwise."""
     reordered: int = 0
-    """Records that came after a later one."""
+    """Records that filled a gap later."""
     corrupt: int = 0
     """Records whose number could be read and whose content could not."""
     reader: str = ""
@@ -464,10 +446,7 @@ class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReadPosition(msgspec.Struct, frozen=True, array_like=True):
-    """A reader has accounted for all records of a partition before ``next_offset``.
-
-    A writer that began after ``known_since`` [ms] is known from its number 0 on.
-    """
+    """A reader has accounted for all records of a partition before ``next_offset``."""
 
     topic: str
     partition: int
@@ -480,13 +459,7 @@ class ReadPosition(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LedgerReport(msgspec.Struct, frozen=True):
-    """What one process has done since ``epoch`` (its start, ms); key: stage/instance/epoch.
-
-    ``kinds`` counts readings per kind; ``gauges`` are other figures for people, e.g.
-    ``windows_closed``, ``rows_written``, ``lag_records``. ``written`` is what it has put on Kafka
-    and ``read`` what a reader has had of it, per writer and partition, up to ``read_to``. Sent
-    about every second.
-    """
+    """What one process has done since its start; key: stage/instance/epoch; about every second."""
 
     stage: Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"]
     """Part of the system."""
@@ -499,11 +472,11 @@ class LedgerReport(msgspec.Struct, frozen=True):
     kinds: dict[str, Counts]
     """Counts of readings by kind."""
     gauges: dict[str, float] = {}
-    """Other figures for people."""
+    """Other figures for people, e.g. ``windows_closed``, ``rows_written``, ``lag_records``."""
     written: list[WrittenSequence] = []
-    """What it has put on Kafka."""
+    """What it has put on Kafka, by partition."""
     read: list[ReadSequence] = []
-    """What it has had from Kafka."""
+    """What it has had from Kafka, by writer and partition."""
     read_to: list[ReadPosition] = []
     """How far it has read each partition."""
 

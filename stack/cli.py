@@ -176,8 +176,8 @@ def bench(
 @app.command()
 def score(
     file: Annotated[Path, typer.Argument(help="CSV file with a header, in order of time.")],
-    timestamp_column: Annotated[str, typer.Option()] = "timestamp",
-    value_column: Annotated[str, typer.Option()] = "value",
+    timestamp_column: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
+    value_column: Annotated[str, typer.Option(help="Its column of values.")] = "value",
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="A line per row, not the ten most unusual.")
     ] = False,
@@ -203,7 +203,10 @@ app.command()(up)
 @app.command()
 def tail(
     topic: Annotated[str, typer.Argument(help="E.g. results.traffic, frames.air, deadletter.")],
-    start: Annotated[Literal["beginning", "end"], typer.Option("--from")] = "end",
+    start: Annotated[
+        Literal["beginning", "end"],
+        typer.Option("--from", help="What is there too, or new records only."),
+    ] = "end",
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many lines.")] = None,
     area: Annotated[str | None, typer.Option(help="Only this area.")] = None,
     config: Config = None,
@@ -219,7 +222,8 @@ def tail(
 @app.command()
 def health(
     part: Annotated[
-        Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"], typer.Argument()
+        Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"],
+        typer.Argument(help="The part that is asked about."),
     ],
     instance: Annotated[str | None, typer.Option(help="Its id; else the settings'.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for its report.")] = 10,
@@ -235,7 +239,7 @@ def health(
 
 @app.command()
 def asyncapi(config: Config = None) -> None:
-    """Print the AsyncAPI 3.0 document of all MQTT and Kafka channels."""
+    """Print the AsyncAPI 3.0 document of the channels of devices and of all events."""
     settings = _for_people("asyncapi", config)
     import msgspec
 

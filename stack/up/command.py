@@ -31,7 +31,11 @@ def up(
     kafka_port: Annotated[int, typer.Option(help="Port of our Kafka; 0: a free one.")] = 0,
     database_port: Annotated[int, typer.Option(help="Port of our database; 0: a free one.")] = 0,
     http_port: Annotated[
-        int, typer.Option(help="Of the page and the API; 0: 8311, a free one if that is taken.")
+        int,
+        typer.Option(
+            help="Of the page and the API; 0: a free one if 8311 is taken.",
+            show_default="8311",
+        ),
     ] = 0,
     mosquitto: Annotated[
         bool, typer.Option(help="Use mosquitto where it is installed, else amqtt.")

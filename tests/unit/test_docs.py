@@ -89,6 +89,26 @@ def test_every_command_and_option_exists(document: Path) -> None:
     assert wrong == []
 
 
+def test_the_readme_lists_every_command() -> None:
+    listed = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Commands")[2]
+    assert {
+        n for n in COMMANDS.commands if not re.search(rf"`(civicstream )?{n}\b", listed)
+    } == set()
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    assert silent_in(COMMANDS, "civicstream") == []
+
+
+def silent_in(command: click.Command, path: str) -> list[str]:
+    """Return the commands and parameters, however deep, whose help says nothing."""
+    found = [] if command.help else [path]
+    found += [f"{path} {p.name}" for p in command.params if not getattr(p, "help", None)]
+    for name, inner in getattr(command, "commands", {}).items():
+        found += silent_in(inner, f"{path} {name}")
+    return found
+
+
 @documents
 def test_every_dotted_name_is_a_module_a_setting_or_a_topic(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
@@ -140,6 +160,15 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         if not to.exists() or (anchor and to.suffix == ".md" and anchor not in anchors(to)):
             missing.append(target)
     assert missing == []
+
+
+def test_every_page_is_reached_from_the_readme_and_every_decision_from_the_architecture() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if f"]({page})" not in readme} == set()
+    decisions = {f"decisions/{path.name}" for path in (ROOT / "docs" / "decisions").glob("*.md")}
+    assert {page for page in decisions if f"]({page})" not in architecture} == set()
 
 
 def anchors(document: Path) -> set[str]:
