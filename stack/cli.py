@@ -14,11 +14,12 @@ import typer
 
 from civicstream import __version__
 from civicstream.clock import declare
+from civicstream.command_options import options_of
 from civicstream.errors import CivicStreamError, ConfigurationError, ServerUnavailable
 from civicstream.logs import set_up_logging
 from civicstream.settings import Settings, load_settings
 from stack.part_commands import PartCommands
-from stack.up.command import up
+from stack.up.options import StackOptions
 
 __all__ = ["app", "command_tree", "main"]
 
@@ -197,7 +198,14 @@ def score(
         raise typer.Exit(1)
 
 
-app.command()(up)
+@app.command()
+@options_of(StackOptions)
+def up(options: StackOptions) -> None:
+    """Run the whole system on this machine, with a simulated city; Ctrl-C stops all of it."""
+    set_up_logging("up")
+    from stack.up.run import run
+
+    run(options)
 
 
 @app.command()

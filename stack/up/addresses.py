@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from civicstream.errors import ConfigurationError
 from stack.servers.processes import free_port, port_answers
-from stack.up.command import StackOptions
+from stack.up.options import StackOptions
 
 __all__ = ["LOOPBACK", "Addresses", "choose_addresses"]
 

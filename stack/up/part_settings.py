@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 from civicstream.clock import Clock
 from civicstream.settings import KafkaSettings, Settings
 from stack.up.addresses import Addresses
-from stack.up.command import StackOptions
+from stack.up.options import StackOptions
 
 __all__ = [
     "EMBEDDED_PARTITIONS",

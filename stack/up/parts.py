@@ -16,9 +16,9 @@ from stack.servers.kafka_broker import BrokerOptions, broker_answers, launch_bro
 from stack.servers.processes import Child, port_answers
 from stack.up.addresses import LOOPBACK, Addresses
 from stack.up.city_time import choose_city_time
-from stack.up.command import StackOptions
 from stack.up.figures import LedgerHistory
 from stack.up.ledger_watch import LedgerWatch
+from stack.up.options import StackOptions
 from stack.up.part_settings import (
     Sections,
     clock_section,

@@ -11,7 +11,7 @@ from civicstream.errors import ConfigurationError
 from civicstream.settings import load_settings
 from stack.data_folder import DataFolder
 from stack.up.addresses import choose_addresses
-from stack.up.command import StackOptions
+from stack.up.options import StackOptions
 from stack.up.part_settings import (
     connection_sections,
     kafka_settings,

@@ -1,4 +1,4 @@
-"""`civicstream up` and what it can be asked for."""
+"""The options of `civicstream up`, each declared once."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from typing import Annotated
 
 import typer
 
-from civicstream.command_options import options_of
-from civicstream.logs import set_up_logging
 from stack.data_folder import DATA_FOLDER
 
-__all__ = ["StackOptions", "up"]
+__all__ = ["StackOptions"]
 
 
 @dataclass(frozen=True)
 class StackOptions:
-    """The options of `civicstream up`.
-
-    A server given as an address is not started; a port of 0 means any free one.
-    """
+    """A server given as an address is not started; a port of 0 means any free one."""
 
     data: Annotated[
         Path, typer.Option(help="Folder of the database and logs, kept between runs.")
@@ -85,12 +80,3 @@ class StackOptions:
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="TOML settings; the environment wins.")
     ] = None
-
-
-@options_of(StackOptions)
-def up(options: StackOptions) -> None:
-    """Run the whole system on this machine, with a simulated city; Ctrl-C stops all of it."""
-    from stack.up.run import run
-
-    set_up_logging("up")
-    run(options)
