@@ -75,7 +75,6 @@ RUNTIME_MODULES = {
         "feeds.live.routes",
         "feeds.live.warm_start",
         "feeds.operations.forgetting",
-        "feeds.operations.operation_store",
         "feeds.operations.operations",
         "feeds.operations.routes",
         "feeds.report_output",
