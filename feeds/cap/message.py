@@ -77,7 +77,7 @@ def cap_messages(versions: Iterable[Alert]) -> list[CapMessage]:
     """Return the messages of one alert, whose versions are given in order.
 
     An alert that a group stands for has none, unless it had some before the group was made:
-    then its end is told.
+    then its end is published.
     """
     messages: list[CapMessage] = []
     earlier: list[Alert] = []

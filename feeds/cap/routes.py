@@ -31,7 +31,7 @@ _FIELDS = Alert.__struct_fields__
 _MOST = 300
 """Alerts in the feed, the newest; a city that has more at once has grouped them."""
 _SHOWN_H = 24
-"""So long after its end an alert is in the feed, so that every reader learns of the end."""
+"""How long after its end an alert is in the feed, so that every reader learns of the end."""
 
 _COLUMNS = ", ".join(f"a.{name}" for name in _FIELDS)
 _NEWEST = f"""

@@ -1,7 +1,7 @@
 """What all clients with the same filter share: numbered changes, encoded once.
 
 A channel holds no client and no queue. It knows of each key with which number it last changed;
-so whoever missed something is told the newest of each key that changed since.
+so whoever missed something gets the newest of each key that changed since.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from feeds.live.ring import Ring
 
 __all__ = ["Changes", "Channel"]
 
-# The newest of those gone that somebody slow may not have heard of.
+# The newest removals, which a slow client may not have yet.
 _MAX_GONE = 20_000
 # Many clients that connect at once share a snapshot, and take what follows from the ring.
 _SNAPSHOT_FRESH_MS = 1_000
@@ -28,8 +28,8 @@ Changes = Mapping[str, Mapping[str | None, Sequence[Item]]]
 
 
 @dataclass(slots=True)
-class _Told:
-    """What the clients were last told of a key, and with which number."""
+class _Sent:
+    """What the clients were last sent of a key, and with which number."""
 
     item: Item
     seq: int
@@ -43,12 +43,12 @@ class Channel:
         self.filter = wanted
         self.seq = 0
         self.ring = Ring()
-        self._told: OrderedDict[Key, _Told] = OrderedDict(
-            (item.key, _Told(item, 0)) for item in items if wanted.passes(item)
+        self._sent: OrderedDict[Key, _Sent] = OrderedDict(
+            (item.key, _Sent(item, 0)) for item in items if wanted.passes(item)
         )
-        self._gone: OrderedDict[Key, _Told] = OrderedDict()
+        self._gone: OrderedDict[Key, _Sent] = OrderedDict()
         self._forgotten = 0
-        """Number of the last one gone that is not remembered: older clients start anew."""
+        """Number of the last one gone that is not remembered: older clients start again."""
         self._heartbeat_at = at
         self._snapshot: tuple[Message, int] | None = None
 
@@ -67,26 +67,26 @@ class Channel:
     def _concerning(self, changes: Changes) -> Iterable[Item]:
         for topic in self.filter.topics:
             for area, items in changes.get(topic, {}).items():
-                # An item may come from an area that is wanted: then its key was told.
-                if self.filter.wants_area(area) or any(i.key in self._told for i in items):
+                # An item may come from an area that is wanted: then its key was sent.
+                if self.filter.wants_area(area) or any(i.key in self._sent for i in items):
                     yield from items
 
     def _shown(self, item: Item) -> Item | None:
-        """Return what to tell of a changed item: itself, that it is gone, or nothing."""
+        """Return what to send of a changed item: itself, that it is gone, or nothing."""
         if not item.gone and self.filter.passes(item):
             return item
-        if item.key not in self._told:
+        if item.key not in self._sent:
             return None
         return item if item.gone else made_gone(item)
 
     def _tell(self, item: Item) -> None:
-        key, told = item.key, _Told(item, self.seq)
-        self._told.pop(key, None)
+        key, sent = item.key, _Sent(item, self.seq)
+        self._sent.pop(key, None)
         self._gone.pop(key, None)
         if not item.gone:
-            self._told[key] = told
+            self._sent[key] = sent
             return
-        self._gone[key] = told
+        self._gone[key] = sent
         if len(self._gone) > _MAX_GONE:
             self._forgotten = self._gone.popitem(last=False)[1].seq
 
@@ -111,7 +111,7 @@ class Channel:
         kept = self._snapshot
         if kept and at - kept[0].at < _SNAPSHOT_FRESH_MS and kept[1] >= self.ring.start:
             return kept
-        state = changes_json(told.item for told in self._told.values())
+        state = changes_json(sent.item for sent in self._sent.values())
         warning = b"" if complete else b',"complete":false'
         data = b'{"seq":%d,"at":%d%s,"state":%s}' % (self.seq, at, warning, state)
         made = Message("snapshot", self.stream, self.seq, at, data), self.ring.end
@@ -126,7 +126,7 @@ class Channel:
         if since < self._forgotten:
             self._snapshot = None
             return self.snapshot(at)[0]
-        items = [*_after(self._gone, since), *_after(self._told, since)]
+        items = [*_after(self._gone, since), *_after(self._sent, since)]
         data = b'{"from":%d,"seq":%d,"at":%d,"changes":%s}' % (
             *(since, self.seq, at),
             changes_json(items),
@@ -134,10 +134,10 @@ class Channel:
         return Message("conflated", self.stream, self.seq, at, data)
 
 
-def _after(told: OrderedDict[Key, _Told], since: int) -> list[Item]:
-    """Return the items told after number ``since``: the last ones, for they are in order."""
+def _after(sent: OrderedDict[Key, _Sent], since: int) -> list[Item]:
+    """Return the items sent after number ``since``: the last ones, for they are in order."""
     found = []
-    for one in reversed(told.values()):
+    for one in reversed(sent.values()):
         if one.seq <= since:
             break
         found.append(one.item)

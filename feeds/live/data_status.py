@@ -33,7 +33,7 @@ Partition = tuple[str, int]
 """Kafka topic and number of a partition."""
 
 QUIET_MS = 30_000
-"""What should come every second is missed after so long; records older than this are late."""
+"""What should come every second is missed after this long; records older than this are late."""
 
 _MARK_EVERY_MS = 2_000
 
@@ -58,7 +58,7 @@ class _Problem:
 class _Stage:
     """The ledger reports of one stage's processes."""
 
-    heard: int
+    last_report: int
     newest: dict[str, LedgerReport] = field(default_factory=dict)
     samples: deque[tuple[int, float, int]] = field(default_factory=deque)
     """Time [ms], records not read yet, readings accepted; of the last ``QUIET_MS``."""
@@ -68,7 +68,7 @@ class _Stage:
     """… and since when without a pause."""
 
     def add(self, report: LedgerReport, now: int) -> None:
-        self.heard = now
+        self.last_report = now
         self.newest[report.instance] = report
         accepted = sum(c.accepted for r in self.newest.values() for c in r.kinds.values())
         if self.samples and accepted > self.samples[-1][2]:
@@ -211,7 +211,7 @@ class StatusWatch:
     def _silent_since(self, name: str, now: int) -> int | None:
         """Return since when the stage has not reported; None while it does."""
         stage = self._stages.get(name)
-        since = self._started if stage is None else stage.heard
+        since = self._started if stage is None else stage.last_report
         return since if now - since > QUIET_MS else None
 
     def _unstored(self, now: int) -> dict[Partition, int]:
@@ -229,7 +229,7 @@ class StatusWatch:
         figures: dict[str, float] = {"unstored_records": sum(self._unstored(now).values())}
         for name in ("gateway", "worker", "sink"):
             if (stage := self._stages.get(name)) is not None:
-                figures[f"{name}_silent_s"] = (now - stage.heard) // 1000
+                figures[f"{name}_silent_s"] = (now - stage.last_report) // 1000
                 figures[f"{name}_lag_records"] = stage.lag
         figures["last_result_s"] = (now - self._result_at) // 1000
         figures["last_stored_s"] = (now - self._advanced_at) // 1000

@@ -10,7 +10,7 @@ from feeds.live.message import Message
 __all__ = ["SLOW_MS", "Follower"]
 
 SLOW_MS = 2_000
-"""Who has not taken a message so long after it was made is slow and gets what is newest."""
+"""Who has not taken a message this long after it was made is slow and gets what is newest."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Follower:
         return at - self.channel.ring[self._position].at > SLOW_MS
 
     def _catch_up(self, at: int) -> Message | None:
-        """Leave out what is too old, and tell the newest of all that changed meanwhile."""
+        """Leave out what is too old, and send the newest of all that changed meanwhile."""
         self._position = self.channel.ring.end
         if self._seq == self.channel.seq:  # it missed heartbeats only
             return None

@@ -30,7 +30,7 @@ class Limits:
     unshared_bytes: int = 64 * 1024 * 1024
     """Of what is made for single slow clients and not sent yet."""
     resume_ms: int = 300_000
-    """So long messages are kept, and channels that nobody reads."""
+    """How long messages are kept, and channels that nobody reads."""
     heartbeat_ms: int = 15_000
 
 
@@ -62,7 +62,7 @@ class Client:
     async def messages(self) -> AsyncIterator[Message]:
         """Yield what to send, as soon as it is there, until ``end``.
 
-        What is not taken in time is left out and told of; nothing queues up here.
+        What is not taken in time is left out, and the client notified; nothing queues up here.
         """
         while not self.ended:
             message = self._next()
@@ -168,10 +168,10 @@ class Hub:
                 self._close(channel)
         changes = _grouped(self.state.take_changes(now))
         for channel in self._channels.values():
-            told = bool(changes) and channel.publish(changes, now)
+            published = bool(changes) and channel.publish(changes, now)
             beaten = channel.beat(now, self.limits.heartbeat_ms, self.silent_ms)
             channel.ring.drop_before(now - self.limits.resume_ms)
-            if told or beaten:
+            if published or beaten:
                 for client in self._clients[channel]:
                     client.wake()
         self._keep_to_budget()

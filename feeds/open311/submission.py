@@ -76,7 +76,7 @@ def read_submission(form: Form, idempotency_key: str | None, now_ms: int) -> Sub
 
 
 def _wish(form: Form) -> str | None:
-    """Return how they want to be told: our own fields, which other servers ignore."""
+    """Return how they want to be notified: our own fields, which other servers ignore."""
     by_email = (form.get("notify_by_email") or "").casefold() in {"true", "1", "yes", "on"}
     return form.get("notify_url") or ("email" if by_email else None)
 

@@ -67,7 +67,7 @@ RUNTIME_MODULES = {
     "feeds": {
         "feeds.access.token_store",
         "feeds.api",
-        "feeds.history.document_routes",
+        "feeds.history.documents",
         "feeds.history.history_store",
         "feeds.history.list_routes",
         "feeds.history.routes",
