@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -55,7 +54,6 @@ class Group:
     tables: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
 
 
-@cache
 def groups() -> list[Group]:
     """Return what all tables and views mean, in the order of docs/tables.md.
 
@@ -107,14 +105,17 @@ def _of_kinds(own: dict[str, str]) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def _rollup(rollup: Rollup) -> str:
-    return f"{rollup.source} by {rollup.span.width}."
+    return f"Roll-up of {rollup.source} by {rollup.span.width}."
 
 
 def _rollup_columns(
     rollup: Rollup, known: dict[str, dict[str, str]], own: dict[str, str]
 ) -> dict[str, str]:
     source = known[rollup.source]
-    largest = {f"largest_{name}": f"Of the windows the largest: {source[name]}" for name in source}
+    largest = {
+        f"largest_{name}": f"Of the windows the largest: {text[0].lower()}{text[1:]}"
+        for name, text in source.items()
+    }
     return source | largest | _statistics(KINDS.get(rollup.source.removeprefix("readings_"))) | own
 
 
