@@ -39,7 +39,9 @@ def rehearse_rules(
         str | None, typer.Option(help="Take the last hours from Kafka instead, e.g. 2h.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line per version.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", "-c")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML settings; the environment wins.")
+    ] = None,
 ) -> None:
     """Run a rules file over recorded results and print what would have fired."""
     import sys

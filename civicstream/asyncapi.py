@@ -6,7 +6,8 @@ It is generated from ``KINDS``, ``TOPICS`` and the event structs, so it cannot f
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, get_args
 
 import msgspec
 
@@ -14,6 +15,7 @@ from civicstream import __version__
 from civicstream.asyncapi_citizens import PAYLOADS, mqtt_channel, mqtt_message
 from civicstream.event_topics import EVENTS
 from civicstream.kinds import KINDS, Kind, Measure
+from civicstream.meanings import field_meanings
 from civicstream.settings import Settings
 from civicstream.topics import TOPICS, Topic, frames_topic, topic_name
 
@@ -28,6 +30,8 @@ def document(settings: Settings) -> Json:
     """Return the AsyncAPI document for these settings' MQTT root and Kafka prefix."""
     schemas, components = msgspec.json.schema_components(EVENTS.values(), ref_template=_REFERENCE)
     events = dict(zip(EVENTS, schemas, strict=True))
+    for event in _structs_of(EVENTS.values()):
+        _describe(components[event.__name__], event)
     published = [t for t in TOPICS.values() if t.name in events or t.name.startswith("frames.")]
     published.append(TOPICS["late"])
     return {
@@ -58,6 +62,31 @@ def document(settings: Settings) -> Json:
             "schemas": {**components, **{f"reading.{k}": _reading(KINDS[k]) for k in KINDS}},
         },
     }
+
+
+def _structs_of(types: Iterable[Any]) -> set[type[msgspec.Struct]]:
+    """Return the structs among types and, however deep, in their fields."""
+    found: set[type[msgspec.Struct]] = set()
+    for of in types:
+        if isinstance(of, type) and issubclass(of, msgspec.Struct):
+            inner = _structs_of(field.type for field in msgspec.structs.fields(of))
+            found |= {of, *inner}
+        else:
+            found |= _structs_of(get_args(of))
+    return found
+
+
+def _describe(schema: Json, event: type[msgspec.Struct]) -> None:
+    """Put the fields' meanings into a struct's schema; one written as an array has no names."""
+    for name, meaning in field_meanings(event).items():
+        if name in schema.get("properties", {}):
+            field = schema["properties"][name]
+            # Beside a reference JSON Schema allows other words only since 2019.
+            schema["properties"][name] = (
+                {"allOf": [field], "description": meaning}
+                if "$ref" in field
+                else {**field, "description": meaning}
+            )
 
 
 def _servers(settings: Settings) -> Json:

@@ -53,15 +53,25 @@ class TrafficRow(msgspec.Struct, frozen=True):
 
     segment: str
     readings: int
+    """Readings of its detectors in the window."""
     vehicles: float
+    """Vehicles counted."""
     flow_veh_h: float
+    """Flow [veh/h], all lanes."""
     time_mean_speed_kmh: float | None
+    """Arithmetic mean of the vehicles' speeds [km/h]."""
     space_mean_speed_kmh: float | None
+    """Harmonic mean of the vehicles' speeds [km/h]."""
     p85_speed_kmh: float | None
+    """Speed that 85 % of the vehicles do not exceed [km/h]."""
     occupancy: float | None
+    """Share of time that a detector is occupied, 0..1."""
     density_veh_km_lane: float | None
+    """Density [veh/km per lane]."""
     level_of_service: str | None
+    """A (free flow) to F (breakdown)."""
     travel_time_index: float | None
+    """Travel time divided by that at free flow."""
     coverage: float
     """Share of the segment's expected sensors that reported, 0..1."""
 
@@ -73,8 +83,10 @@ class TrafficResult(msgspec.Struct, frozen=True):
     window_start: int
     window_end: int
     status: Status
+    """Final results are stored; provisional ones are for looking at."""
     computed_at: int
     segments: list[TrafficRow]
+    """A row per segment."""
 
 
 class EnvironmentRow(msgspec.Struct, frozen=True):
@@ -82,11 +94,17 @@ class EnvironmentRow(msgspec.Struct, frozen=True):
 
     measure: str
     readings: int
+    """Readings that have this measure."""
     sensors: int
+    """Sensors that have this measure."""
     mean: float
+    """Mean, in the measure's unit."""
     min: float
+    """Smallest value, in the measure's unit."""
     max: float
+    """Largest value, in the measure's unit."""
     p95: float
+    """Value that 95 % do not exceed, in the measure's unit."""
 
 
 class EnvironmentResult(msgspec.Struct, frozen=True):
@@ -97,10 +115,14 @@ class EnvironmentResult(msgspec.Struct, frozen=True):
     window_start: int
     window_end: int
     status: Status
+    """Final results are stored; provisional ones are for looking at."""
     computed_at: int
     readings: int
+    """Readings of the kind in the window, whatever they measured."""
     sensors: int
+    """Sensors of the kind that reported in the window."""
     measures: list[EnvironmentRow]
+    """A row per measure."""
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -111,29 +133,37 @@ class Incident(msgspec.Struct, frozen=True):
     """
 
     id: str
+    """The same in all versions."""
     version: int
     state: IncidentState
+    """suspected, confirmed, clearing, cleared."""
     algorithm: str
+    """The detector that found it."""
     area: str
     corridor: str
+    """Road and direction of travel."""
     segment: str
     """The segment whose capacity is lost, as far as the evidence tells."""
     upstream_segment: str
-    """The detectors whose readings show it; the incident is between the two."""
+    """Of the detector before it, whose readings show it."""
     downstream_segment: str
+    """Of the detector behind it, whose readings show it."""
     position: float
     """Estimated share of the way from the upstream detector to the downstream one, 0..1."""
     severity: float
     """Estimated share of the capacity that is lost, 0..1."""
     confidence: float
+    """How sure the detector is, 0..1."""
     estimated_start: int
+    """When it began, by the detector's estimate."""
     first_evidence: int
     """End of the first window that spoke for it."""
     last_evidence: int
+    """End of the newest window that spoke for it."""
     delay_veh_h: float
     """Vehicle-hours lost so far against the segments' usual state."""
     queue_m: float
-    """Present length of the queue upstream."""
+    """Present length of the queue upstream [m]."""
     window_end: int
     """End of the window this version follows from."""
     computed_at: int
@@ -144,11 +174,17 @@ class ForecastRow(msgspec.Struct, frozen=True):
 
     segment: str
     speed_kmh: list[float | None]
+    """Expected space-mean speed [km/h]."""
     speed_low_kmh: list[float | None]
+    """Lower end of the 80 % interval [km/h]."""
     speed_high_kmh: list[float | None]
+    """Upper end of the 80 % interval [km/h]."""
     flow_veh_h: list[float | None]
+    """Expected flow [veh/h]."""
     flow_low_veh_h: list[float | None]
+    """Lower end of the 80 % interval [veh/h]."""
     flow_high_veh_h: list[float | None]
+    """Upper end of the 80 % interval [veh/h]."""
 
 
 class TrafficForecast(msgspec.Struct, frozen=True):
@@ -159,9 +195,12 @@ class TrafficForecast(msgspec.Struct, frozen=True):
 
     area: str
     made_at: int
+    """End of the newest window it knows."""
     horizons_min: list[int]
+    """How far ahead each value of a row looks [min]."""
     computed_at: int
     segments: list[ForecastRow]
+    """A row per segment."""
 
 
 class SensorHealth(msgspec.Struct, frozen=True):
@@ -174,13 +213,17 @@ class SensorHealth(msgspec.Struct, frozen=True):
     kind: str
     area: str
     sensor: str | None
-    """None where the city model does not have it; the table ``sensors`` does."""
+    """Null where the city model does not have it; the table ``sensors`` does."""
     health: Health
+    """ok, stuck, flat, impossible, silent, skewed, drifting."""
     reason: str
     """One sentence with the measure, the value and what was expected."""
     since: int
+    """Since when it has this health."""
     before: Health
+    """Its health until then."""
     window_end: int
+    """End of the window this change follows from."""
     computed_at: int
 
 
@@ -188,25 +231,32 @@ class Anomaly(msgspec.Struct, frozen=True):
     """One version of something unusual that a healthy sensor measures; key: area."""
 
     id: str
+    """The same in all versions."""
     version: int
     state: Literal["open", "closed"]
+    """open, closed."""
     kind: str
     area: str
     sensor_key: int
     sensor: str | None
-    """None where the city model does not have it; the table ``sensors`` does."""
+    """Null where the city model does not have it; the table ``sensors`` does."""
     measure: str
     score: float
     """The highest anomaly score so far, 0..1."""
     value: float
     """What was measured when this version was made."""
     expected: float
+    """What is usual at that time, in the measure's unit."""
     low: float
+    """Lower end of the 98 % interval of what is usual."""
     high: float
-    """What is usual at that time: the 98 % interval around ``expected``."""
+    """Upper end of the 98 % interval of what is usual."""
     started_at: int
+    """When it began."""
     last_at: int
+    """When it was last unusual."""
     window_end: int
+    """End of the window this version follows from."""
     computed_at: int
 
 
@@ -218,14 +268,20 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     id: str
+    """The same in all versions."""
     version: int
     state: Literal["active", "cleared"]
+    """active, cleared."""
     change: AlertChange
-    """What this version is about."""
+    """What this version is about: raised, updated, acknowledged, silenced, unsilenced, escalated,
+    cleared.
+    """
     rule: str
+    """Name of the rule that raised it."""
     key: str
     """What it is one alert of: the rule and, say, the segment."""
     severity: AlertSeverity
+    """minor, moderate, severe, extreme (CAP 1.2)."""
     area: str
     subject: str
     """``segment/<id>``, ``incident/<id>``, ``case/<id>``, ``sensor/<key>``, ``area/<name>``, ..."""
@@ -237,16 +293,23 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     """Time of the event this version follows from; of versions by people, of their action."""
     computed_at: int
     description: str = ""
+    """More sentences from the rule's template."""
     value: float | None = None
     """The latest value of what the rule looks at; null for rules that look at no number."""
     threshold: float | None = None
+    """What the rule compares the value with."""
     lon: float | None = None
     lat: float | None = None
     cleared_at: int | None = None
+    """When its condition ended."""
     acknowledged_at: int | None = None
+    """When a person took it on."""
     acknowledged_by: str | None = None
+    """The person who did."""
     silenced_until: int | None = None
+    """Until when it is not announced."""
     silenced_by: str | None = None
+    """The person who silenced it."""
     escalation: int = 0
     """How often nobody acknowledged it in time."""
     parent: str | None = None
@@ -264,51 +327,67 @@ class FrameGap(msgspec.Struct, frozen=True):
     """
 
     gateway: str
+    """The writer; of a log that is not as it was, the reason."""
     epoch: int
+    """Start of the writer [epoch ms]."""
     topic: str
     partition: int
     first: int
+    """Number of the first record that is missing."""
     missing: int
+    """How many are missing."""
     at: int
+    """When it was found."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something a stage could not accept, with the bytes it came as.
-
-    ``count`` readings were rejected; of an array only the bad members (``members``: index and
-    sentence of the first of them). ``payload`` is base64 in JSON and cut to its first 4 KiB
-    (``payload_bytes`` is its true size) when it is over the size limit.
-    """
+    """Something a stage could not accept, with the bytes it came as."""
 
     stage: str
+    """Part that could not accept it, e.g. gateway."""
     reason: str
+    """Sort of fault, one word."""
     detail: str
+    """One sentence with value, place and remedy."""
     topic: str
+    """MQTT or Kafka topic that it came on."""
     received_at: int
+    """When it came."""
     payload: bytes
+    """What came, base64 in JSON; over the size limit cut to its first 4 KiB."""
     payload_bytes: int
+    """True size of what came [bytes]."""
     kind: str | None = None
+    """Kind of observation, where it is known."""
     instance: str | None = None
+    """Which process of the part."""
     count: int = 1
+    """Readings that were rejected; of an array only the bad members."""
     members: list[tuple[int, str]] = []
+    """Bad members of an array: index and sentence of the first of them."""
     partition: int | None = None
+    """Partition of the Kafka topic; null for MQTT."""
     offset: int | None = None
+    """Offset in the Kafka partition; null for MQTT."""
 
 
 class Counts(msgspec.Struct):
-    """Cumulative counts of readings: received = the sum of the others, always.
-
-    ``duplicate``: the same reading again; ``corrected``: the same sensor and time with other
-    values, of which the one ingested later stays.
-    """
+    """Cumulative counts of readings: received = the sum of the others, always."""
 
     received: int = 0
+    """All that came."""
     accepted: int = 0
+    """Passed on, or new rows."""
     rejected: int = 0
+    """Became dead letters."""
     duplicate: int = 0
+    """The same reading again."""
     late: int = 0
+    """Came after their window was closed."""
     in_flight: int = 0
+    """Taken in and not settled yet."""
     corrected: int = 0
+    """The same sensor and time with other values: the one ingested later stays."""
 
     @property
     def imbalance(self) -> int:
@@ -318,39 +397,43 @@ class Counts(msgspec.Struct):
 
 
 class WrittenSequence(msgspec.Struct, frozen=True, array_like=True):
-    """What a writer has put on one partition since ``epoch``.
-
-    Kafka has confirmed every number below ``next`` but those in ``void`` (first, last), which
-    were given up and sent again under other numbers.
-    """
+    """What a writer has put on one partition since ``epoch``."""
 
     writer: str
+    """Name of the process that numbers its records."""
     epoch: int
+    """Start of the writer [epoch ms]."""
     topic: str
     partition: int
     next: int
+    """The next number; Kafka has confirmed every one before it but those in ``void``."""
     void: list[tuple[int, int]] = []
+    """Numbers (first, last) that were given up, their records sent again under others."""
 
 
 class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
-    """What a reader has had of one writer's records on one partition, from number ``first`` on.
-
-    ``next`` is the number expected next; ``missing`` are ranges (first, last) below it that never
-    came; ``events`` are the readings in frames, else the records. Records that came again are
-    ``repeated`` and not counted otherwise; those that filled a gap later are ``reordered``.
-    """
+    """What a reader has had of one writer's records on one partition, from number ``first`` on."""
 
     writer: str
+    """Name of the process that numbered the records."""
     epoch: int
+    """Start of the writer [epoch ms]."""
     topic: str
     partition: int
     first: int = 0
+    """The first number that counts."""
     next: int = 0
+    """The number expected next."""
     records: int = 0
+    """Records read, each counted once."""
     events: int = 0
+    """Readings in frames, else records."""
     missing: list[tuple[int, int]] = []
+    """Ranges of numbers (first, last) below ``next`` that never came."""
     repeated: int = 0
+    """Records that came again; they are not counted otherwise."""
     reordered: int = 0
+    """Records that filled a gap later."""
     corrupt: int = 0
     """Records whose number could be read and whose content could not."""
     reader: str = ""
@@ -363,36 +446,39 @@ class ReadSequence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReadPosition(msgspec.Struct, frozen=True, array_like=True):
-    """A reader has accounted for all records of a partition before ``next_offset``.
-
-    A writer that began after ``known_since`` [ms] is known from its number 0 on.
-    """
+    """A reader has accounted for all records of a partition before ``next_offset``."""
 
     topic: str
     partition: int
     next_offset: int
+    """The offset to read next."""
     known_since: int = -1
+    """Writers that began later [epoch ms] are known from their number 0 on."""
     reader: str = ""
+    """As in ReadSequence."""
 
 
 class LedgerReport(msgspec.Struct, frozen=True):
-    """What one process has done since ``epoch`` (its start, ms); key: stage/instance/epoch.
-
-    ``kinds`` counts readings per kind; ``gauges`` are other figures for people, e.g.
-    ``windows_closed``, ``rows_written``, ``lag_records``. ``written`` is what it has put on Kafka
-    and ``read`` what a reader has had of it, per writer and partition, up to ``read_to``. Sent
-    about every second.
-    """
+    """What one process has done since its start; key: stage/instance/epoch; about every second."""
 
     stage: Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"]
+    """Part of the system."""
     instance: str
+    """Which process of the part."""
     epoch: int
+    """Start of the process [epoch ms]."""
     at: int
+    """When it was sent."""
     kinds: dict[str, Counts]
+    """Counts of readings by kind."""
     gauges: dict[str, float] = {}
+    """Other figures for people, e.g. ``windows_closed``, ``rows_written``, ``lag_records``."""
     written: list[WrittenSequence] = []
+    """What it has put on Kafka, by partition."""
     read: list[ReadSequence] = []
+    """What it has had from Kafka, by writer and partition."""
     read_to: list[ReadPosition] = []
+    """How far it has read each partition."""
 
     @property
     def key(self) -> str:

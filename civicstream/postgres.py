@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from pydantic import SecretStr
 
 from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.retry import wait_until_available
 
-__all__ = ["BAD_DATA", "TOO_MUCH", "Connection", "connect", "translated", "wait_for_database"]
+__all__ = [
+    "BAD_DATA",
+    "TOO_MUCH",
+    "AsyncConnection",
+    "Connection",
+    "Pool",
+    "connect",
+    "translated",
+    "wait_for_database",
+]
 
 log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+AsyncConnection = psycopg.AsyncConnection[Any]
 
 # SQLSTATE classes 54 (a text too long for an index) and 53 (more chunks than the lock table has
 # room for) say that too much was asked for at once; psycopg counts them as operational.
@@ -145,3 +156,82 @@ def wait_for_database(
         stop=stop,
         timeout_s=timeout_s,
     )
+
+
+class Pool:
+    """Connections for coroutines, in autocommit; every failure is ServerUnavailable.
+
+    Parts that must not hold each other up have a pool each.
+    """
+
+    def __init__(
+        self,
+        url: SecretStr,
+        application: str,
+        *,
+        most: int,
+        patience_s: float,
+        max_waiting: int = 0,
+        read_only: bool = True,
+        remedy: str = "try again",
+        configure: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+    ) -> None:
+        """``most`` connections, for which at most ``max_waiting`` callers wait (0: any number).
+
+        ``patience_s`` is the time to wait for one, to connect, and that a statement may take;
+        ``remedy`` says what to do about one that takes longer.
+        """
+        self._too_slow = f"the database took longer than {patience_s:g} s; {remedy}"
+        read = "-c default_transaction_read_only=on " if read_only else ""
+        self._pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
+            url.get_secret_value(),
+            open=False,
+            min_size=1,
+            max_size=most,
+            max_waiting=max_waiting,
+            timeout=patience_s,
+            reconnect_timeout=5,
+            configure=configure,
+            kwargs={
+                "autocommit": True,
+                "application_name": application,
+                "connect_timeout": round(patience_s),
+                "options": f"{read}-c timezone=UTC -c statement_timeout={patience_s * 1000:.0f}",
+            },
+        )
+
+    async def open(self) -> None:
+        """Begin to connect; does not wait for the database."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self, patience_s: float | None = None) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection; raise ServerUnavailable, also for what is raised while it is lent,
+        while the database is away, has no schema yet or is too busy.
+        """
+        try:
+            async with self._pool.connection(timeout=patience_s) as connection:
+                yield connection
+        except errors.QueryCanceled:
+            raise ServerUnavailable(self._too_slow) from None
+        except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:
+            raise ServerUnavailable(
+                f"the database lacks something ({error.diag.message_primary}); run "
+                "`civicstream init`"
+            ) from error
+        except TooManyRequests:
+            raise ServerUnavailable("too many requests wait for the database; try again") from None
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise ServerUnavailable("the database does not answer; try again") from error
+
+    async def answers(self, patience_s: float = 2) -> bool:
+        """Return whether the database answers in time."""
+        try:
+            async with self.connection(patience_s) as connection:
+                await connection.execute("SELECT 1")
+        except ServerUnavailable:
+            return False
+        return True

@@ -35,7 +35,7 @@ class KafkaRecord:
 
 
 class ReportOutput:
-    """An idempotent producer, made when it is first needed and again after a failure."""
+    """An idempotent producer, made when it is first needed, and again after a failure."""
 
     def __init__(self, kafka: KafkaSettings, writer: str, confirm_timeout_s: float) -> None:
         self._kafka = kafka
@@ -116,7 +116,7 @@ class ReportOutput:
 
 
 async def _confirmed(sent: Any) -> None:
-    """Wait for a record's outcome, which the producer's thread reports; raise KafkaError."""
+    """Wait for a record's outcome, which comes from the producer's thread; raise KafkaError."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[None] = loop.create_future()
 
@@ -128,10 +128,10 @@ async def _confirmed(sent: Any) -> None:
         else:
             outcome.set_result(None)
 
-    def note_outcome(result: object) -> None:
+    def from_thread(result: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             loop.call_soon_threadsafe(set_outcome, result)
 
-    sent.add_callback(note_outcome)
-    sent.add_errback(note_outcome)
+    sent.add_callback(from_thread)
+    sent.add_errback(from_thread)
     await outcome

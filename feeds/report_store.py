@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import SecretStr
 
-from civicstream.errors import ServerUnavailable
+from civicstream.postgres import Pool
 from feeds.open311.filters import MAX_REQUESTS, RequestFilter
 from feeds.open311.request_view import CLOSED_STATES, StoredRequest
 
 __all__ = ["ReportStore"]
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]]
 
 _MAX_CONNECTIONS = 8
 # A citizen's app gives up after some ten seconds; what takes longer only holds others up.
@@ -31,39 +27,12 @@ _NEWEST_FIRST = "ORDER BY r.reported_at DESC, r.id LIMIT %(limit)s"
 
 
 class ReportStore:
-    """A pool of read-only connections; ``open`` does not wait for the database."""
+    """A pool of its own, so that a citizen waits for no query of the history."""
 
     def __init__(self, url: SecretStr) -> None:
-        self._pool: Pool = AsyncConnectionPool(
-            url.get_secret_value(),
-            open=False,
-            min_size=1,
-            max_size=_MAX_CONNECTIONS,
-            timeout=_TIMEOUT_S,
-            reconnect_timeout=5,
-            kwargs={
-                "autocommit": True,
-                "application_name": "civicstream-feeds",
-                "connect_timeout": _TIMEOUT_S,
-                "options": "-c default_transaction_read_only=on "
-                f"-c statement_timeout={_TIMEOUT_S * 1000} -c timezone=UTC",
-            },
-        )
-
-    async def open(self) -> None:
-        await self._pool.open()
-
-    async def answers(self) -> bool:
-        """Return whether the database answers within two seconds."""
-        try:
-            async with self._pool.connection(timeout=2) as connection:
-                await connection.execute("SELECT 1")
-        except (psycopg.OperationalError, PoolTimeout):
-            return False
-        return True
-
-    async def close(self) -> None:
-        await self._pool.close()
+        self._pool = Pool(url, "civicstream-feeds", most=_MAX_CONNECTIONS, patience_s=_TIMEOUT_S)
+        self.open, self.close = self._pool.open, self._pool.close
+        self.answers = self._pool.answers
 
     async def find(self, wanted: RequestFilter) -> list[StoredRequest]:
         """Return the requests that are wanted, the newest first, at most MAX_REQUESTS.
@@ -73,19 +42,12 @@ class ReportStore:
         conditions, values = _conditions(wanted)
         where = sql.SQL("WHERE {} ").format(sql.SQL(" AND ").join(conditions))
         query = sql.SQL(_SELECT) + where + sql.SQL(_NEWEST_FIRST)
-        try:
-            async with (
-                self._pool.connection() as connection,
-                connection.cursor(row_factory=class_row(StoredRequest)) as cursor,
-            ):
-                await cursor.execute(query, {**values, "limit": MAX_REQUESTS})
-                return await cursor.fetchall()
-        except (errors.UndefinedTable, errors.UndefinedColumn) as error:
-            raise ServerUnavailable(
-                f"the database has no {error.diag.message_primary}; run `civicstream init`"
-            ) from error
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise ServerUnavailable(f"the database does not answer: {error}") from error
+        async with (
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=class_row(StoredRequest)) as cursor,
+        ):
+            await cursor.execute(query, {**values, "limit": MAX_REQUESTS})
+            return await cursor.fetchall()
 
 
 def _conditions(wanted: RequestFilter) -> tuple[list[sql.SQL], dict[str, Any]]:

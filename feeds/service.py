@@ -54,7 +54,7 @@ _OTHER_CONNECTIONS = 500
 _OTHER_FILES = 100  # Kafka, the database, what is served from disk
 _SOCKET_BYTES = 64 * 1024  # nothing that clients send over a WebSocket is looked at
 _SEND_BUFFER_BYTES = 256 * 1024
-# A client that takes nothing at all for this time is cut off (tcp(7)); it can resume.
+# A client that takes nothing at all for this long is cut off (tcp(7)); it can resume.
 _STALLED_MS = 30_000
 
 

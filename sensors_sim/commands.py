@@ -6,15 +6,19 @@ import json
 import math
 import sys
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from civicstream.command_options import options_of
+
 if TYPE_CHECKING:
     from civicstream.settings import Settings
     from sensors_sim.replay import Shift
+    from sensors_sim.simulation import SimulationPlan
 
 __all__ = ["city", "replay", "replay_city", "simulate"]
 
@@ -85,121 +89,139 @@ def replay_city(
     sys.stdout.write(json.dumps(counts) + "\n")
 
 
-def simulate(
-    sensors: Annotated[int, typer.Option(min=1, help="Size of the city.")] = 1_000,
-    seed: Seed = 1,
+@dataclass(frozen=True)
+class SimulateOptions:
+    """The options of `civicstream simulate`."""
+
+    sensors: Annotated[int, typer.Option(min=1, help="Size of the city.")] = 1_000
+    seed: Seed = 1
     city_file: Annotated[
         Path | None, typer.Option("--city", help="Simulate this city model instead of a new one.")
-    ] = None,
+    ] = None
     rate: Annotated[
         float | None,
         typer.Option(min=0.01, help="Readings/s to publish; scales all reporting intervals."),
-    ] = None,
+    ] = None
     speed: Annotated[
         float, typer.Option(min=0.001, help="Event time runs so many times as fast as the clock.")
-    ] = 1.0,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many s.")] = None,
+    ] = 1.0
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many s.")] = None
     start: Annotated[
         str, typer.Option(help="Event time at the start: now, or RFC 3339 with offset.")
-    ] = "now",
-    kinds: Annotated[str, typer.Option(help="Kinds to simulate, comma-separated.")] = "all",
-    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Readings per message.")] = 1,
-    connections: Connections = 2,
-    incidents: Annotated[float, typer.Option(min=0, help="Road incidents per hour.")] = 4.0,
+    ] = "now"
+    kinds: Annotated[str, typer.Option(help="Kinds to simulate, comma-separated.")] = "all"
+    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Readings per message.")] = 1
+    connections: Connections = 2
+    incidents: Annotated[float, typer.Option(min=0, help="Road incidents per hour.")] = 4.0
     history: Annotated[
         float, typer.Option(min=0, help="Seconds of traffic before the start, sent at once.")
-    ] = 0.0,
+    ] = 0.0
     staged_incident: Annotated[
         float | None,
         typer.Option(min=0, help="One more, so many seconds after the start, on a full road."),
-    ] = None,
-    citizens: Annotated[int, typer.Option(min=0, help="People who report problems.")] = 0,
+    ] = None
+    citizens: Annotated[int, typer.Option(min=0, help="People who report problems.")] = 0
     crews: Annotated[
         int, typer.Option(min=0, help="Crews; they get allocations where Kafka is reachable.")
-    ] = 0,
+    ] = 0
     trucks: Annotated[
         int, typer.Option(min=0, help="Waste trucks: containers are emptied by them alone.")
-    ] = 0,
-    truth: Truth = None,
+    ] = 0
+    truth: Truth = None
     truth_readings: Annotated[
         bool,
         typer.Option(help="--no-truth-readings: write down what happens, not every reading."),
-    ] = True,
-    duplicates: Share = 0.0,
-    late: Share = 0.0,
+    ] = True
+    duplicates: Share = 0.0
+    late: Share = 0.0
     late_by: Annotated[
         float,
         typer.Option(min=1, help="How late [s], to twice that.", rich_help_panel="Faults"),
-    ] = 120.0,
-    out_of_order: Share = 0.0,
+    ] = 120.0
+    out_of_order: Share = 0.0
     clock_skew: Annotated[
         float, typer.Option(help="Share 0..1 of the sensors.", rich_help_panel="Faults")
-    ] = 0.0,
-    dropouts: Share = 0.0,
-    malformed: Share = 0.0,
+    ] = 0.0
+    dropouts: Share = 0.0
+    malformed: Share = 0.0
     broken_sensors: Annotated[
         float, typer.Option(help="Share 0..1 of the sensors that break.", rich_help_panel="Faults")
-    ] = 0.0,
+    ] = 0.0
     broken_after: Annotated[
         float,
         typer.Option(min=0, help="Hours before the first breaks.", rich_help_panel="Faults"),
-    ] = 0.0,
+    ] = 0.0
     broken_within: Annotated[
         float, typer.Option(min=0, help="Hours until the last has.", rich_help_panel="Faults")
-    ] = 1.0,
+    ] = 1.0
     broken_for: Annotated[
         float | None,
         typer.Option(min=0.01, help="Hours it lasts [default: ever]", rich_help_panel="Faults"),
-    ] = None,
+    ] = None
     sensor_faults: Annotated[
         str, typer.Option(help="How they break, comma-separated.", rich_help_panel="Faults")
-    ] = "all",
-    config: Config = None,
-    verbose: Verbose = False,
-) -> None:
+    ] = "all"
+    config: Config = None
+    verbose: Verbose = False
+
+    def plan(self, timezone: str) -> SimulationPlan:
+        """Return what is to be simulated; raise ConfigurationError for what cannot be."""
+        from civicstream.kinds import KINDS
+        from sensors_sim.faults import FaultRates
+        from sensors_sim.sensor_faults import SENSOR_FAULTS, SensorFaultPlan
+        from sensors_sim.simulation import SimulationPlan
+
+        faults = tuple(self.sensor_faults.split(","))
+        return SimulationPlan(
+            seed=self.seed,
+            rate=self.rate,
+            speed=self.speed,
+            kinds=tuple(KINDS) if self.kinds == "all" else tuple(self.kinds.split(",")),
+            batch=self.batch,
+            incidents_per_hour=self.incidents,
+            staged_after_s=self.staged_incident,
+            history_s=self.history,
+            timezone=timezone,
+            collected=self.trucks > 0,
+            faults=FaultRates(
+                duplicates=self.duplicates,
+                late=self.late,
+                out_of_order=self.out_of_order,
+                clock_skew=self.clock_skew,
+                dropouts=self.dropouts,
+                malformed=self.malformed,
+                late_by_s=self.late_by,
+            ),
+            sensor_faults=SensorFaultPlan(
+                share=self.broken_sensors,
+                faults=SENSOR_FAULTS if self.sensor_faults == "all" else faults,
+                after_h=self.broken_after,
+                within_h=self.broken_within,
+                last_h=math.inf if self.broken_for is None else self.broken_for,
+            ),
+        )
+
+
+@options_of(SimulateOptions)
+def simulate(options: SimulateOptions) -> None:
     """Publish a simulated city over MQTT until stopped; print the counts as JSON at the end."""
     from civicstream.geojson import read_city
-    from civicstream.kinds import KINDS
     from sensors_sim import service
     from sensors_sim.city_plan import plan_city
-    from sensors_sim.faults import FaultRates
-    from sensors_sim.sensor_faults import SENSOR_FAULTS, SensorFaultPlan
-    from sensors_sim.simulation import SimulationPlan
     from sensors_sim.street_life import People
 
-    settings = _settings("simulate", config, verbose)
-    plan = SimulationPlan(
-        seed=seed,
-        rate=rate,
-        speed=speed,
-        kinds=tuple(KINDS) if kinds == "all" else tuple(kinds.split(",")),
-        batch=batch,
-        incidents_per_hour=incidents,
-        staged_after_s=staged_incident,
-        history_s=history,
-        timezone=settings.city.timezone,
-        collected=trucks > 0,
-        faults=FaultRates(
-            duplicates=duplicates,
-            late=late,
-            out_of_order=out_of_order,
-            clock_skew=clock_skew,
-            dropouts=dropouts,
-            malformed=malformed,
-            late_by_s=late_by,
-        ),
-        sensor_faults=SensorFaultPlan(
-            share=broken_sensors,
-            faults=SENSOR_FAULTS if sensor_faults == "all" else tuple(sensor_faults.split(",")),
-            after_h=broken_after,
-            within_h=broken_within,
-            last_h=math.inf if broken_for is None else broken_for,
-        ),
+    settings = _settings("simulate", options.config, options.verbose)
+    plan = options.plan(settings.city.timezone)
+    start_ms = None if options.start == "now" else _instant("--start", options.start)
+    given = options.city_file
+    model = read_city(given) if given else plan_city(options.sensors, options.seed)
+    run = service.Run(
+        options.connections,
+        options.duration,
+        options.truth,
+        options.truth_readings,
+        People(options.citizens, options.crews, options.trucks),
     )
-    start_ms = None if start == "now" else _instant("--start", start)
-    model = read_city(city_file) if city_file else plan_city(sensors, seed)
-    people = People(citizens, crews, trucks)
-    run = service.Run(connections, duration, truth, truth_readings, people)
     counts = service.simulate(settings, model, plan, run, start_ms)
     sys.stdout.write(json.dumps(counts) + "\n")
 

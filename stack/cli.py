@@ -14,11 +14,12 @@ import typer
 
 from civicstream import __version__
 from civicstream.clock import declare
+from civicstream.command_options import options_of
 from civicstream.errors import CivicStreamError, ConfigurationError, ServerUnavailable
 from civicstream.logs import set_up_logging
 from civicstream.settings import Settings, load_settings
 from stack.part_commands import PartCommands
-from stack.up.command import up
+from stack.up.options import StackOptions
 
 __all__ = ["app", "command_tree", "main"]
 
@@ -176,8 +177,8 @@ def bench(
 @app.command()
 def score(
     file: Annotated[Path, typer.Argument(help="CSV file with a header, in order of time.")],
-    timestamp_column: Annotated[str, typer.Option()] = "timestamp",
-    value_column: Annotated[str, typer.Option()] = "value",
+    timestamp_column: Annotated[str, typer.Option(help="Its column of times.")] = "timestamp",
+    value_column: Annotated[str, typer.Option(help="Its column of values.")] = "value",
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="A line per row, not the ten most unusual.")
     ] = False,
@@ -197,13 +198,23 @@ def score(
         raise typer.Exit(1)
 
 
-app.command()(up)
+@app.command()
+@options_of(StackOptions)
+def up(options: StackOptions) -> None:
+    """Run the whole system on this machine, with a simulated city; Ctrl-C stops all of it."""
+    set_up_logging("up")
+    from stack.up.run import run
+
+    run(options)
 
 
 @app.command()
 def tail(
     topic: Annotated[str, typer.Argument(help="E.g. results.traffic, frames.air, deadletter.")],
-    start: Annotated[Literal["beginning", "end"], typer.Option("--from")] = "end",
+    start: Annotated[
+        Literal["beginning", "end"],
+        typer.Option("--from", help="What is there too, or new records only."),
+    ] = "end",
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many lines.")] = None,
     area: Annotated[str | None, typer.Option(help="Only this area.")] = None,
     config: Config = None,
@@ -219,7 +230,8 @@ def tail(
 @app.command()
 def health(
     part: Annotated[
-        Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"], typer.Argument()
+        Literal["gateway", "worker", "sink", "feeds", "alerts", "deliver"],
+        typer.Argument(help="The part that is asked about."),
     ],
     instance: Annotated[str | None, typer.Option(help="Its id; else the settings'.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for its report.")] = 10,
@@ -235,7 +247,7 @@ def health(
 
 @app.command()
 def asyncapi(config: Config = None) -> None:
-    """Print the AsyncAPI 3.0 document of all MQTT and Kafka channels."""
+    """Print the AsyncAPI 3.0 document of the channels of devices and of all events."""
     settings = _for_people("asyncapi", config)
     import msgspec
 

@@ -28,7 +28,7 @@ def parse_origins(text: str) -> frozenset[str]:
 
 
 def allow_headers(headers: Mapping[str, str], allowed: frozenset[str]) -> dict[str, str]:
-    """Return what the answer tells the browser; cookies are never sent along by foreign pages."""
+    """Return the headers for the browser; cookies are never sent along by foreign pages."""
     if not allowed:
         return {}
     origin = headers.get("origin")

@@ -76,7 +76,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     def _count(self, caller: Caller) -> dict[str, str]:
-        """Return headers that tell what is left; raise Problem 429 when nothing is.
+        """Return headers with what is left; raise Problem 429 when nothing is.
 
         Names and form as in draft-ietf-httpapi-ratelimit-headers.
         """

@@ -7,18 +7,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import errors
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import SecretStr
 
 from civicstream.access_tokens import looks_like_token, token_digest
 from civicstream.errors import ServerUnavailable
+from civicstream.postgres import Pool
 from feeds.access.callers import Caller
 
 __all__ = ["TokenStore"]
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]]
 
 # A revoked token is good for no longer than this; each token in use costs a question as often.
 _FRESH_S = 2.0
@@ -36,30 +33,13 @@ class _Known:
 
 
 class TokenStore:
-    """A small pool of connections as the reader; ``open`` does not wait for the database."""
+    """A small pool of connections as the reader."""
 
     def __init__(self, url: SecretStr) -> None:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._pool: Pool = AsyncConnectionPool(
-            url.get_secret_value(),
-            open=False,
-            min_size=1,
-            max_size=2,
-            timeout=_TIMEOUT_S,
-            reconnect_timeout=5,
-            kwargs={
-                "autocommit": True,
-                "application_name": "civicstream-access",
-                "connect_timeout": _TIMEOUT_S,
-                "options": f"-c statement_timeout={_TIMEOUT_S * 1000} -c timezone=UTC",
-            },
-        )
-
-    async def open(self) -> None:
-        await self._pool.open()
-
-    async def close(self) -> None:
-        await self._pool.close()
+        # Not read-only: where it may write, the database notes when a token was used.
+        self._pool = Pool(url, "civicstream-access", most=2, patience_s=_TIMEOUT_S, read_only=False)
+        self.open, self.close = self._pool.open, self._pool.close
 
     def remembered(self, token: str) -> Caller | None:
         """Return the caller of a token that was good a moment ago, without asking anybody."""
@@ -99,23 +79,21 @@ class TokenStore:
         return caller
 
     async def _ask(self, digest: bytes) -> tuple[Any, ...] | None:
-        try:
-            async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection:
+            try:
                 cursor = await connection.execute(
                     "SELECT id, name, scopes, expires_at FROM access.verify_token(%s)", (digest,)
                 )
                 return await cursor.fetchone()
-        except (errors.UndefinedFunction, errors.InvalidSchemaName) as error:
-            raise ServerUnavailable(
-                "the database knows no tokens; run `civicstream init`"
-            ) from error
-        except errors.InsufficientPrivilege as error:
-            raise ServerUnavailable(
-                "CIVICSTREAM_FEEDS__DATABASE_URL must be of the role civicstream_reader, which "
-                f"may check tokens ({error.diag.message_primary})"
-            ) from error
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise ServerUnavailable(f"the database does not answer: {error}") from error
+            except (errors.UndefinedFunction, errors.InvalidSchemaName) as error:
+                raise ServerUnavailable(
+                    "the database knows no tokens; run `civicstream init`"
+                ) from error
+            except errors.InsufficientPrivilege as error:
+                raise ServerUnavailable(
+                    "CIVICSTREAM_FEEDS__DATABASE_URL must be of the role civicstream_reader, which "
+                    f"may check tokens ({error.diag.message_primary})"
+                ) from error
 
 
 def _ended(caller: Caller) -> bool:

@@ -195,7 +195,7 @@ _TIMES = _declared(
     acknowledged_at="? When it was acknowledged.",
     silenced_until="? Until when it is silenced.",
     received_at="When it came.",
-    first_seen="When the database first had it.",
+    first_seen="When it was first in the database.",
 )
 _JSON = _declared(
     "json",

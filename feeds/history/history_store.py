@@ -7,20 +7,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
-from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from pydantic import SecretStr
 
+from civicstream.errors import ServerUnavailable
+from civicstream.postgres import AsyncConnection, Pool
 from feeds.history.encodings import Row
 from feeds.problems import Problem
 
 __all__ = ["HistoryStore"]
-
-Connection = psycopg.AsyncConnection[Any]
 
 _MAX_CONNECTIONS = 8
 _MAX_WAITING = 64
@@ -40,37 +37,24 @@ class _EpochMs(Loader):
         return int(microseconds // 1000) + _YEAR_2000_MS
 
 
-async def _configure(connection: Connection) -> None:
+async def _configure(connection: AsyncConnection) -> None:
     connection.adapters.register_loader("timestamptz", _EpochMs)
 
 
 class HistoryStore:
-    """A pool; ``open`` does not wait for the database. Every failure is a Problem."""
+    """A pool of its own; every failure is a Problem."""
 
     def __init__(self, url: SecretStr) -> None:
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url.get_secret_value(),
-            open=False,
-            min_size=1,
-            max_size=_MAX_CONNECTIONS,
+        self._pool = Pool(
+            url,
+            "civicstream-history",
+            most=_MAX_CONNECTIONS,
             max_waiting=_MAX_WAITING,
-            timeout=_TIMEOUT_S,
-            reconnect_timeout=5,
+            patience_s=_TIMEOUT_S,
+            remedy="ask for a shorter span, a longer step, or fewer areas",
             configure=_configure,
-            kwargs={
-                "autocommit": True,
-                "application_name": "civicstream-history",
-                "connect_timeout": _TIMEOUT_S,
-                "options": "-c default_transaction_read_only=on -c timezone=UTC "
-                f"-c statement_timeout={_TIMEOUT_S * 1000}",
-            },
         )
-
-    async def open(self) -> None:
-        await self._pool.open()
-
-    async def close(self) -> None:
-        await self._pool.close()
+        self.open, self.close = self._pool.open, self._pool.close
 
     async def fetch(self, statement: str, values: Mapping[str, Any]) -> list[Row]:
         """Return all rows of one statement.
@@ -94,27 +78,9 @@ class HistoryStore:
             return found
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._pool.connection() as connection:
                 yield connection
-        except errors.QueryCanceled:
-            raise Problem(
-                503,
-                f"the database took longer than {_TIMEOUT_S} s; ask for a shorter span, a "
-                "longer step, or fewer areas",
-                _RETRY_AFTER,
-            ) from None
-        except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as error:
-            raise Problem(
-                503,
-                f"the database lacks something ({error.diag.message_primary}); run "
-                "`civicstream init`",
-                _RETRY_AFTER,
-            ) from error
-        except TooManyRequests:
-            raise Problem(
-                503, "too many requests wait for the database; try again", _RETRY_AFTER
-            ) from None
-        except (psycopg.OperationalError, PoolTimeout):
-            raise Problem(503, "the database does not answer; try again", _RETRY_AFTER) from None
+        except ServerUnavailable as error:
+            raise Problem(503, str(error), _RETRY_AFTER) from error

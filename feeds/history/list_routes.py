@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from feeds.api import with_slashes
-from feeds.history.accounts import ACCURACY
-from feeds.history.documentation import (
+from feeds.history.documents import Documents
+from feeds.history.listings import Listing
+from feeds.history.openapi import (
     listing_parameters,
     listing_responses,
     parameter,
@@ -20,11 +21,9 @@ from feeds.history.documentation import (
     span_parameters,
     step_parameter,
 )
-from feeds.history.documents import Documents
-from feeds.history.listings import Listing
 from feeds.history.pages import Asked, Lists
 from feeds.history.query import Limits, Span, read_span, refuse
-from feeds.history.road_lists import FORECASTS
+from feeds.history.road_lists import ACCURACY, FORECASTS
 from feeds.history.windows import (
     STEPS,
     Step,

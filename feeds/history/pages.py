@@ -1,24 +1,26 @@
-"""Answers a request for a list: reads the query, fetches a page, puts it in the form asked for."""
+"""Answers a request for a list: reads the query and cursor, fetches a page, puts it in its form."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from feeds.history.answers import answer, cache_control
+from feeds.history.answers import MEDIA_TYPES, Format, answer, cache_control, choose_format
 from feeds.history.columns import Column
-from feeds.history.cursors import Cursor, fingerprint, read_cursor, write_cursor
-from feeds.history.documentation import listing_formats, listing_parameters
 from feeds.history.encodings import Row, to_arrow, to_csv, to_geojson, to_json
-from feeds.history.formats import MEDIA_TYPES, Format, choose_format
 from feeds.history.history_store import HistoryStore
 from feeds.history.listings import Listing
+from feeds.history.openapi import listing_formats, listing_parameters
 from feeds.history.query import (
     Limits,
     Span,
@@ -27,14 +29,69 @@ from feeds.history.query import (
     read_int,
     read_limit,
     read_span,
+    refuse,
     refuse_unknown,
 )
 from feeds.history.statements import Page, moment, page_statement
 
-__all__ = ["Asked", "Lists"]
+__all__ = ["Asked", "Cursor", "Lists", "fingerprint", "read_cursor", "write_cursor"]
 
 _FEW_ROWS = 500
 """So many are encoded at once; more of them in a thread, so that live clients do not wait."""
+
+
+# A cursor holds values only, and these are checked against the types of the key before they become
+# parameters of a statement; one of another query is refused. So it needs no signature.
+_NOT_PART = ("cursor", "limit", "format", "from", "to")
+_REMEDY = "take it unchanged from `next` of the page before, or leave it out"
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """``key`` of the last row of a page; ``start`` and ``end`` [epoch ms] of the first page's span,
+    so that a span which ends now does not move from page to page."""
+
+    query: str
+    start: int
+    end: int
+    key: list[str | int]
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.end)
+
+
+def fingerprint(path: str, query: Mapping[str, str]) -> str:
+    """Return a short hash of what was asked for, apart from the page, its form and the span."""
+    asked = sorted((name, value) for name, value in query.items() if name not in _NOT_PART)
+    return hashlib.blake2b(msgspec.json.encode([path, asked]), digest_size=8).hexdigest()
+
+
+def write_cursor(cursor: Cursor) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
+
+
+def read_cursor(query: Mapping[str, str], path: str, types: tuple[type[Any], ...]) -> Cursor | None:
+    """Return the request's cursor; ``types`` are those of the key's columns."""
+    text = query.get("cursor")
+    if text is None:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
+        cursor = msgspec.json.decode(raw, type=Cursor)
+    except (ValueError, binascii.Error, msgspec.DecodeError):
+        refuse("cursor", text, _REMEDY)
+    fits = len(cursor.key) == len(types) and all(
+        isinstance(value, of) for value, of in zip(cursor.key, types, strict=True)
+    )
+    if not fits or any(isinstance(v, str) and "\0" in v for v in cursor.key):
+        refuse("cursor", text, _REMEDY)
+    if any(isinstance(v, int) and abs(v) >= 2**63 for v in [*cursor.key]):
+        refuse("cursor", text, _REMEDY)
+    if not 0 <= cursor.start <= cursor.end < 253_370_764_800_000:
+        refuse("cursor", text, _REMEDY)
+    if cursor.query != fingerprint(path, query):
+        refuse("cursor", text, f"it belongs to another query; {_REMEDY}")
+    return cursor
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from feeds.history.columns import Column, column, columns
 from feeds.history.listings import AREA, KIND, MIDDLE, MIDDLE_JOIN, Filter, Listing, Times
 
 __all__ = [
+    "ACCURACY",
     "ANOMALIES",
     "AREAS",
     "FORECASTS",
@@ -231,3 +232,50 @@ FORECASTS = Listing(
     ),
     arrow=True,
 )
+
+_UNITS = {"speed": "km/h", "flow": "veh/h"}
+
+
+def _errors(measure: str) -> tuple[Column, ...]:
+    unit = _UNITS[measure]
+    described = {
+        "rmse": f"Root of the mean squared error [{unit}].",
+        "mae": f"Mean absolute error [{unit}].",
+        "bias": f"Mean error, forecast minus result [{unit}].",
+        "coverage": "Share of the results inside the 80 % interval, 0..1.",
+        "persistence_rmse": f"RMSE if the present had been forecast [{unit}].",
+        "persistence_mae": f"MAE if the present had been forecast [{unit}].",
+    }
+    return (
+        Column(f"{measure}_n", "int", "Forecasts that were held against a result."),
+        *(Column(f"{measure}_{name}", "float", text, True) for name, text in described.items()),
+    )
+
+
+def _accuracy(by: str, keys: tuple[str, ...]) -> Listing:
+    return Listing(
+        "forecasts/accuracy",
+        "How good the forecasts of each day were, beside forecasting no change.",
+        f"forecast_accuracy_by_{by} h",
+        columns(
+            Column("day", "time", "Start of the day (UTC) on which the forecasts were made."),
+            *(("area", "segment") if by == "segment" else ()),
+            "horizon_min",
+            *_errors("speed"),
+            *_errors("flow"),
+        ),
+        ("day", *keys),
+        times=Times("h.day", default_span_s=7 * 86_400),
+        filters=(
+            *((AREA, Filter("segment", "Road segments.")) if by == "segment" else ()),
+            Filter("horizon_min", "Horizons [min].", type="int"),
+        ),
+        arrow=True,
+    )
+
+
+ACCURACY = {
+    "horizon": _accuracy("horizon", ("horizon_min",)),
+    "segment": _accuracy("segment", ("segment", "horizon_min")),
+}
+"""What the query parameter ``by`` chooses from."""

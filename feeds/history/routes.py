@@ -13,12 +13,16 @@ from civicstream.clock import now_ms
 from civicstream.settings import Settings
 from feeds.api import make_api
 from feeds.history.city_document import CityDocument
-from feeds.history.document_routes import DocumentRoutes
-from feeds.history.documents import Documents
+from feeds.history.documents import DocumentRoutes, Documents
 from feeds.history.history_store import HistoryStore
 from feeds.history.list_routes import ListRoutes
-from feeds.history.open_data import OPEN_DATA_PATH, OpenDataTerms
-from feeds.history.open_lists import OPEN_INCIDENTS, OPEN_SEGMENTS, open_cases
+from feeds.history.open_data import (
+    OPEN_DATA_PATH,
+    OPEN_INCIDENTS,
+    OPEN_SEGMENTS,
+    OpenDataTerms,
+    open_cases,
+)
 from feeds.history.pages import Lists
 from feeds.history.query import Limits
 from feeds.history.road_lists import (

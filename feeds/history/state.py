@@ -25,7 +25,7 @@ _ENDED = "%(ended)s"
 _RECENT = f"({_AT} - INTERVAL '15 minutes')"
 """Windows older than that say nothing of the moment."""
 _OPEN_SINCE = f"({_AT} - INTERVAL '90 days')"
-"""A case that nobody has touched for this time is not looked for."""
+"""A case that nobody has touched for this long is not looked for."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from feeds.live.ring import Ring
 
 __all__ = ["Changes", "Channel"]
 
-# The newest of those gone that somebody slow may not have received.
+# The newest removals, which a slow client may not have yet.
 _MAX_GONE = 20_000
 # Many clients that connect at once share a snapshot, and take what follows from the ring.
 _SNAPSHOT_FRESH_MS = 1_000
@@ -48,7 +48,7 @@ class Channel:
         )
         self._gone: OrderedDict[Key, _Sent] = OrderedDict()
         self._forgotten = 0
-        """Number of the last one gone that is not remembered: older clients get a snapshot."""
+        """Number of the last one gone that is not remembered: older clients start again."""
         self._heartbeat_at = at
         self._snapshot: tuple[Message, int] | None = None
 

@@ -33,7 +33,7 @@ Partition = tuple[str, int]
 """Kafka topic and number of a partition."""
 
 QUIET_MS = 30_000
-"""What should come every second is missed after this time; records older than this are late."""
+"""What should come every second is missed after this long; records older than this are late."""
 
 _MARK_EVERY_MS = 2_000
 

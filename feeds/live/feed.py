@@ -36,7 +36,7 @@ _LOAD_AGAIN_S = 5.0
 _LOG_EVERY_S = 60.0
 _FOLLOW_SINK_S = 5.0
 _JUDGE_EVERY_S = 1.0
-# The stages report to the ledger every second; without a record for this time, Kafka is away.
+# The stages report to the ledger every second; after this long without a record Kafka is away.
 _SILENT_S = 10.0
 # Batches on their way from the source's thread to the loop; then the source waits.
 _BATCHES = 4
@@ -125,8 +125,8 @@ class LiveFeed:
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(self._flush_s)
-            answered_at = self._source.answered_at
-            silent_s = 0.0 if answered_at is None else time.monotonic() - answered_at
+            last_record_at = self._source.last_record_at
+            silent_s = 0.0 if last_record_at is None else time.monotonic() - last_record_at
             self.hub.silent_ms = round(silent_s * 1000) if silent_s > _SILENT_S else 0
             if self._oldest_ms is not None:
                 self._lag_ms = float(max(0, wall_ms() - self._oldest_ms))

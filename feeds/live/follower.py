@@ -10,7 +10,7 @@ from feeds.live.message import Message
 __all__ = ["SLOW_MS", "Follower"]
 
 SLOW_MS = 2_000
-"""Who has not taken a message this time after it was made is slow and gets what is newest."""
+"""Who has not taken a message this long after it was made is slow and gets what is newest."""
 
 
 @dataclass

@@ -62,7 +62,7 @@ class Client:
     async def messages(self) -> AsyncIterator[Message]:
         """Yield what to send, as soon as it is there, until ``end``.
 
-        What is not taken in time is left out and counted as conflated; nothing queues up here.
+        What is not taken in time is left out, and the client notified; nothing queues up here.
         """
         while not self.ended:
             message = self._next()
@@ -168,10 +168,10 @@ class Hub:
                 self._close(channel)
         changes = _grouped(self.state.take_changes(now))
         for channel in self._channels.values():
-            changed = bool(changes) and channel.publish(changes, now)
+            published = bool(changes) and channel.publish(changes, now)
             beaten = channel.beat(now, self.limits.heartbeat_ms, self.silent_ms)
             channel.ring.drop_before(now - self.limits.resume_ms)
-            if changed or beaten:
+            if published or beaten:
                 for client in self._clients[channel]:
                     client.wake()
         self._keep_to_budget()

@@ -67,7 +67,7 @@ class KafkaSource:
         self._began: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._faults = ThrottledLog(log)
-        self.answered_at: float | None = None
+        self.last_record_at: float | None = None
         """Monotonic time [s] of the last record; stages report to the ledger every second."""
         self.unreadable = 0
 
@@ -178,7 +178,7 @@ class KafkaSource:
             log.debug("live: the ends of the frames topics are not known: %s", error)
             return
         due = {p: at.offset if (at := found.get(p)) is not None else ends[p] for p in partitions}
-        # What was deleted before anybody stored it is for the ledger to show.
+        # What was deleted before anybody stored it is for the ledger to report.
         self._status.due({(p.topic, p.partition): o for p, o in due.items() if o > starts[p]})
 
     def _go_back(self, reader: KafkaConsumer) -> None:
@@ -208,7 +208,7 @@ class KafkaSource:
                 result=name.startswith("results."),
             )
             self._next[partition] = records[-1].offset + 1
-        self.answered_at = time.monotonic()
+        self.last_record_at = time.monotonic()
         self._deliver(items, oldest)
 
     def _items(self, name: str, record: Any) -> Iterable[Item]:

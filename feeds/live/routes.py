@@ -50,8 +50,8 @@ _After = Annotated[
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "`snapshot`, then `delta` events with consecutive `seq`; `conflated` tells "
-        "that the client was slow; `heartbeat` when it is time.",
+        "description": "`snapshot`, then `delta` events with consecutive `seq`; `conflated` "
+        "where the client was slow; `heartbeat` when it is time.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},

@@ -18,7 +18,7 @@ class Retention:
     closed_ms: int = 300_000
     """What is cleared, solved or completed."""
     silent_ms: tuple[tuple[str, int], ...] = (("ledger", 600_000), ("units", 12 * 3_600_000))
-    """Topic -> when one that does not come any more is left out: stages that were stopped,
+    """Topic -> when one that does not report any more is left out: stages that were stopped,
     crews whose device is off."""
     max_items: int = 200_000
     max_remembered: int = 100_000
@@ -36,7 +36,7 @@ class LiveState:
         self._items: dict[str, dict[str, Item]] = {topic: {} for topic in LIVE_TOPICS}
         self._changed: dict[Key, Item] = {}
         self._ending: OrderedDict[Key, int] = OrderedDict()
-        self._seen: dict[str, OrderedDict[str, int]] = {
+        self._last_seen: dict[str, OrderedDict[str, int]] = {
             topic: OrderedDict() for topic, _ in retention.silent_ms
         }
         self._gone: OrderedDict[Key, tuple[int, ...]] = OrderedDict()
@@ -71,7 +71,7 @@ class LiveState:
         self._ending.pop(key, None)
         if item.closed:
             self._ending[key] = now + self._retention.closed_ms
-        seen = self._seen.get(item.topic)
+        seen = self._last_seen.get(item.topic)
         if seen is not None:
             seen[item.id] = now
             seen.move_to_end(item.id)
@@ -88,7 +88,7 @@ class LiveState:
         while self._ending and next(iter(self._ending.values())) <= now:
             self._remove(self._ending.popitem(last=False)[0])
         for topic, silent_ms in self._retention.silent_ms:
-            seen = self._seen[topic]
+            seen = self._last_seen[topic]
             while seen and next(iter(seen.values())) <= now - silent_ms:
                 self._remove((topic, next(iter(seen))))
 
@@ -97,8 +97,8 @@ class LiveState:
         item = self._items[topic].pop(identity)
         self._changed[key] = gone(item)
         self._ending.pop(key, None)
-        if topic in self._seen:
-            self._seen[topic].pop(identity, None)
+        if topic in self._last_seen:
+            self._last_seen[topic].pop(identity, None)
         self._gone[key] = item.order
         self._gone.move_to_end(key)
         if len(self._gone) > self._retention.max_remembered:

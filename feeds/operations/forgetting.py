@@ -50,7 +50,7 @@ class Forgetting:
         self._publish = publish
 
     async def forget(self, pseudonym: str, by: str) -> Forgotten:
-        """Delete on Kafka and erase; safe to repeat. Raise Problem or ServerUnavailable."""
+        """Publish the null record and erase; safe to repeat. Raise Problem or ServerUnavailable."""
         if self._url is None:
             raise Problem(
                 409,

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
-from psycopg import errors
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import SecretStr
 
-from civicstream.errors import ServerUnavailable
+from civicstream.postgres import Pool
 from civicstream.service_events import Action
 from feeds.operations.decisions import Kind, Standing
 
 __all__ = ["OperationStore"]
-
-Connection = psycopg.AsyncConnection[Any]
 
 _TIMEOUT_S = 5
 
@@ -39,30 +32,11 @@ _ACTION = (
 
 
 class OperationStore:
-    """A small pool; ``open`` does not wait. Every failure is ServerUnavailable."""
+    """A small pool of its own; every failure is ServerUnavailable."""
 
     def __init__(self, url: SecretStr) -> None:
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url.get_secret_value(),
-            open=False,
-            min_size=1,
-            max_size=2,
-            timeout=_TIMEOUT_S,
-            reconnect_timeout=5,
-            kwargs={
-                "autocommit": True,
-                "application_name": "civicstream-operations",
-                "connect_timeout": _TIMEOUT_S,
-                "options": "-c default_transaction_read_only=on "
-                f"-c statement_timeout={_TIMEOUT_S * 1000} -c timezone=UTC",
-            },
-        )
-
-    async def open(self) -> None:
-        await self._pool.open()
-
-    async def close(self) -> None:
-        await self._pool.close()
+        self._pool = Pool(url, "civicstream-operations", most=2, patience_s=_TIMEOUT_S)
+        self.open, self.close = self._pool.open, self._pool.close
 
     async def standing(self, kind: Kind, id_: str) -> Standing | None:
         """Return how the newest version stands, None when there is none."""
@@ -80,18 +54,6 @@ class OperationStore:
     async def _row(self, statement: str, value: str) -> tuple[Any, ...] | None:
         if "\0" in value:
             return None  # PostgreSQL cannot hold it, so it holds none
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             cursor = await connection.execute(statement.encode(), (value,))
             return await cursor.fetchone()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except errors.UndefinedTable as error:
-            raise ServerUnavailable(
-                f"the database has no {error.diag.message_primary}; run `civicstream init`"
-            ) from error
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise ServerUnavailable(f"the database does not answer: {error}") from error

@@ -17,6 +17,7 @@ import psycopg
 from civicstream.errors import ConfigurationError
 from civicstream.kinds import KINDS
 from civicstream.settings import DatabaseSettings
+from sinks.database.comments import set_comments
 from sinks.database.event_columns import RESULTS, result_statements
 from sinks.database.rollups import Rollup, rollups
 from sinks.database.schema import TimeTable, kind_statements, time_tables
@@ -130,7 +131,8 @@ def migrate(
             _bring_up_continuous(generated, rollup)
         else:
             _bring_up_view(generated, rollup)
-    return applied + generated.new
+    comments = ["comments"] if set_comments(connection) else []
+    return applied + generated.new + comments
 
 
 def _check_unchanged(migration: Migration, checksum: str) -> None:

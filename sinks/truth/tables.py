@@ -7,6 +7,7 @@ from typing import Any
 
 from civicstream.errors import ConfigurationError
 from civicstream.postgres import Connection
+from sinks.database.comments import set_comments
 from sinks.truth.matching import (
     Detection,
     FaultOutcome,
@@ -192,6 +193,7 @@ def _replace(
     times: set[int],
 ) -> None:
     connection.execute(create.encode())
+    set_comments(connection)
     connection.execute(f"GRANT SELECT ON {table} TO civicstream_reader".encode())
     connection.execute(f"DELETE FROM {table}".encode())  # noqa: S608 name from above
     if rows:

@@ -13,7 +13,7 @@ from civicstream.clock import REAL, Clock
 from civicstream.errors import ConfigurationError
 from civicstream.settings import Settings
 from stack.data_folder import DataFolder, write_private
-from stack.up.stack_options import StackOptions
+from stack.up.options import StackOptions
 
 __all__ = ["CityTime", "choose_city_time", "last_working_day_at"]
 

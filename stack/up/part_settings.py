@@ -10,7 +10,8 @@ from pydantic import BaseModel, SecretStr
 
 from civicstream.clock import Clock
 from civicstream.settings import KafkaSettings, Settings
-from stack.up.stack_options import Addresses, StackOptions
+from stack.up.addresses import Addresses
+from stack.up.options import StackOptions
 
 __all__ = [
     "EMBEDDED_PARTITIONS",

@@ -14,9 +14,11 @@ from stack.servers.brokers import launch_mqtt
 from stack.servers.database import EmbeddedDatabase
 from stack.servers.kafka_broker import BrokerOptions, broker_answers, launch_broker
 from stack.servers.processes import Child, port_answers
+from stack.up.addresses import LOOPBACK, Addresses
 from stack.up.city_time import choose_city_time
 from stack.up.figures import LedgerHistory
 from stack.up.ledger_watch import LedgerWatch
+from stack.up.options import StackOptions
 from stack.up.part_settings import (
     Sections,
     clock_section,
@@ -25,7 +27,6 @@ from stack.up.part_settings import (
     replay_sections,
     stack_sections,
 )
-from stack.up.stack_options import LOOPBACK, Addresses, StackOptions
 from stack.up.supervisor import Part
 
 __all__ = ["Stack"]

@@ -17,10 +17,11 @@ from civicstream.settings import Settings, load_settings
 from civicstream.stopping import stop_on_signals
 from stack.data_folder import DataFolder
 from stack.servers.kafka_jars import fetch_jars, jar_cache, kafka_version, pinned_jars
+from stack.up.addresses import choose_addresses
+from stack.up.options import StackOptions
 from stack.up.outcome import replay_outcome
 from stack.up.part_settings import connection_sections
 from stack.up.parts import Stack
-from stack.up.stack_options import StackOptions, choose_addresses
 from stack.up.status import View, make_view, status_line
 from stack.up.supervisor import Supervisor
 from stack.up.welcome import welcome

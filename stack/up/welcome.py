@@ -12,8 +12,8 @@ from civicstream.clock import REAL, Clock
 from civicstream.settings import Settings
 from stack.data_folder import DATA_FOLDER, DataFolder, write_private
 from stack.servers.database import postgres_program
+from stack.up.addresses import LOOPBACK
 from stack.up.parts import Stack
-from stack.up.stack_options import LOOPBACK
 
 __all__ = ["example_command", "welcome"]
 

@@ -63,16 +63,20 @@ def wait_seen(part: LogReader, count: int, child: Child) -> None:
     wait_until(enough, f"{count} events", timeout_s=60, every_s=0.5)
 
 
+def send(part: LogReader, child: Child, count: int, *, total: int) -> None:
+    """Send so many events to a part that runs; return when it has seen ``total`` of all."""
+    part.send(count)
+    wait_seen(part, total, child)
+
+
 @of("sink", "alerts", "deliver")
 def test_a_log_that_was_cut_and_has_grown_past_what_was_read_hides_nothing(
     part: LogReader, broker: LogBroker
 ) -> None:
     with part.running() as child:
-        part.send(5)
-        wait_seen(part, 5, child)
+        send(part, child, 5, total=5)
         broker.keep_copy(part.place)
-        part.send(5)
-        wait_seen(part, 10, child)
+        send(part, child, 5, total=10)
     broker.restore_copy(part.place)
     part.send(9)
     with part.running() as child:
@@ -80,8 +84,7 @@ def test_a_log_that_was_cut_and_has_grown_past_what_was_read_hides_nothing(
         assert "Kafka has lost its records from offset 5 to 10" in child.last_words(2_000)
     assert log_gaps(part) == [("log_truncated", 5, 5)]
     with part.running() as child:
-        part.send(1)
-        wait_seen(part, 20, child)
+        send(part, child, 1, total=20)
     assert log_gaps(part) == [("log_truncated", 5, 5)], "recorded once"
 
 
@@ -90,11 +93,9 @@ def test_a_log_that_is_cut_and_grows_again_under_a_part_that_runs_hides_nothing(
     part: LogReader, broker: LogBroker
 ) -> None:
     with part.running() as child:
-        part.send(5)
-        wait_seen(part, 5, child)
+        send(part, child, 5, total=5)
         broker.keep_copy(part.place)
-        part.send(5)
-        wait_seen(part, 10, child)
+        send(part, child, 5, total=10)
         os.kill(child.pid, signal.SIGSTOP)
         try:
             broker.restore_copy(part.place)
@@ -103,8 +104,7 @@ def test_a_log_that_is_cut_and_grows_again_under_a_part_that_runs_hides_nothing(
             os.kill(child.pid, signal.SIGCONT)
         wait_seen(part, 19, child)
         wait_until(lambda: len(log_gaps(part)) > 0, "the gap", timeout_s=30)
-        part.send(1)
-        wait_seen(part, 20, child)
+        send(part, child, 1, total=20)
         ((reason, first, missing),) = log_gaps(part)
     # Of what was read anew before it was noticed, the records that are there count too.
     assert (reason, first) == ("log_truncated", 5)
@@ -116,8 +116,7 @@ def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
     part: LogReader, broker: LogBroker
 ) -> None:
     with part.running() as child:
-        part.send(5)
-        wait_seen(part, 5, child)
+        send(part, child, 5, total=5)
     broker.make_anew(part.place.topic)
     part.send(7)
     with part.running() as child:
@@ -131,8 +130,7 @@ def test_records_that_were_deleted_before_they_were_read_are_a_gap(
     part: LogReader, broker: LogBroker
 ) -> None:
     with part.running() as child:
-        part.send(5)
-        wait_seen(part, 5, child)
+        send(part, child, 5, total=5)
     part.send(6)
     broker.delete_records(part.place, 7)
     with part.running() as child:

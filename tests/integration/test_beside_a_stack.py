@@ -17,9 +17,10 @@ from civicstream.settings import ENV_PREFIX, DatabaseSettings, MqttSettings, Set
 from sinks.admin.init import init_database
 from stack.data_folder import DataFolder
 from stack.servers.database import EmbeddedDatabase
+from stack.up.addresses import choose_addresses
+from stack.up.options import StackOptions
 from stack.up.part_settings import connection_sections
 from stack.up.parts import Stack
-from stack.up.stack_options import StackOptions, choose_addresses
 from stack.up.welcome import example_command
 from tests.kit.mqtt_reader import MqttReader
 

@@ -15,7 +15,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from civicstream.events import Alert, DeadLetter
+from civicstream.events import Alert, DeadLetter, Incident, TrafficResult
 from civicstream.topics import topic_name
 from tests.kit.citizen_events import action, allocation, case, demand, report, unit
 from tests.kit.history_runs import (
@@ -83,75 +83,68 @@ class Filled:
     api: Api
 
 
+def traffic_results() -> list[TrafficResult]:
+    """Half an hour of two segments in the north, a minute of one in the south."""
+    north = [
+        traffic(AT - n * MINUTE, row("s1", 10 + n, 40.0 + n), row("s2", 20, 80.0))
+        for n in range(30, 0, -1)
+    ]
+    return [*north, traffic(AT - MINUTE, row("s3", 5, 50.0), area="south")]
+
+
+def incidents() -> list[Incident]:
+    later = AT + MINUTE
+    confirmed: dict[str, Any] = {"version": 2, "state": "confirmed", "severity": 0.7}
+    return [
+        incident(segment="s1"),
+        incident(segment="s1", window_end=later, last_evidence=later, **confirmed),
+    ]
+
+
+def alerts() -> list[Alert]:
+    acknowledged: dict[str, Any] = {"acknowledged_by": "ann", "acknowledged_at": AT + MINUTE}
+    return [
+        alert(),
+        alert(version=2, change="acknowledged", updated_at=AT + MINUTE, **acknowledged),
+    ]
+
+
+def letters() -> list[DeadLetter]:
+    report_topic = "city/v1/report/north/phone-7"
+    personal: dict[str, Any] = {"kind": "report", "payload": b"somebody"}
+    return [letter(), letter(topic=report_topic, detail="an address of somebody", **personal)]
+
+
+def some_of_everything() -> dict[str, list[Any]]:
+    """Return topic -> events."""
+    return {
+        "results.traffic": traffic_results(),
+        "results.environment": [noise_result(AT - n * MINUTE, 60, 5) for n in (3, 2, 1)],
+        "incidents": incidents(),
+        "health": [health(sensor_key=SENSOR), health()],
+        "anomalies": [anomaly(sensor_key=SENSOR)],
+        "forecasts": [
+            forecast(forecast_row("s1", [50.0, None]), made_at=AT - 40 * MINUTE),
+            forecast(forecast_row("s1", [55.0, 60.0], [900.0, None])),
+        ],
+        "reports": [report()],
+        "cases": [case(), case(version=2, state="acknowledged", updated_at=AT + MINUTE)],
+        "units": [unit(at=AT - MINUTE, lon=13.3), unit()],
+        "allocations": [allocation()],
+        "demand": [demand()],
+        "actions": [action()],
+        "alerts": alerts(),
+        "deadletter": letters(),
+    }
+
+
 @pytest.fixture
 def filled(database: str) -> Iterator[Filled]:
     """A city with some of everything, written by the sink, at ``NOW``."""
     with loader(database) as loaded:
         put_city(database)
-        put(
-            loaded,
-            "results.traffic",
-            *(
-                traffic(AT - n * MINUTE, row("s1", 10 + n, 40.0 + n), row("s2", 20, 80.0))
-                for n in range(30, 0, -1)
-            ),
-            traffic(AT - MINUTE, row("s3", 5, 50.0), area="south"),
-        )
-        put(
-            loaded,
-            "results.environment",
-            *(noise_result(AT - n * MINUTE, 60, 5) for n in (3, 2, 1)),
-        )
-        put(
-            loaded,
-            "incidents",
-            incident(segment="s1"),
-            incident(
-                segment="s1",
-                version=2,
-                state="confirmed",
-                severity=0.7,
-                window_end=AT + MINUTE,
-                last_evidence=AT + MINUTE,
-            ),
-        )
-        put(loaded, "health", health(sensor_key=SENSOR), health())
-        put(loaded, "anomalies", anomaly(sensor_key=SENSOR))
-        put(
-            loaded,
-            "forecasts",
-            forecast(forecast_row("s1", [50.0, None]), made_at=AT - 40 * MINUTE),
-        )
-        put(loaded, "forecasts", forecast(forecast_row("s1", [55.0, 60.0], [900.0, None])))
-        put(loaded, "reports", report())
-        put(loaded, "cases", case(), case(version=2, state="acknowledged", updated_at=AT + MINUTE))
-        put(loaded, "units", unit(at=AT - MINUTE, lon=13.3), unit())
-        put(loaded, "allocations", allocation())
-        put(loaded, "demand", demand())
-        put(loaded, "actions", action())
-        put(
-            loaded,
-            "alerts",
-            alert(),
-            alert(
-                version=2,
-                change="acknowledged",
-                acknowledged_by="ann",
-                acknowledged_at=AT + MINUTE,
-                updated_at=AT + MINUTE,
-            ),
-        )
-        put(
-            loaded,
-            "deadletter",
-            letter(),
-            letter(
-                topic="city/v1/report/north/phone-7",
-                detail="an address of somebody",
-                kind="report",
-                payload=b"somebody",
-            ),
-        )
+        for topic, events in some_of_everything().items():
+            put(loaded, topic, *events)
         loaded.write(loaded.frame(noise("north", [(0, AT, 60.0)]), ingested_at=AT))
         with history(database, now=NOW) as api:
             yield Filled(loaded, api)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,115 +24,102 @@ AT = 1_780_000_020_000
 
 MINUTE = 60_000
 
+T = TypeVar("T", bound=msgspec.Struct)
 
-def incident(**changes: Any) -> Incident:
-    return msgspec.structs.replace(
-        Incident(
-            id="i1",
-            version=1,
-            state="suspected",
-            algorithm="test",
-            area="north",
-            corridor="A1",
-            segment="s2",
-            upstream_segment="s2",
-            downstream_segment="s3",
-            position=0.4,
-            severity=0.5,
-            confidence=0.6,
-            estimated_start=AT - 3 * MINUTE,
-            first_evidence=AT - MINUTE,
-            last_evidence=AT,
-            delay_veh_h=1.5,
-            queue_m=300.0,
-            window_end=AT,
-            computed_at=AT + 30_000,
-        ),
-        **changes,
+
+def example(event: T) -> Callable[..., T]:
+    """Return a function that makes such an event, with the fields that it is given changed."""
+
+    def changed(**changes: Any) -> T:
+        return msgspec.structs.replace(event, **changes)
+
+    return changed
+
+
+incident = example(
+    Incident(
+        id="i1",
+        version=1,
+        state="suspected",
+        algorithm="test",
+        area="north",
+        corridor="A1",
+        segment="s2",
+        upstream_segment="s2",
+        downstream_segment="s3",
+        position=0.4,
+        severity=0.5,
+        confidence=0.6,
+        estimated_start=AT - 3 * MINUTE,
+        first_evidence=AT - MINUTE,
+        last_evidence=AT,
+        delay_veh_h=1.5,
+        queue_m=300.0,
+        window_end=AT,
+        computed_at=AT + 30_000,
     )
+)
 
-
-def health(**changes: Any) -> SensorHealth:
-    return msgspec.structs.replace(
-        SensorHealth(
-            sensor_key=-7,
-            kind="noise",
-            area="north",
-            sensor="q1",
-            health="stuck",
-            reason="LAeq 61.5 for 40 readings; its neighbours varied by 9",
-            since=AT - 40 * MINUTE,
-            before="ok",
-            window_end=AT,
-            computed_at=AT + 30_000,
-        ),
-        **changes,
+health = example(
+    SensorHealth(
+        sensor_key=-7,
+        kind="noise",
+        area="north",
+        sensor="q1",
+        health="stuck",
+        reason="LAeq 61.5 for 40 readings; its neighbours varied by 9",
+        since=AT - 40 * MINUTE,
+        before="ok",
+        window_end=AT,
+        computed_at=AT + 30_000,
     )
+)
 
-
-def anomaly(**changes: Any) -> Anomaly:
-    return msgspec.structs.replace(
-        Anomaly(
-            id="noise/north/-7/LAeq/1",
-            version=1,
-            state="open",
-            kind="noise",
-            area="north",
-            sensor_key=-7,
-            sensor="q1",
-            measure="LAeq",
-            score=0.99,
-            value=99.0,
-            expected=60.0,
-            low=50.0,
-            high=70.0,
-            started_at=AT - MINUTE,
-            last_at=AT,
-            window_end=AT,
-            computed_at=AT + 30_000,
-        ),
-        **changes,
+anomaly = example(
+    Anomaly(
+        id="noise/north/-7/LAeq/1",
+        version=1,
+        state="open",
+        kind="noise",
+        area="north",
+        sensor_key=-7,
+        sensor="q1",
+        measure="LAeq",
+        score=0.99,
+        value=99.0,
+        expected=60.0,
+        low=50.0,
+        high=70.0,
+        started_at=AT - MINUTE,
+        last_at=AT,
+        window_end=AT,
+        computed_at=AT + 30_000,
     )
+)
 
-
-def alert(**changes: Any) -> Alert:
-    return msgspec.structs.replace(
-        Alert(
-            id="l1",
-            version=1,
-            state="active",
-            change="raised",
-            rule="queue",
-            key="queue/s2",
-            severity="severe",
-            area="north",
-            subject="segment/s2",
-            headline="Queue on Long Road",
-            started_at=AT - MINUTE,
-            updated_at=AT,
-            computed_at=AT + 30_000,
-            value=8.5,
-            threshold=15.0,
-            lon=13.4,
-            lat=52.5,
-        ),
-        **changes,
+alert = example(
+    Alert(
+        id="l1",
+        version=1,
+        state="active",
+        change="raised",
+        rule="queue",
+        key="queue/s2",
+        severity="severe",
+        area="north",
+        subject="segment/s2",
+        headline="Queue on Long Road",
+        started_at=AT - MINUTE,
+        updated_at=AT,
+        computed_at=AT + 30_000,
+        value=8.5,
+        threshold=15.0,
+        lon=13.4,
+        lat=52.5,
     )
+)
 
-
-def gap(**changes: Any) -> FrameGap:
-    return msgspec.structs.replace(
-        FrameGap(
-            gateway="gateway-1",
-            epoch=AT,
-            topic="city.frames.noise",
-            partition=2,
-            first=17,
-            missing=3,
-            at=AT + 1_000,
-        ),
-        **changes,
-    )
+gap = example(FrameGap("gateway-1", AT, "city.frames.noise", 2, 17, 3, AT + 1_000))
 
 
 def forecast(

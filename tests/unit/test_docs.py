@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from civicstream.kafka.rights import RIGHTS
 from civicstream.settings import Settings, environment_names
 from civicstream.topics import TOPICS
+from sinks.database.comments import groups
 from stack.cli import command_tree
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +35,8 @@ DOCUMENTS = sorted(
     if ".venv" not in path.parts and path.name != "CHANGELOG.md"  # which tells of what was
 )
 COMMANDS = command_tree()
-SCHEMA = "\n".join(
-    path.read_text(encoding="utf-8")
-    for path in sorted((ROOT / "sinks").rglob("*"))
-    if path.suffix in {".py", ".sql"}
-)
+TABLES = {name for group in groups() for name in group.tables}
+"""Every table and view: held against a database by test_table_comments.py."""
 
 
 def name(path: Path) -> str:
@@ -98,11 +96,31 @@ def test_every_command_and_option_exists(document: Path) -> None:
     assert wrong == []
 
 
+def test_the_readme_lists_every_command() -> None:
+    listed = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Commands")[2]
+    assert {
+        n for n in COMMANDS.commands if not re.search(rf"`(civicstream )?{n}\b", listed)
+    } == set()
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    assert silent_in(COMMANDS, "civicstream") == []
+
+
+def silent_in(command: click.Command, path: str) -> list[str]:
+    """Return the commands and parameters, however deep, whose help says nothing."""
+    found = [] if command.help else [path]
+    found += [f"{path} {p.name}" for p in command.params if not getattr(p, "help", None)]
+    for name, inner in getattr(command, "commands", {}).items():
+        found += silent_in(inner, f"{path} {name}")
+    return found
+
+
 @documents
 def test_every_dotted_name_is_a_module_a_setting_or_a_topic(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     known = {f"city.{topic}" for topic in TOPICS} | {f"city.{part}" for part in RIGHTS}
-    known |= {f"{section}.{field}" for section, field in settings()}
+    known |= {f"{section}.{field}" for section, field in settings()} | TABLES
     first = "|".join({*PARTS, *Settings.model_fields, "city"})
     named = set(re.findall(rf"`((?:{first})(?:\.[a-z_]+)+)`", text))
     assert {n for n in named - known if not is_module(n) and not is_file(n)} == set()
@@ -151,6 +169,15 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     assert missing == []
 
 
+def test_every_page_is_reached_from_the_readme_and_every_decision_from_the_architecture() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if f"]({page})" not in readme} == set()
+    decisions = {f"decisions/{path.name}" for path in (ROOT / "docs" / "decisions").glob("*.md")}
+    assert {page for page in decisions if f"]({page})" not in architecture} == set()
+
+
 def anchors(document: Path) -> set[str]:
     """Return the anchors of a document's headings, as code hosts make them."""
     heads = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
@@ -169,6 +196,8 @@ def test_every_table_in_a_statement_exists(document: Path) -> None:
     tables = {
         table
         for statement in statements
-        for table in re.findall(r"\b(?:FROM|JOIN|INTO|UPDATE) ([a-z_]+)\b(?!\()", statement)
+        for table in re.findall(
+            r"\b(?:FROM|JOIN|INTO|UPDATE) ([a-z_][a-z0-9_.]*)\b(?!\()", statement
+        )
     }
-    assert {t for t in tables if not re.search(rf"\b{t}\b", SCHEMA)} == set()
+    assert tables - TABLES == set()

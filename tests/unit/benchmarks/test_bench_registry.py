@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +45,13 @@ def benches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, o
 def test_every_figure_is_registered() -> None:
     assert {"streams", "sink", "gateway", "e2e", "memory", "nab"} <= set(registry.BENCHES)
     assert [bench.name for bench in registry.find("all")] == list(registry.BENCHES)
+
+
+def test_the_page_of_benches_explains_each_of_them_and_no_other() -> None:
+    page = Path(command.__file__).with_name("README.md").read_text("utf-8")
+    heads = [line for line in page.splitlines() if line.startswith("**")]
+    explained = [name for head in heads for name in re.findall(r"\*\*(\w+)\.?\*\*", head)]
+    assert sorted(explained) == sorted(registry.BENCHES)
 
 
 def test_an_unknown_bench_is_refused_with_the_names_there_are() -> None:

@@ -177,3 +177,14 @@ def test_sealed_records_are_compacted_and_deleted() -> None:
     configured = kafka["topicConfiguration"]
     assert configured["cleanup.policy"] == ["compact", "delete"]
     assert configured["delete.retention.ms"] == configured["retention.ms"]
+
+
+def test_every_field_of_an_event_says_what_it_means() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    silent = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, of in schema.get("properties", {}).items()
+        if not of.get("description")
+    ]
+    assert silent == []

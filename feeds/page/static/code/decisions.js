@@ -33,7 +33,7 @@ export const unsilenceAlert = (button, alert) => send(button, "alerts", alert.id
 export async function silenceAlert(button, alert) {
   const answers = await ask({
     title: "Silence this alert",
-    text: `${alert.headline} Nobody is told of it meanwhile.`,
+    text: `“${alert.headline}” No mail goes out for it meanwhile; other receivers get it as ever.`,
     fields: [
       {
         name: "minutes", label: "For", type: "select",

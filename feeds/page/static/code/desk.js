@@ -1,4 +1,4 @@
-// What the parts of the page share: which city is shown, what is selected, who is told.
+// What the parts of the page share: which city is shown, what is selected, who is notified.
 
 import { cityNow } from "./city_time.js";
 

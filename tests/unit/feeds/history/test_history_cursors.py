@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.history.cursors import Cursor, fingerprint, read_cursor, write_cursor
+from feeds.history.pages import Cursor, fingerprint, read_cursor, write_cursor
 from feeds.problems import Problem
 
 QUERY = {"area": "north", "limit": "5"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feeds.history.formats import Format, choose_format
+from feeds.history.answers import Format, choose_format
 from feeds.problems import Problem
 
 OFFERED: tuple[Format, ...] = ("json", "csv", "arrow")

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.history.accounts import ACCURACY
 from feeds.history.listings import Listing
-from feeds.history.open_lists import OPEN_INCIDENTS, OPEN_SEGMENTS, open_cases
+from feeds.history.open_data import OPEN_INCIDENTS, OPEN_SEGMENTS, open_cases
 from feeds.history.query import Span
-from feeds.history.road_lists import INCIDENTS, SEGMENTS, SENSORS
+from feeds.history.road_lists import ACCURACY, INCIDENTS, SEGMENTS, SENSORS
 from feeds.history.service_lists import ALERTS, AUDIT, CASES, DEAD_LETTERS
 from feeds.history.statements import Page, moment, page_statement
 from feeds.history.windows import STEPS, area_windows, environment, segment_windows, whole_steps

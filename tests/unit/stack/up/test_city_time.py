@@ -12,7 +12,7 @@ from civicstream.errors import ConfigurationError
 from civicstream.settings import load_settings
 from stack.data_folder import DataFolder
 from stack.up.city_time import choose_city_time, last_working_day_at
-from stack.up.stack_options import StackOptions
+from stack.up.options import StackOptions
 
 
 def ms(text: str) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from feeds.history.answers import MEDIA_TYPES, Format
 from feeds.history.columns import Column
-from feeds.history.formats import MEDIA_TYPES, Format
 from feeds.history.listings import Filter, Listing
 from feeds.history.query import Limits
 from feeds.history.state import TOPICS

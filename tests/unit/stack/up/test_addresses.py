@@ -10,6 +10,8 @@ import pytest
 from civicstream.errors import ConfigurationError
 from civicstream.settings import load_settings
 from stack.data_folder import DataFolder
+from stack.up.addresses import choose_addresses
+from stack.up.options import StackOptions
 from stack.up.part_settings import (
     connection_sections,
     kafka_settings,
@@ -18,7 +20,6 @@ from stack.up.part_settings import (
     stack_sections,
 )
 from stack.up.parts import Stack
-from stack.up.stack_options import StackOptions, choose_addresses
 
 DATA = Path("/data")
 

@@ -1,59 +1,20 @@
-"""What `civicstream up` was asked for, and where the servers therefore are."""
+"""Where the servers of `civicstream up` are: at given addresses and ports, or at free ones."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 from civicstream.errors import ConfigurationError
 from stack.servers.processes import free_port, port_answers
+from stack.up.options import StackOptions
 
-__all__ = ["LOOPBACK", "Addresses", "StackOptions", "choose_addresses"]
+__all__ = ["LOOPBACK", "Addresses", "choose_addresses"]
 
 LOOPBACK = "127.0.0.1"
 
 _PAGE_PORT = 8311
-
-
-@dataclass(frozen=True)
-class StackOptions:
-    """A server given as an address is not started; a port of 0 means any free one."""
-
-    data: Path
-    fresh: bool = False
-    mqtt: str | None = None
-    kafka: str | None = None
-    database: str | None = None
-    mqtt_port: int = 0
-    kafka_port: int = 0
-    database_port: int = 0
-    http_port: int = 0
-    mosquitto: bool = True
-    """Use mosquitto where it is installed; False: always the Python broker amqtt."""
-    sensors: int = 1_000
-    rate: float = 500.0
-    """Readings per second that the simulated city sends."""
-    seed: int = 1
-    simulator: bool = True
-    city: Path | None = None
-    """The city's model; None: that of the settings, or one made for the simulator."""
-    time: str | None = None
-    """HH:MM at which the simulated city's clock starts, ``now`` for the machine's clock; None: a
-    busy hour."""
-    incidents: float = 4.0
-    """Of the simulated roads, per hour."""
-    replay: Path | None = None
-    """Folder of a recorded city, which takes the place of the simulated one."""
-    speed: float = 60.0
-    """Of the replay, times real time."""
-    begin: str | None = None
-    end: str | None = None
-    """Part of the recording that is replayed, by the city's own clocks then."""
-    duration_s: float | None = None
-    """End by itself this time after every part was ready."""
-    config: Path | None = None
 
 
 @dataclass(frozen=True)
