@@ -24,8 +24,15 @@ from feeds.problems import problem_response
 __all__ = ["OPEN_DATA_PATH", "OPEN_INCIDENTS", "OPEN_SEGMENTS", "OpenDataTerms", "open_cases"]
 
 _TRAFFIC = (
-    *("window_start", "window_end", "flow_veh_h", "space_mean_speed_kmh", "occupancy"),
-    *("density_veh_km_lane", "level_of_service", "travel_time_index", "coverage"),
+    "window_start",
+    "window_end",
+    "flow_veh_h",
+    "space_mean_speed_kmh",
+    "occupancy",
+    "density_veh_km_lane",
+    "level_of_service",
+    "travel_time_index",
+    "coverage",
 )
 _NEWEST = ", ".join(f"r.{name}" for name in _TRAFFIC)
 
@@ -56,8 +63,18 @@ OPEN_INCIDENTS = replace(
 )
 
 _SHOWN_OF_CASES = (
-    *("id", "state", "area", "service", "agency", "priority", "reports", "opened_at"),
-    *("updated_at", "due_at", "breach", "duplicate_of"),
+    "id",
+    "state",
+    "area",
+    "service",
+    "agency",
+    "priority",
+    "reports",
+    "opened_at",
+    "updated_at",
+    "due_at",
+    "breach",
+    "duplicate_of",
 )
 
 

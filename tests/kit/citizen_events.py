@@ -118,7 +118,18 @@ demand = example(
     )
 )
 
-action = example(Action("x1", "case/c1", "acknowledge", "north", "operator-3", AT, "seen", "u1"))
+action = example(
+    Action(
+        id="x1",
+        subject="case/c1",
+        action="acknowledge",
+        area="north",
+        by="operator-3",
+        at=AT,
+        note="seen",
+        value="u1",
+    )
+)
 
 personal = example(PersonalRecord(SOMEONE, AT, "r1", "sealed-1"))
 
@@ -140,7 +151,18 @@ bin_forecast = example(
 )
 
 parking_forecast = example(
-    ParkingForecast(2**62, "north", "parking-1", AT, 100.0, 17.0, 30.0, 12.5, 8.0, 16.0)
+    ParkingForecast(
+        sensor_key=2**62,
+        area="north",
+        sensor="parking-1",
+        at=AT,
+        total=100.0,
+        free=17.0,
+        ahead_min=30.0,
+        expected=12.5,
+        low=8.0,
+        high=16.0,
+    )
 )
 
 tour = example(
@@ -154,8 +176,25 @@ tour = example(
         updated_at=AT,
         ends_at=AT + 60 * MINUTE,
         stops=[
-            TourStop(7, "waste-1", 13.4, 52.5, AT + 9 * MINUTE, AT - MINUTE, 0.9),
-            TourStop(8, None, 13.5, 52.5, AT + 19 * MINUTE, AT + 99 * MINUTE, 0.8, AT),
+            TourStop(
+                sensor_key=7,
+                sensor="waste-1",
+                lon=13.4,
+                lat=52.5,
+                arrival_at=AT + 9 * MINUTE,
+                predicted_full_at=AT - MINUTE,
+                load=0.9,
+            ),
+            TourStop(
+                sensor_key=8,
+                sensor=None,
+                lon=13.5,
+                lat=52.5,
+                arrival_at=AT + 19 * MINUTE,
+                predicted_full_at=AT + 99 * MINUTE,
+                load=0.8,
+                emptied_at=AT,
+            ),
         ],
         capacity=40.0,
         load=1.7,

@@ -119,7 +119,17 @@ alert = example(
     )
 )
 
-gap = example(FrameGap("gateway-1", AT, "city.frames.noise", 2, 17, 3, AT + 1_000))
+gap = example(
+    FrameGap(
+        gateway="gateway-1",
+        epoch=AT,
+        topic="city.frames.noise",
+        partition=2,
+        first=17,
+        missing=3,
+        at=AT + 1_000,
+    )
+)
 
 
 def forecast(
