@@ -7,10 +7,12 @@ it off publishes them, what the watch remembers and how far the frames were read
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +29,8 @@ from streams.runtime.state_items import dump, load
 from streams.runtime.task import BackgroundWork, Failed
 from streams.runtime.task_state import TaskState
 from streams.windows.windows import LateReadings, PartitionWindows, Progress, Window, WindowClose
+
+T = TypeVar("T")
 
 __all__ = ["FrameGauges", "FrameStream", "recorded_progress"]
 
@@ -53,6 +57,8 @@ class FrameGauges:
     windows_closed: int = 0
     results_published: int = 0
     provisional_published: int = 0
+    provisional_cpu_s: float = 0.0
+    """Spent on calculating them."""
     unplaced_readings: int = 0
 
 
@@ -214,7 +220,7 @@ class FrameStream:
         late, self._late_seen = self._late_seen, []
         return await self._run(partial(self.calculation.final, window, late, now_ms()))
 
-    async def _run(self, work: Callable[[], WindowResult]) -> WindowResult:
+    async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
 
     async def provisional(self) -> list[tuple[int, list[Record]]]:
@@ -228,8 +234,17 @@ class FrameStream:
                 continue
             self._version += 1
             provisional = self.calculation.provisional
-            result = await self._run(partial(provisional, window, changed, self._version, now_ms()))
+            work = partial(provisional, window, changed, self._version, now_ms())
+            result, spent_s = await self._run(partial(_timed, work))
+            self.gauges.provisional_cpu_s += spent_s
             if self.state.assigned and window.end > self.windows.closed_until:
                 window.compact(result.chunks, result.readings)
                 found.append((window.end, result.records))
         return found
+
+
+def _timed(work: Callable[[], WindowResult]) -> tuple[WindowResult, float]:
+    """Return what ``work`` does and the CPU seconds it took this thread."""
+    began = time.thread_time()
+    result = work()
+    return result, time.thread_time() - began
