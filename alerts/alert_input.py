@@ -110,12 +110,8 @@ class AlertInput:
 
         Raise LogShortened when a log is not the one that was read.
         """
-        try:
-            with _translated():
-                polled = self._consumer.poll(timeout_ms)
-        except _LOG_CHANGED as error:
-            self._watch.parts(error)
-            raise LogShortened(str(error)) from error
+        with self._asking():
+            polled = self._consumer.poll(timeout_ms)
         if self._watch.sees_cut(polled):
             raise LogShortened("a log was cut and has grown again")
         return [
@@ -132,6 +128,16 @@ class AlertInput:
             for r in records
             if r.value is not None
         ]
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Raise LogShortened when the client finds that a log is not the one that was read."""
+        try:
+            with _translated():
+                yield
+        except _LOG_CHANGED as error:
+            self._watch.parts(error)
+            raise LogShortened(str(error)) from error
 
     def place(
         self,
@@ -192,7 +198,7 @@ class AlertInput:
         self._consumer.resume(*self.partitions)
 
     def position(self, partition: TopicPartition) -> int:
-        with _translated():
+        with self._asking():
             position = self._consumer.position(partition, timeout_ms=_WAIT_MS)
         if position is None:
             raise ServerUnavailable(f"Kafka gives no position in {partition.topic}")

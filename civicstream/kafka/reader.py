@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -193,15 +193,21 @@ class GroupReader:
             try:
                 polled: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms)
             except _LOG_CHANGED as error:
-                log.warning("Kafka's log is not what was read before: %s", error)
-                self._watch.parts(error)
-                self._moved += 1
+                self._note_changed_log(error)
                 return {}
         if self._watch.sees_cut(polled):
             self._moved += 1
         self._handed |= {tp: records[-1].offset + 1 for tp, records in polled.items()}
         self._look_at_topics()
         return polled
+
+    def _note_changed_log(self, error: KafkaError) -> None:
+        """Read nothing until the owner says where to go on; the client would find it again."""
+        log.warning("Kafka's log is not what was read before: %s", error)
+        with suppress(ValueError):  # a partition was revoked just now: that is a change too
+            self.hold(self._consumer.assignment())
+        self._watch.parts(error)
+        self._moved += 1
 
     def _look_at_topics(self) -> None:
         """Notice a topic that was deleted and recreated with as many partitions as before."""
@@ -291,7 +297,11 @@ class GroupReader:
     def position(self, partition: TopicPartition) -> int | None:
         """Return the offset that is read next, beyond what is no record; None: not known yet."""
         with _translated():
-            found: int | None = self._consumer.position(partition, timeout_ms=_ANSWER_MS)
+            try:
+                found: int | None = self._consumer.position(partition, timeout_ms=_ANSWER_MS)
+            except _LOG_CHANGED as error:
+                self._note_changed_log(error)
+                return None
         return found
 
     def pause(self) -> None:
