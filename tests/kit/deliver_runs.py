@@ -70,6 +70,8 @@ def web_server(
             size = int(self.headers.get("content-length", 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(self.path, headers, self.rfile.read(size), now_ms())
+            if len(request.body) < size:
+                return  # the sender was killed while it sent
             status, more = kept.answer(request)
             kept.requests.append(request)
             self.send_response(status)

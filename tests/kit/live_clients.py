@@ -22,7 +22,7 @@ from tests.kit.live_mirror import Mirror
 
 __all__ = ["Publisher", "SseClient", "following", "publishing", "raw_request", "reading"]
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class SseClient:
