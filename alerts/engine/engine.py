@@ -91,8 +91,8 @@ class AlertEngine:
         if topic == "actions":
             return self._act(event, now_ms)
         made: list[Alert] = []
-        for condition, rows, state in self._take(topic, event, now_ms):
-            made += self._judge(state, state.touched(condition, rows, now_ms), now_ms)
+        for state, changed in self._take(topic, event, now_ms):
+            made += self._judge(state, state.touched(changed, now_ms), now_ms)
         return made
 
     def observe(self, topic: str, event: Any) -> None:
@@ -102,7 +102,8 @@ class AlertEngine:
 
     def _take(
         self, topic: str, event: Any, now_ms: int | None = None
-    ) -> list[tuple[ConditionState, Rows, RuleState]]:
+    ) -> list[tuple[RuleState, list[tuple[ConditionState, Rows]]]]:
+        """Return each rule that looks at the event, with the subjects of its conditions."""
         if topic not in self.rules.sources or getattr(event, "status", "final") != "final":
             return []
         batch = SOURCES[topic].batch(event)
@@ -112,11 +113,14 @@ class AlertEngine:
         taken = {space: self._note(space, batch) for space in self._spaces if space[0] == topic}
         touched = []
         for state in self._states:
+            changed = []
             for condition in state.conditions:
                 found = taken.get((condition.condition.source, condition.condition.by_area))
                 if found is not None:
                     condition.take(found[0], batch, found[1])
-                    touched.append((condition, found[0], state))
+                    changed.append((condition, found[0]))
+            if changed:
+                touched.append((state, changed))
         return touched
 
     def _note(self, space: tuple[str, bool], batch: EventColumns) -> tuple[Rows, NDArray[np.bool_]]:

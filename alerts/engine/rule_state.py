@@ -77,12 +77,14 @@ class RuleState:
             return subject_verdict(self.conditions[0], rows, now_ms)
         return self.joined(self._codes(self.conditions[0])[rows], now_ms)
 
-    def touched(self, condition: ConditionState, rows: Rows, now_ms: int) -> Verdict:
-        """Return how it stands where these subjects of one of its conditions have changed."""
+    def touched(self, changed: Sequence[tuple[ConditionState, Rows]], now_ms: int) -> Verdict:
+        """Return how it stands where these subjects of its conditions have changed."""
         self.extend()
         if self.rule.join is None:
+            ((condition, rows),) = changed
             return subject_verdict(condition, rows, now_ms)
-        return self.joined(self._codes(condition)[rows], now_ms)
+        codes = [self._codes(condition)[rows] for condition, rows in changed]
+        return self.joined(np.concatenate(codes), now_ms)
 
     def everywhere(self, now_ms: int) -> Verdict:
         self.extend()
