@@ -23,6 +23,9 @@ from ingest.validation import Row
 
 __all__ = ["Lane", "Lanes", "OpenFrame", "SealedFrame", "build_frame", "rows_that_fit"]
 
+# After its acknowledgements a broker that had held back sends within this time.
+_AT_ONCE_S = 0.02
+
 # Kafka refuses records over 1 MB by default (message.max.bytes); this leaves room for names.
 _MAX_FRAME_BYTES = 600_000
 
@@ -124,6 +127,11 @@ class Lanes:
         self._gateway, self._epoch = gateway, epoch
         self._max_rows, self._max_age_s, self._max_idle_s = max_rows, max_age_s, max_idle_s
         self._added_at = 0.0
+        self._idle_s = max_idle_s
+        """How long no reading may come until all are sealed: longer while that frees none."""
+        self._sealed_idle = self._freed = False
+        self._freed_at: float | None = None
+        """When what was sealed because nothing came had been acknowledged."""
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._filling: dict[Lane, None] = {}
         """Lanes with an open frame, the oldest first."""
@@ -155,6 +163,18 @@ class Lanes:
             frame.channels.append(channel)
         frame.receipts.append(receipt)
         self._added_at = now
+        if self._freed_at is not None:
+            self._learn(now - self._freed_at)
+
+    def _learn(self, waited_s: float) -> None:
+        """Note how soon something came after the acknowledgements for which none had come before.
+
+        At once: the broker had held back until it had them. Later: it had nothing, and readings
+        that come in bursts need not be sealed after each of them.
+        """
+        held_back = waited_s < _AT_ONCE_S
+        self._idle_s = self._max_idle_s if held_back else min(2 * self._idle_s, self._max_age_s)
+        self._freed_at = None
 
     def seal_due(self, now: float, now_ms: int, *, everything: bool = False) -> None:
         """Seal the open frames that are old enough and whose lane is free, or ``everything``.
@@ -163,9 +183,12 @@ class Lanes:
         request at a quarter of the CPU that a dozen requests cost. When nothing comes any more,
         none waits.
         """
+        if self._freed:
+            self._freed, self._freed_at = False, now
         if not everything and self.next_due(now) > now:
             return
-        idle = self._added_at + self._max_idle_s <= now
+        idle = self._added_at + self._idle_s <= now
+        self._sealed_idle = self._sealed_idle or idle
         young = now if idle else now - self._max_age_s / 2
         for lane in list(self._filling):
             assert lane.open is not None  # noqa: S101 it is filling
@@ -181,7 +204,7 @@ class Lanes:
         oldest = min(opened, default=None)
         if oldest is None:
             return now + 3600
-        return min(oldest + self._max_age_s, self._added_at + self._max_idle_s)
+        return min(oldest + self._max_age_s, self._added_at + self._idle_s)
 
     def seal(self, lane: Lane, now_ms: int) -> None:
         """Close the lane's open frame; it goes out when those before it are confirmed."""
@@ -196,6 +219,7 @@ class Lanes:
         ``parked``: Kafka has it on the topic ``parked``, from where it is sent on later.
         """
         lane = frame.lane
+        self._freed, self._sealed_idle = self._freed or self._sealed_idle, False
         if parked:
             lane.park(frame.headers.seq)
         lane.sealed.popleft()

@@ -170,6 +170,34 @@ def test_when_nothing_comes_any_more_no_reading_waits_for_others() -> None:
     assert len(bench.intake.lanes.ready) == 3
 
 
+def test_bursts_that_no_acknowledgement_brings_share_frames_in_the_end() -> None:
+    bench = Bench(max_frame_age_ms=400, max_frame_idle_ms=30)
+    frames = []
+    for burst in range(40):
+        bench.receive(GOOD | {"ts": NOW + burst})
+        for _ in range(10):
+            bench.after(0.01)
+            bench.confirm_all()
+        frames.append(len(bench.frames))
+    assert frames[0] == 1
+    assert frames[-1] - frames[19] <= 6  # of 20 bursts of 0.1 s, four to a frame
+
+
+def test_a_broker_that_waits_for_acknowledgements_does_not_wait_for_long() -> None:
+    bench = Bench(max_frame_age_ms=400, max_frame_idle_ms=30)
+    sent, at = 0, bench.now
+    while sent < 200:
+        if not bench.intake.acks:
+            bench.now += 0.002
+            for _ in range(20):  # so many may be unacknowledged
+                bench.receive(GOOD | {"ts": NOW + sent})
+                sent += 1
+        bench.after(0.01)
+        bench.confirm_all()
+        bench.after(0)
+    assert bench.now - at < 10 * 0.05
+
+
 def test_while_readings_come_a_frame_is_as_old_as_it_may() -> None:
     bench = Bench(max_frame_age_ms=400, max_frame_idle_ms=30)
     for n in range(19):
