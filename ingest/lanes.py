@@ -25,6 +25,8 @@ __all__ = ["Lane", "Lanes", "OpenFrame", "SealedFrame", "build_frame", "rows_tha
 
 # After its acknowledgements a broker that had held back sends within this time.
 _AT_ONCE_S = 0.02
+_LONGER, _LONGER_EVERY = 4, 16
+"""Every 16th pause is four times as long."""
 
 # Kafka refuses records over 1 MB by default (message.max.bytes); this leaves room for names.
 _MAX_FRAME_BYTES = 600_000
@@ -128,7 +130,8 @@ class Lanes:
         self._max_rows, self._max_age_s, self._max_idle_s = max_rows, max_age_s, max_idle_s
         self._added_at = 0.0
         self._idle_s = max_idle_s
-        """How long no reading may come until all are sealed: longer while that frees none."""
+        """How long no reading may come until all are sealed."""
+        self._idle_seals = 0
         self._sealed_idle = self._freed = False
         self._freed_at: float | None = None
         """When what was sealed because nothing came had been acknowledged."""
@@ -151,6 +154,7 @@ class Lanes:
         self, lane: Lane, channel: Channel, rows: list[Row], receipt: int, now: float, now_ms: int
     ) -> None:
         """Put rows of one message into the lane's open frame; at most a frame's worth."""
+        self._learn(now)
         frame = lane.open
         if frame is not None and len(frame) + len(rows) > lane.max_rows:
             self.seal(lane, now_ms)
@@ -163,18 +167,24 @@ class Lanes:
             frame.channels.append(channel)
         frame.receipts.append(receipt)
         self._added_at = now
-        if self._freed_at is not None:
-            self._learn(now - self._freed_at)
 
-    def _learn(self, waited_s: float) -> None:
-        """Note how soon something came after the acknowledgements for which none had come before.
+    def _learn(self, now: float) -> None:
+        """Learn from when a message comes whether the broker holds back until acknowledgements.
 
-        At once: the broker had held back until it had them. Later: it had nothing, and readings
-        that come in bursts need not be sealed after each of them.
+        It does when one comes at once after those for which none had come; it does not when one
+        comes later, or without any after a pause. To be shown so, some pauses are longer.
         """
-        held_back = waited_s < _AT_ONCE_S
-        self._idle_s = self._max_idle_s if held_back else min(2 * self._idle_s, self._max_age_s)
+        if self._freed_at is not None:
+            held_back = now - self._freed_at < _AT_ONCE_S
+        elif self._filling and now - self._added_at >= self._max_idle_s:
+            held_back = False
+        else:
+            return
         self._freed_at = None
+        self._idle_s = self._max_age_s
+        if held_back:
+            longer = _LONGER if self._idle_seals % _LONGER_EVERY == 0 else 1
+            self._idle_s = min(longer * self._max_idle_s, self._max_age_s)
 
     def seal_due(self, now: float, now_ms: int, *, everything: bool = False) -> None:
         """Seal the open frames that are old enough and whose lane is free, or ``everything``.
@@ -188,7 +198,9 @@ class Lanes:
         if not everything and self.next_due(now) > now:
             return
         idle = self._added_at + self._idle_s <= now
-        self._sealed_idle = self._sealed_idle or idle
+        if idle and self._filling:
+            self._sealed_idle = True
+            self._idle_seals += 1
         young = now if idle else now - self._max_age_s / 2
         for lane in list(self._filling):
             assert lane.open is not None  # noqa: S101 it is filling
