@@ -59,6 +59,8 @@ class Verdict:
 
     def findings(self, chosen: Mask, severity: Rows) -> list[Finding]:
         """Return the chosen ones one by one."""
+        if not chosen.any():
+            return []
         return [
             Finding(
                 row=int(self.rows[i]),
@@ -67,7 +69,7 @@ class Verdict:
                 value=float(self.value[i]),
                 severity=int(severity[i]),
             )
-            for i in np.flatnonzero(chosen).tolist()
+            for i in chosen.nonzero()[0].tolist()
         ]
 
     def in_city_time(self, clock: Clock) -> Verdict:
@@ -112,7 +114,7 @@ def _project(
     mask &= wanted[np.maximum(code, 0)] if places else False
     if allowed is not None:
         mask &= allowed
-    rows = np.flatnonzero(mask)
+    rows = mask.nonzero()[0]
     codes, since = code[rows], columns["since"][rows]
     held = state.ripe(rows, now_ms, _windowed(state))
     count = np.bincount(codes[held], minlength=places).astype(np.int64)
@@ -169,5 +171,5 @@ def join_verdict(
     value = np.full(places, np.nan)
     if len(states) == 1:
         value = parts[states[0].condition.name].count.astype(np.float64)
-    rows = np.flatnonzero(wanted)
+    rows = wanted.nonzero()[0]
     return Verdict(rows, holds[rows], ripe[rows], since[rows], at[rows], value[rows])
