@@ -50,7 +50,10 @@ SERVERS = ("kafka", "mosquitto", "postgres", "simulator")
 
 
 def run(*, seconds: float) -> dict[str, object]:
-    """Measure for ``seconds`` with readings and for ``seconds`` without."""
+    """Measure for ``seconds`` with readings and for ``seconds`` without.
+
+    Before each half it waits for as long, at most 20 s, until the start is worked off.
+    """
     from sensors_sim.city_plan import plan_city
 
     city = plan_city(SENSORS, seed=1)
@@ -72,7 +75,7 @@ def run(*, seconds: float) -> dict[str, object]:
             _Page(stack.settings.feeds, stack.settings.mqtt, city.areas[0].id) as page,
         ):
             loaded = _under_load(stack, load_file, folder, seconds, probes, page)
-            time.sleep(SETTLING_S)  # the windows of the last readings close
+            time.sleep(min(SETTLING_S, seconds))  # the windows of the last readings close
             idle = _used(stack, seconds)
     ours = _ours(loaded)
     return {
@@ -84,7 +87,7 @@ def run(*, seconds: float) -> dict[str, object]:
         "probes": probes.sent,
         "probes_without_row": probes.without_row,
         "units": page.sent,
-        "units_not_seen": page.sent - len(page.delays_s),
+        "units_not_seen": page.not_seen,
         "cores": {part: round(value, 3) for part, value in loaded.items()},
         "idle_cores": {part: round(value, 3) for part, value in idle.items()},
     }
@@ -107,11 +110,12 @@ def _under_load(
     page: _Page,
 ) -> dict[str, float]:
     """Return cores used by part while the readings come; probes and page are measured beside."""
+    settling_s = min(SETTLING_S, seconds)
     simulator = start_simulator(
-        stack, city_file, folder, rate=RATE, seconds=SETTLING_S + seconds + 5
+        stack, city_file, folder, rate=RATE, seconds=settling_s + seconds + 5
     )
     try:
-        time.sleep(SETTLING_S)
+        time.sleep(settling_s)
         before = cpu_seconds(simulator.pid)
         since = time.monotonic()
         stack_before = _cpu_s(stack)
@@ -171,7 +175,7 @@ class _Page:
     UNIT = "bench-unit"
 
     def __init__(self, feeds: FeedsSettings, mqtt_settings: MqttSettings, area: str) -> None:
-        self.sent = 0
+        self.sent = self.not_seen = 0
         self.delays_s: list[float] = []
         self._waiting: list[int] = []
         """Times of states [epoch ms] that the client has not seen yet."""
@@ -208,10 +212,17 @@ class _Page:
         self._publish.clear()
 
     def finish(self, patience_s: float) -> None:
-        """Wait at most ``patience_s`` until the client has seen the last state."""
+        """Wait at most ``patience_s`` until the client has seen the last state.
+
+        What it has not seen by then counts with the time it has taken so far, as of `Probes`.
+        """
         deadline = time.monotonic() + patience_s
         while self._waiting and time.monotonic() < deadline:
             time.sleep(0.05)
+        with self._lock:
+            self.not_seen, now = len(self._waiting), now_ms()
+            self.delays_s += [(now - at) / 1000 for at in self._waiting]
+            self._waiting.clear()
 
     def _send(self) -> None:
         while not self._closed.wait(1 / UNITS_PER_S):

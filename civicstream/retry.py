@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from civicstream.errors import ServerUnavailable
 
-__all__ = ["Backoff", "ThrottledLog", "pauses", "wait_until_available"]
+__all__ = ["RetryTimer", "ThrottledLog", "pauses", "wait_until_available"]
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def pauses(first_s: float = 0.25, longest_s: float = 5.0) -> Iterator[float]:
         pause_s = min(pause_s * 2, longest_s)
 
 
-class Backoff:
+class RetryTimer:
     """When a loop that must not wait may try again; times are of a monotonic clock [s]."""
 
     def __init__(self, first_s: float = 0.25, longest_s: float = 5.0, spread: float = 0.0) -> None:

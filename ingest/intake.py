@@ -181,10 +181,12 @@ class Intake:
     ) -> None:
         if refusal.reason == "rate_limited":
             self.ledger.gauges["rate_limited"] += 1
-        letter = refused_message(self._gateway, kind, refusal, size, now_ms)
+        dead_letter = refused_message(self._gateway, kind, refusal, size, now_ms)
         self.in_flight_bytes += len(refusal.payload)
         receipt = self.acks.receive(packet_id)
-        self.dead_letters.append(PendingDeadLetter(letter, kind, receipt, len(refusal.payload)))
+        self.dead_letters.append(
+            PendingDeadLetter(dead_letter, kind, receipt, len(refusal.payload))
+        )
 
     def _reject_whole(
         self, topic: str, payload: bytes, packet_id: int, now_ms: int, error: RejectedReading
@@ -198,13 +200,13 @@ class Intake:
     def _queue_dead_letter(
         self, kind: str, topic: str, payload: bytes, receipt: int, now_ms: int, decoded: Decoded
     ) -> None:
-        letter = rejected_readings(
+        dead_letter = rejected_readings(
             self._gateway, kind, topic, payload, decoded, now_ms, self._max_payload
         )
         # A wholly rejected message is in memory once; of a mixed one the frame counts the bytes.
-        weight = len(letter.payload) if not decoded.rows else 0
+        weight = len(dead_letter.payload) if not decoded.rows else 0
         self.in_flight_bytes += weight
-        self.dead_letters.append(PendingDeadLetter(letter, kind, receipt, weight))
+        self.dead_letters.append(PendingDeadLetter(dead_letter, kind, receipt, weight))
 
     def frame_confirmed(self, frame: SealedFrame, *, parked: bool = False) -> list[int]:
         """Kafka has the frame: return the packet ids to acknowledge; its lane may go on.

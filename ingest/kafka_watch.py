@@ -1,4 +1,4 @@
-"""What a gateway's operator is told of Kafka: that it is away, confirms nothing, or only some."""
+"""The warnings of a gateway about Kafka: that it is away, confirms nothing, or only some."""
 
 from __future__ import annotations
 

@@ -18,15 +18,11 @@ from civicstream.frames import Dictionary, Frame, FrameHeaders, encode
 from civicstream.kinds import KINDS, Kind
 from civicstream.topics import frames_topic, topic_name
 from ingest.channels import Channel
+from ingest.held_back import HeldBack
 from ingest.parking import TopicPartition
 from ingest.validation import Row
 
 __all__ = ["Lane", "Lanes", "OpenFrame", "SealedFrame", "build_frame", "rows_that_fit"]
-
-# After its acknowledgements a broker that had held back sends within this time.
-_AT_ONCE_S = 0.02
-_LONGER, _LONGER_EVERY = 4, 16
-"""Every 16th pause is four times as long."""
 
 # Kafka refuses records over 1 MB by default (message.max.bytes); this leaves room for names.
 _MAX_FRAME_BYTES = 600_000
@@ -127,14 +123,8 @@ class Lanes:
         self.ready: deque[SealedFrame] = deque()
         """Frames that have not been handed to Kafka yet, each the first of its lane."""
         self._gateway, self._epoch = gateway, epoch
-        self._max_rows, self._max_age_s, self._max_idle_s = max_rows, max_age_s, max_idle_s
-        self._added_at = 0.0
-        self._idle_s = max_idle_s
-        """How long no reading may come until all are sealed."""
-        self._idle_seals = 0
-        self._sealed_idle = self._freed = False
-        self._freed_at: float | None = None
-        """When what was sealed because nothing came had been acknowledged."""
+        self._max_rows, self._max_age_s = max_rows, max_age_s
+        self._held_back = HeldBack(max_idle_s, max_age_s)
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._filling: dict[Lane, None] = {}
         """Lanes with an open frame, the oldest first."""
@@ -154,7 +144,7 @@ class Lanes:
         self, lane: Lane, channel: Channel, rows: list[Row], receipt: int, now: float, now_ms: int
     ) -> None:
         """Put rows of one message into the lane's open frame; at most a frame's worth."""
-        self._learn(now)
+        self._held_back.came(now, waiting=bool(self._filling))
         frame = lane.open
         if frame is not None and len(frame) + len(rows) > lane.max_rows:
             self.seal(lane, now_ms)
@@ -166,25 +156,6 @@ class Lanes:
             frame.values.extend(row)
             frame.channels.append(channel)
         frame.receipts.append(receipt)
-        self._added_at = now
-
-    def _learn(self, now: float) -> None:
-        """Learn from when a message comes whether the broker holds back until acknowledgements.
-
-        It does when one comes at once after those for which none had come; it does not when one
-        comes later, or without any after a pause. To be shown so, some pauses are longer.
-        """
-        if self._freed_at is not None:
-            held_back = now - self._freed_at < _AT_ONCE_S
-        elif self._filling and now - self._added_at >= self._max_idle_s:
-            held_back = False
-        else:
-            return
-        self._freed_at = None
-        self._idle_s = self._max_age_s
-        if held_back:
-            longer = _LONGER if self._idle_seals % _LONGER_EVERY == 0 else 1
-            self._idle_s = min(longer * self._max_idle_s, self._max_age_s)
 
     def seal_due(self, now: float, now_ms: int, *, everything: bool = False) -> None:
         """Seal the open frames that are old enough and whose lane is free, or ``everything``.
@@ -193,14 +164,12 @@ class Lanes:
         request at a quarter of the CPU that a dozen requests cost. When nothing comes any more,
         none waits.
         """
-        if self._freed:
-            self._freed, self._freed_at = False, now
+        self._held_back.turn_ended(now)
         if not everything and self.next_due(now) > now:
             return
-        idle = self._added_at + self._idle_s <= now
+        idle = self._held_back.over_at <= now
         if idle and self._filling:
-            self._sealed_idle = True
-            self._idle_seals += 1
+            self._held_back.waited()
         young = now if idle else now - self._max_age_s / 2
         for lane in list(self._filling):
             assert lane.open is not None  # noqa: S101 it is filling
@@ -216,7 +185,7 @@ class Lanes:
         oldest = min(opened, default=None)
         if oldest is None:
             return now + 3600
-        return min(oldest + self._max_age_s, self._added_at + self._idle_s)
+        return min(oldest + self._max_age_s, self._held_back.over_at)
 
     def seal(self, lane: Lane, now_ms: int) -> None:
         """Close the lane's open frame; it goes out when those before it are confirmed."""
@@ -231,7 +200,7 @@ class Lanes:
         ``parked``: Kafka has it on the topic ``parked``, from where it is sent on later.
         """
         lane = frame.lane
-        self._freed, self._sealed_idle = self._freed or self._sealed_idle, False
+        self._held_back.acknowledged()
         if parked:
             lane.park(frame.headers.seq)
         lane.sealed.popleft()

@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from civicstream.errors import ConfigurationError
-from civicstream.retry import Backoff, ThrottledLog
+from civicstream.retry import RetryTimer, ThrottledLog
 from civicstream.settings import Settings
 from ingest.buffered_socket import BufferedSocket
 
@@ -113,7 +113,7 @@ class MqttInput:
         self._answered = False
         self._why_lost = ""
         self._started_at = self._pinged_at = 0.0
-        self._attempts = Backoff(*_PAUSES_S, spread=_PAUSE_SPREAD)
+        self._attempts = RetryTimer(*_PAUSES_S, spread=_PAUSE_SPREAD)
         self._away = ThrottledLog(log)
         self._short_lived = 0
         self.ready = False

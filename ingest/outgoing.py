@@ -59,8 +59,8 @@ class Outgoing:
             frame = intake.lanes.ready.popleft()
             self.delivery.send(_frame_record(frame), frame, now)
         while intake.dead_letters:
-            letter = intake.dead_letters.popleft()
-            self.delivery.send(self._dead_letter_record(letter), letter, now)
+            refused = intake.dead_letters.popleft()
+            self.delivery.send(self._dead_letter_record(refused), refused, now)
         while intake.events:
             pending = intake.events.popleft()
             event = pending.event
@@ -86,8 +86,8 @@ class Outgoing:
         return self._intake.dead_letter_confirmed(item)
 
     def _dead_letter_record(self, pending: PendingDeadLetter) -> Record:
-        letter, event_id = pending.dead_letter, self._intake.dead_letter_id(pending)
-        made = dead_letter_record(letter, f"gateway/{letter.instance}", event_id)
+        dead_letter, event_id = pending.dead_letter, self._intake.dead_letter_id(pending)
+        made = dead_letter_record(dead_letter, f"gateway/{dead_letter.instance}", event_id)
         return self._keyed("deadletter", made.key, made.value, made.headers)
 
     def _keyed(

@@ -15,7 +15,7 @@ from civicstream.errors import ConfigurationError, ServerUnavailable
 from civicstream.geojson import read_city
 from civicstream.kafka.ledger_report import ReportPace, report_record
 from civicstream.kinds import KINDS
-from civicstream.retry import Backoff
+from civicstream.retry import RetryTimer
 from civicstream.settings import Settings
 from civicstream.stopping import stop_on_signals
 from civicstream.topics import frames_topic, topic_name
@@ -77,7 +77,7 @@ class Gateway:
         self._mqtt = MqttInput(settings, self._receive, self._intake.acks.forget_packet_ids)
         self._now, self._now_ms = time.monotonic(), clock()
         self._watch = KafkaWatch(self._bootstrap, self._now)
-        self._attempts = Backoff()
+        self._attempts = RetryTimer()
         self._was_ready = False
         self._reported_at, self._report_out = 0.0, False
         self._pace = ReportPace()

@@ -76,62 +76,38 @@ def save_positions(
 
     Raise OwnershipLost when the positions are no longer those of ``before``.
     """
+    changed = {p: at for p, at in after.items() if before.get(p) != at}
+    new = [(p.topic, p.partition, at) for p, at in changed.items() if p not in before]
+    moved = [(p.topic, p.partition, at) for p, at in changed.items() if p in before]
     with connection.transaction():
-        changed = [
-            partition for partition, position in after.items() if before.get(partition) != position
-        ]
-        lock(
-            connection,
-            {partition: before[partition] for partition in changed if partition in before},
-        )
+        lock(connection, {p: before[p] for p in changed if p in before})
         # Two processes may meet a new topic at once: the row of the first stays.
         connection.cursor().executemany(
             "INSERT INTO sink_offsets (topic, partition, topic_id, next_offset) "
             "VALUES (%s, %s, %s, %s) ON CONFLICT (topic, partition) DO NOTHING",
-            [
-                (
-                    partition.topic,
-                    partition.partition,
-                    after[partition].topic_id,
-                    after[partition].next_offset,
-                )
-                for partition in changed
-                if partition not in before
-            ],
+            [(topic, number, at.topic_id, at.next_offset) for topic, number, at in new],
         )
         connection.cursor().executemany(
             "UPDATE sink_offsets SET topic_id = %s, next_offset = %s, "
             "newest_at = to_timestamp(nullif(%s, 0) / 1000.0), updated_at = now() "
             "WHERE topic = %s AND partition = %s",
             [
-                (
-                    after[partition].topic_id,
-                    after[partition].next_offset,
-                    after[partition].newest_ms,
-                    partition.topic,
-                    partition.partition,
-                )
-                for partition in changed
-                if partition in before
+                (at.topic_id, at.next_offset, at.newest_ms, topic, number)
+                for topic, number, at in moved
             ],
         )
-        connection.cursor().executemany(
-            "INSERT INTO kafka_gaps (topic, partition, topic_id, reason, first_offset, "
-            "next_offset, read_from, sink) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                (
-                    gap.topic,
-                    gap.partition,
-                    gap.topic_id,
-                    gap.reason,
-                    gap.first,
-                    gap.end,
-                    gap.read_from,
-                    sink,
-                )
-                for gap in gaps
-            ],
-        )
+        _insert_gaps(connection, gaps, sink)
+
+
+def _insert_gaps(connection: Connection, gaps: Iterable[LogGap], sink: str) -> None:
+    connection.cursor().executemany(
+        "INSERT INTO kafka_gaps (topic, partition, topic_id, reason, first_offset, "
+        "next_offset, read_from, sink) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            (g.topic, g.partition, g.topic_id, g.reason, g.first, g.end, g.read_from, sink)
+            for g in gaps
+        ],
+    )
 
 
 def lock(connection: Connection, expected: Mapping[TopicPartition, Position]) -> None:

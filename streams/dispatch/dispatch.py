@@ -239,10 +239,10 @@ class Dispatch:
 
 def _record(output: _Output, now_ms: int) -> Record:
     if isinstance(output, Refusal | DeadLetter):
-        letter = _letter(output) if isinstance(output, Refusal) else output
-        digest = hashlib.blake2b(msgspec.json.encode(letter), digest_size=12).hexdigest()
-        made = dead_letter_record(letter, "/civicstream/streams", f"dispatch/{digest}")
-        return Record("deadletter", letter.topic, made.value, made.headers)
+        dead_letter = _dead_letter(output) if isinstance(output, Refusal) else output
+        digest = hashlib.blake2b(msgspec.json.encode(dead_letter), digest_size=12).hexdigest()
+        made = dead_letter_record(dead_letter, "/civicstream/streams", f"dispatch/{digest}")
+        return Record("deadletter", dead_letter.topic, made.value, made.headers)
     topic, event_id = _name(output)
     return make_record(topic, output.area, output, event_id, now_ms)
 
@@ -264,7 +264,7 @@ def _name(output: Case | Allocation | Demand | _Forecast | Tour) -> tuple[str, s
             return "demand", f"demand/{output.area}/{output.service}/{output.at}"
 
 
-def _letter(refusal: Refusal) -> DeadLetter:
+def _dead_letter(refusal: Refusal) -> DeadLetter:
     payload = msgspec.json.encode(refusal)
     return make_dead_letter(
         "worker",

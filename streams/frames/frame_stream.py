@@ -30,9 +30,9 @@ from streams.runtime.task import BackgroundWork, Failed
 from streams.runtime.task_state import TaskState
 from streams.windows.windows import LateReadings, PartitionWindows, Progress, Window, WindowClose
 
-T = TypeVar("T")
-
 __all__ = ["FrameGauges", "FrameStream", "recorded_progress"]
+
+T = TypeVar("T")
 
 # Work of one partition that may wait before reading pauses: bounds memory when the calculation or
 # Kafka is slower than the frames, and when an outage's backlog is late through and through.

@@ -333,8 +333,8 @@ def _too_large(record: Record, size: int) -> Record:
     )
     log.error("%s; it is kept as a dead letter", detail)
     origin = Origin(record.topic)
-    letter = make_dead_letter(
+    dead_letter = make_dead_letter(
         "worker", None, origin, record.value, "record_too_large", detail, at_ms=now_ms()
     )
     event_id = f"record_too_large/{_digest(record.value).hex()}"
-    return make_record("deadletter", record.topic, letter, event_id, letter.received_at)
+    return make_record("deadletter", record.topic, dead_letter, event_id, dead_letter.received_at)

@@ -57,14 +57,14 @@ def test_no_message_ends_the_gateway_and_what_follows_it_arrives(
     publish(mosquitto, NOISE, json.dumps({"ts": ts, "LAeq": 60}))
     with gateway(mosquitto, kafka, arrivals, tmp_path, **SEALING) as child:
         arrivals.wait_for({(sensor_key("noise", "north", "A7"), ts)})
-        arrivals.wait_for_letters(len(POISON))
+        arrivals.wait_for_dead_letters(len(POISON))
         assert child.alive()
         wait_until(
             lambda: arrivals.last_report().gauges["in_flight_messages"] == 0,
             "acknowledgements",
             timeout_s=30,
         )
-    reasons = sorted(letter.reason for letter in arrivals.letters)
+    reasons = sorted(letter.reason for letter in arrivals.dead_letters)
     expected = sorted(
         reason.replace("number_too_large", "number_too_large") for *_, reason in POISON
     )
@@ -82,10 +82,10 @@ def test_readings_older_than_their_retention_are_dead_letters_and_make_no_frame(
     kept = {"database__readings_retention_days": 40}
     with gateway(mosquitto, kafka, arrivals, tmp_path, **kept):
         publish(mosquitto, NOISE, json.dumps(days))
-        arrivals.wait_for_letters(1)
+        arrivals.wait_for_dead_letters(1)
         key = sensor_key("noise", "north", "A7")
         arrivals.wait_for({(key, now - n * day) for n in range(1, 40)})
-    (letter,) = arrivals.letters
+    (letter,) = arrivals.dead_letters
     assert (letter.reason, letter.count) == ("too_old", 4_961)
     assert "CIVICSTREAM_DATABASE__READINGS_RETENTION_DAYS" in letter.detail
     assert len(arrivals.readings) == 39

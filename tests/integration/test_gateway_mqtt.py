@@ -84,14 +84,14 @@ def test_every_kind_of_bad_input_is_a_dead_letter_and_the_next_reading_still_arr
         publish(mosquitto, "city/v1/traffic/north/C2", reading(ts=one_bad[0]["ts"]))
         good = {(sensor_key("traffic", "north", s), one_bad[0]["ts"]) for s in ("C1", "C2")}
         arrivals.wait_for(good)
-        arrivals.wait_for_letters(len(bad) + 1)
-    reasons = sorted(letter.reason for letter in arrivals.letters)
+        arrivals.wait_for_dead_letters(len(bad) + 1)
+    reasons = sorted(letter.reason for letter in arrivals.dead_letters)
     assert reasons == sorted([*(reason for *_, reason in bad), "out_of_range"])
-    kept = {(letter.topic, letter.payload) for letter in arrivals.letters}
+    kept = {(letter.topic, letter.payload) for letter in arrivals.dead_letters}
     for tail, payload, _ in bad:
         raw = payload.encode() if isinstance(payload, str) else payload
         assert (f"city/v1/{tail}", raw if len(raw) < 10_000 else raw[:4096]) in kept
-    by_reason = {letter.reason: letter for letter in arrivals.letters}
+    by_reason = {letter.reason: letter for letter in arrivals.dead_letters}
     assert by_reason["payload_too_large"].payload_bytes == len(huge)
     assert arrivals.readings.keys() == good
     report = arrivals.last_report()
@@ -199,10 +199,10 @@ def test_strict_mode_takes_only_the_sensors_of_the_city_model(
     with gateway(mosquitto, kafka, arrivals, tmp_path, **strict):
         for sensor in ("A7", "B9"):
             publish(mosquitto, f"city/v1/traffic/north/{sensor}", reading())
-        arrivals.wait_for_letters(1)
+        arrivals.wait_for_dead_letters(1)
         wait_until(lambda: _any_reading(arrivals), "A7", timeout_s=10)
     assert [key for key, _ in arrivals.readings] == [sensor_key("traffic", "north", "A7")]
-    assert arrivals.letters[0].reason == "unknown_sensor"
+    assert arrivals.dead_letters[0].reason == "unknown_sensor"
 
 
 def _any_reading(arrivals: Arrivals) -> bool:

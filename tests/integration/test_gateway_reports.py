@@ -73,16 +73,18 @@ def test_reports_and_crews_reach_their_topics_and_the_ledger_counts_them(
         publish(mosquitto, "city/v1/unit/north/crew-1", json.dumps(unit))
         publish(mosquitto, "city/v1/unit/north/crew-1", json.dumps(decision))
         published.wait_for(reports=2, private=2, units=1, crew_actions=1)
-        arrivals.wait_for_letters(1)
+        arrivals.wait_for_dead_letters(1)
     kinds = arrivals.last_report().kinds
     assert (kinds["report"].accepted, kinds["report"].rejected) == (2, 1)
     assert (kinds["unit"].received, kinds["unit"].accepted) == (2, 2)
     assert len({report.id for report in published.reports}) == 1
     assert [report.description for report in published.reports] == ["Hole 1, call me: […]"] * 2
-    letter = arrivals.letters[0]
+    letter = arrivals.dead_letters[0]
     assert (letter.reason, letter.kind) == ("unknown_service", "report")
     shared = repr([published.raw[name] for name in ("reports", "units", "crew_actions")])
-    shared += repr(arrivals.letters) + repr([record.key for record in published.raw["private"]])
+    shared += repr(arrivals.dead_letters) + repr(
+        [record.key for record in published.raw["private"]]
+    )
     shared += (tmp_path / "g1.log").read_text()
     assert not [secret for secret in SECRETS if secret in shared]
     opened = unseal(published.personal[0].sealed)
@@ -118,4 +120,4 @@ def test_a_killed_gateway_loses_no_report_and_its_successor_repeats_only_known_i
         wait_until(everything, f"{len(ids)} reports and persons", timeout_s=60)
     assert {report.reference for report in published.reports} == {f"{c}-{n}" for c, n in ids}
     assert len({report.id for report in published.reports}) == len(ids)
-    assert not arrivals.letters
+    assert not arrivals.dead_letters

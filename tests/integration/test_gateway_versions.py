@@ -68,7 +68,7 @@ def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(
             publish(amqtt, topic, payload)
         publish(amqtt, TOPIC, "not json")
         arrivals.wait_for(keys_of(sent))
-        arrivals.wait_for_letters(1)
+        arrivals.wait_for_dead_letters(1)
     assert set(arrivals.readings.values()) == {1}
 
 

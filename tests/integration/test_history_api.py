@@ -62,7 +62,7 @@ def alert(**changes: Any) -> Alert:
     )
 
 
-def letter(**changes: Any) -> DeadLetter:
+def dead_letter(**changes: Any) -> DeadLetter:
     return msgspec.structs.replace(
         DeadLetter(
             stage="gateway",
@@ -109,10 +109,13 @@ def alerts() -> list[Alert]:
     ]
 
 
-def letters() -> list[DeadLetter]:
+def dead_letters() -> list[DeadLetter]:
     report_topic = "city/v1/report/north/phone-7"
     personal: dict[str, Any] = {"kind": "report", "payload": b"somebody"}
-    return [letter(), letter(topic=report_topic, detail="an address of somebody", **personal)]
+    return [
+        dead_letter(),
+        dead_letter(topic=report_topic, detail="an address of somebody", **personal),
+    ]
 
 
 def some_of_everything() -> dict[str, list[Any]]:
@@ -134,7 +137,7 @@ def some_of_everything() -> dict[str, list[Any]]:
         "demand": [demand()],
         "actions": [action()],
         "alerts": alerts(),
-        "deadletter": letters(),
+        "deadletter": dead_letters(),
     }
 
 

@@ -15,6 +15,7 @@ from civicstream.events import (
     TrafficRow,
 )
 from civicstream.service_events import Action, Case
+from tests.kit import sink_events
 
 T0 = 1_800_000_000_000
 """A whole minute; a Friday, 08:00 UTC."""
@@ -91,24 +92,19 @@ def air(at: float, mean: float, area: str = "north", measure: str = "pm25") -> E
 
 
 def incident(version: int, state: str, at: float, id_: str = "i1") -> Incident:
-    return Incident(
+    return sink_events.incident(
         id=id_,
         version=version,
-        state=state,  # type: ignore[arg-type]
-        algorithm="test",
-        area="north",
+        state=state,
         corridor="c1",
         segment="s1",
         upstream_segment="s1",
         downstream_segment="s2",
-        position=0.5,
         severity=0.4,
         confidence=0.9,
         estimated_start=minute(at),
         first_evidence=minute(at),
         last_evidence=minute(at),
-        delay_veh_h=1.0,
-        queue_m=100.0,
         window_end=minute(at),
         computed_at=minute(at),
     )

@@ -78,15 +78,15 @@ class Arrivals:
         """How often each (sensor_key, ts) arrived."""
         self.frames: list[tuple[str, int, FrameHeaders]] = []
         """Topic, partition, headers, in the order of each partition."""
-        self.letters: list[DeadLetter] = []
+        self.dead_letters: list[DeadLetter] = []
         self.reports: list[LedgerReport] = []
         prefix = kafka.topic_prefix
         self._kinds = {topic_name(prefix, frames_topic(kind)): kind for kind in KINDS}
-        self._letters_topic = topic_name(prefix, "deadletter")
+        self._dead_letters_topic = topic_name(prefix, "deadletter")
         ledger = TopicPartition(topic_name(prefix, "ledger"), 0)
         partitions = [
             TopicPartition(topic, i)
-            for topic in (*self._kinds, self._letters_topic)
+            for topic in (*self._kinds, self._dead_letters_topic)
             for i in range(kafka.partitions)
         ]
         self._consumer = consumer(kafka, group_id=None)
@@ -109,8 +109,8 @@ class Arrivals:
                     self.readings.update(
                         zip(frame.sensor_key.tolist(), frame.ts.tolist(), strict=True)
                     )
-                elif at.topic == self._letters_topic:
-                    self.letters.append(msgspec.json.decode(record.value, type=DeadLetter))
+                elif at.topic == self._dead_letters_topic:
+                    self.dead_letters.append(msgspec.json.decode(record.value, type=DeadLetter))
                 else:
                     self.reports.append(msgspec.json.decode(record.value, type=LedgerReport))
         return sum(map(len, polled.values()))
@@ -138,10 +138,10 @@ class Arrivals:
 
         wait_until(arrived, f"{len(keys)} readings on Kafka", timeout_s=timeout_s)
 
-    def wait_for_letters(self, count: int, timeout_s: float = 30) -> None:
+    def wait_for_dead_letters(self, count: int, timeout_s: float = 30) -> None:
         def arrived() -> bool:
             self.refresh()
-            return len(self.letters) >= count
+            return len(self.dead_letters) >= count
 
         wait_until(arrived, f"{count} dead letters on Kafka", timeout_s=timeout_s)
 

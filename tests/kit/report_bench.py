@@ -75,7 +75,7 @@ class ReportBench:
             msgspec.json.decode(e.event.value, type=PersonalRecord) for e in self.events("private")
         ]
 
-    def letters(self) -> list[DeadLetter]:
+    def dead_letters(self) -> list[DeadLetter]:
         return [pending.dead_letter for pending in self.intake.dead_letters]
 
     def confirm(self, pending: PendingEvent) -> None:
@@ -90,8 +90,8 @@ class ReportBench:
 
     def on_shared_topics(self) -> str:
         """Everything that others can read: all records but those of ``private``, and its keys."""
-        shown = [msgspec.json.encode(letter).decode() for letter in self.letters()]
-        shown += [letter.payload.decode("latin-1") for letter in self.letters()]
+        shown = [msgspec.json.encode(letter).decode() for letter in self.dead_letters()]
+        shown += [letter.payload.decode("latin-1") for letter in self.dead_letters()]
         for pending in self.intake.events:
             event = pending.event
             shown.append(f"{event.topic} {event.key!r} {event.headers!r}")

@@ -15,5 +15,5 @@ __all__ = ["receiver_types"]
 
 
 def receiver_types() -> Any:
-    """Return the union of the receivers of all channels, told apart by ``type``."""
+    """Return the union of the receivers of all channels, distinguished by ``type``."""
     return functools.reduce(operator.or_, Receiver.__subclasses__())

@@ -21,7 +21,7 @@ def test_the_examples_of_messages_are_taken_in() -> None:
     bench.receive(report)
     bench.receive(unit | {"task": "case/1"}, "city/v1/unit/north/tow-3")
     bench.receive(decision | {"allocation": "a1", "ts": NOW}, "city/v1/unit/north/tow-3")
-    assert not bench.letters()
+    assert not bench.dead_letters()
     topics = [pending.event.topic for pending in bench.intake.events]
     assert topics == ["reports", "private", "units", "crew_actions"]
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from civicstream.errors import ServerUnavailable
-from civicstream.retry import Backoff, ThrottledLog, pauses, wait_until_available
+from civicstream.retry import RetryTimer, ThrottledLog, pauses, wait_until_available
 
 log = logging.getLogger("test")
 
@@ -75,7 +75,7 @@ def test_a_lasting_state_is_logged_again_after_a_minute_and_its_end_once(
 
 
 def test_a_loop_that_must_not_wait_tries_again_after_growing_pauses() -> None:
-    attempts = Backoff(0.5, 3.0)
+    attempts = RetryTimer(0.5, 3.0)
     assert attempts.is_due(0.0)
     now, due = 0.0, []
     for _ in range(4):

@@ -88,7 +88,7 @@ def test_a_defect_makes_one_message_a_dead_letter_and_is_logged_once(
         patch.setattr(CityMessages, "_unit", defect)
         sent = REPORT if "report" in topic else READING
         packet_ids = [bench.receive(sent, topic) for _ in range(3)]
-    letters = bench.letters()
+    letters = bench.dead_letters()
     assert [letter.reason for letter in letters] == ["internal_error"] * 3
     assert "KeyError in test_gateway_hostile.py" in letters[0].detail
     assert "Ada" not in letters[0].detail

@@ -47,7 +47,7 @@ class Bench:
         self.packet_id = 0
         self.acked: list[int] = []
         self.frames: list[SealedFrame] = []
-        self.letters: list[PendingDeadLetter] = []
+        self.dead_letters: list[PendingDeadLetter] = []
 
     def receive(self, payload: Any, topic: str = "city/v1/traffic/north/A7") -> int:
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
@@ -63,8 +63,8 @@ class Bench:
         """Confirm what is on its way, and what follows it, until nothing does."""
         while self.intake.lanes.ready or self.intake.dead_letters:
             while self.intake.dead_letters:
-                self.letters.append(self.intake.dead_letters.popleft())
-                self.acked += self.intake.dead_letter_confirmed(self.letters[-1])
+                self.dead_letters.append(self.intake.dead_letters.popleft())
+                self.acked += self.intake.dead_letter_confirmed(self.dead_letters[-1])
             while self.intake.lanes.ready:
                 self.frames.append(self.intake.lanes.ready.popleft())
                 self.acked += self.intake.frame_confirmed(self.frames[-1])
@@ -281,7 +281,7 @@ def test_a_topic_that_cannot_be_served_is_a_dead_letter(topic: str, reason: str,
     bench = Bench()
     bench.receive(GOOD, topic)
     bench.confirm_all()
-    assert bench.letters[0].dead_letter.reason == reason
+    assert bench.dead_letters[0].dead_letter.reason == reason
     assert bench.report().kinds[kind].rejected == 1
     assert bench.acked == [1]
 
@@ -368,6 +368,6 @@ def test_our_own_alerts_on_the_same_broker_are_acknowledged_and_nothing_else() -
     bench.after(1)
     bench.confirm_all()
     assert bench.acked == [first, *own]
-    assert bench.letters == []
+    assert bench.dead_letters == []
     assert bench.receive(b"{}", "city/v1/alert/north/l1") == bench.intake.due[0]
     assert bench.intake.ledger.gauges["own_alerts"] == 3

@@ -141,7 +141,7 @@ def test_a_wrong_report_is_a_dead_letter_that_tells_nothing_of_the_person(
 ) -> None:
     bench = ReportBench()
     packet_id = bench.receive(REPORT | change)
-    (letter,) = bench.letters()
+    (letter,) = bench.dead_letters()
     assert letter.reason == reason
     assert letter.kind == "report"
     assert letter.topic == f"city/v1/report/north/{privacy().pseudonym('mqtt:phone-17')}"
@@ -168,7 +168,7 @@ def test_a_wrong_report_is_a_dead_letter_that_tells_nothing_of_the_person(
 def test_what_is_no_json_object_is_a_sealed_dead_letter(payload: bytes, reason: str) -> None:
     bench = ReportBench()
     bench.receive(payload)
-    (letter,) = bench.letters()
+    (letter,) = bench.dead_letters()
     assert letter.reason == reason
     assert unseal(letter.payload) == payload
     assert letter.payload_bytes == len(payload)
@@ -188,7 +188,7 @@ def test_what_is_no_json_object_is_a_sealed_dead_letter(payload: bytes, reason: 
 def test_a_topic_that_is_wrong_does_not_tell_the_client_either(topic: str) -> None:
     bench = ReportBench()
     bench.receive(REPORT, topic)
-    (letter,) = bench.letters()
+    (letter,) = bench.dead_letters()
     assert letter.reason in {"unknown_topic", "name_too_long", "name_malformed"}
     assert "phone-17" not in bench.on_shared_topics()
 
@@ -196,7 +196,7 @@ def test_a_topic_that_is_wrong_does_not_tell_the_client_either(topic: str) -> No
 def test_an_oversized_report_is_sealed_too() -> None:
     bench = ReportBench()
     bench.receive(REPORT | {"description": "x" * 300_000})
-    (letter,) = bench.letters()
+    (letter,) = bench.dead_letters()
     assert letter.reason == "payload_too_large"
     assert unseal(letter.payload).startswith(b'{"reference": "r-1"')
     assert len(letter.payload) < 100_000
@@ -205,7 +205,7 @@ def test_an_oversized_report_is_sealed_too() -> None:
 def test_without_a_key_reports_are_refused_with_the_setting_and_nothing_of_them_is_kept() -> None:
     bench = ReportBench(public_key=None)
     bench.receive(REPORT)
-    (letter,) = bench.letters()
+    (letter,) = bench.dead_letters()
     assert letter.reason == "reports_not_configured"
     assert "CIVICSTREAM_PRIVACY__PUBLIC_KEY" in letter.detail
     assert (letter.payload, letter.topic) == (b"", "city/v1/report/north/[…]")
@@ -218,8 +218,8 @@ def test_a_client_that_floods_is_limited_visible_and_counted_and_others_are_not(
         bench.receive(REPORT | {"reference": f"flood-{number}"})
     bench.receive(REPORT, "city/v1/report/north/quiet")
     assert len(bench.reports()) == 4
-    assert {letter.reason for letter in bench.letters()} == {"rate_limited"}
-    assert {letter.topic.rpartition("/")[2] for letter in bench.letters()} == {
+    assert {letter.reason for letter in bench.dead_letters()} == {"rate_limited"}
+    assert {letter.topic.rpartition("/")[2] for letter in bench.dead_letters()} == {
         privacy().pseudonym("mqtt:phone-17")
     }
     assert bench.intake.ledger.report(NOW).gauges["rate_limited"] == 5
@@ -234,7 +234,7 @@ def test_what_the_broker_sends_again_is_never_taken_for_a_flood() -> None:
         for number in range(3):
             bench.receive(REPORT | {"reference": f"r-{number}"})
     assert len(bench.reports()) == 15
-    assert not bench.letters()
+    assert not bench.dead_letters()
 
 
 def test_answers_of_a_service_are_checked_and_kept() -> None:

@@ -112,7 +112,7 @@ def test_a_decision_sent_again_has_the_same_id_and_another_one_another() -> None
 def test_what_is_wrong_is_a_dead_letter_with_the_bytes(said: Any, reason: str, words: str) -> None:
     bench = ReportBench()
     bench.receive(said, TOPIC)
-    (letter,) = bench.letters()
+    (letter,) = bench.dead_letters()
     assert letter.reason == reason
     assert words in letter.detail
     assert letter.detail.startswith("unit 'tow-3'")

@@ -9,6 +9,7 @@ from civicstream.roads import RoadGraph, RoadSpeeds
 from civicstream.service_events import Action, Allocation, Unit
 from sensors_sim.crews import Crew, CrewPlan, Site
 from tests.kit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
+from tests.kit.citizen_events import allocation
 
 GRAPH = RoadGraph(TOWN)
 SPEEDS = RoadSpeeds.free_flow(GRAPH)
@@ -36,23 +37,7 @@ def crew(km: float = 0.0, shift_h: float = 8.0, seed: int = 1) -> Crew:
 
 
 def offer(task: str, state: str = "proposed", version: int = 1) -> Allocation:
-    return Allocation(
-        id=f"{task}/crew",
-        version=version,
-        state=state,  # type: ignore[arg-type]
-        policy="optimal",
-        task=task,
-        unit="crew",
-        area="a",
-        priority=3,
-        proposed_at=NOW,
-        arrival_at=NOW,
-        route=[],
-        reason="",
-        alternatives=[],
-        decided_by="system",
-        decided_at=NOW,
-    )
+    return allocation(id=f"{task}/crew", version=version, state=state, task=task, unit="crew")
 
 
 def live(

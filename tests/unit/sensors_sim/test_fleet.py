@@ -20,6 +20,7 @@ from sensors_sim.crews import CrewPlan
 from sensors_sim.dispatch_tablet import newest_standing
 from sensors_sim.fleet import CrewMessage, Fleet
 from sensors_sim.task_sites import TaskSites
+from tests.kit import citizen_events
 from tests.kit.allocation_making import HOUR, KM, MINUTE, NOW, TOWN
 
 GRAPH, SERVICES = RoadGraph(TOWN), load_services()
@@ -61,20 +62,13 @@ def case(id_: str, km: float, service: str = "pothole") -> Case:
 def allocation(
     task: str, state: str = "proposed", by: str = "system", version: int = 1
 ) -> Allocation:
-    return Allocation(
+    return citizen_events.allocation(
         id=f"{task}/crew-1",
         version=version,
-        state=state,  # type: ignore[arg-type]
-        policy="optimal",
+        state=state,
         task=task,
         unit="crew-1",
         area="a",
-        priority=3,
-        proposed_at=NOW,
-        arrival_at=NOW,
-        route=[],
-        reason="",
-        alternatives=[],
         decided_by=by,
         decided_at=NOW,
     )

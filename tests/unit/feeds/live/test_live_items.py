@@ -78,25 +78,29 @@ def row(segment: str) -> TrafficRow:
     )
 
 
+def air() -> EnvironmentResult:
+    return EnvironmentResult(
+        kind="air",
+        area="north",
+        window_start=0,
+        window_end=60_000,
+        status="final",
+        computed_at=61_000,
+        readings=9,
+        sensors=3,
+        measures=[
+            EnvironmentRow(
+                measure="pm10", readings=8, sensors=2, mean=1.0, min=0.5, max=2.0, p95=1.9
+            )
+        ],
+    )
+
+
 def test_every_event_is_of_a_kafka_topic_and_together_they_fill_all_live_topics() -> None:
     assert set(EVENT_TYPES) <= set(TOPICS)
     events = [
         TrafficResult("north", 0, 60_000, "final", 61_000, [row("s1")]),
-        EnvironmentResult(
-            kind="air",
-            area="north",
-            window_start=0,
-            window_end=60_000,
-            status="final",
-            computed_at=61_000,
-            readings=9,
-            sensors=3,
-            measures=[
-                EnvironmentRow(
-                    measure="pm10", readings=8, sensors=2, mean=1.0, min=0.5, max=2.0, p95=1.9
-                )
-            ],
-        ),
+        air(),
         TrafficForecast("north", 60_000, [15], 61_000, [ForecastRow("s1", *[[1.0]] * 6)]),
         SensorHealth(
             sensor_key=AIR,
@@ -163,21 +167,7 @@ def test_a_window_of_traffic_is_an_item_per_segment_halfway_along_its_line() -> 
 
 
 def test_environment_counts_those_that_have_the_measure() -> None:
-    result = EnvironmentResult(
-        kind="air",
-        area="north",
-        window_start=0,
-        window_end=60_000,
-        status="final",
-        computed_at=61_000,
-        readings=9,
-        sensors=3,
-        measures=[
-            EnvironmentRow(
-                measure="pm10", readings=8, sensors=2, mean=1.0, min=0.5, max=2.0, p95=1.9
-            )
-        ],
-    )
+    result = air()
     (item,) = made(result)
     assert item.id == "north/air/pm10"
     assert (data(item)["readings"], data(item)["sensors"]) == (8, 2)

@@ -5,50 +5,35 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from civicstream.events import Incident
-from civicstream.service_events import Case
 from civicstream.services import load_services
 from streams.dispatch.allocation import task_of_case, task_of_incident
 from tests.kit.allocation_making import HOUR, KM, NOW, TOWN
+from tests.kit.citizen_events import case
+from tests.kit.sink_events import incident
 
 LEAK = load_services()["water_leak"]
-CASE = Case(
-    id="c1",
-    version=1,
+CASE = case(
     state="acknowledged",
     area="a",
     service="water_leak",
-    agency="Water Supply",
     priority=1,
     lon=0.1,
     lat=0.2,
-    description="water",
-    reports=3,
-    reporters=2,
-    weight=1.5,
     opened_at=NOW,
     updated_at=NOW,
     due_at=NOW + 6 * HOUR,
-    changed_by="system",
 )
-INCIDENT = Incident(
-    id="i1",
-    version=1,
+INCIDENT = incident(
     state="confirmed",
-    algorithm="x",
     area="a",
-    corridor="main",
     segment="s7",
     upstream_segment="s6",
     downstream_segment="s9",
     position=0.5,
     severity=0.7,
-    confidence=0.9,
     estimated_start=NOW,
     first_evidence=NOW,
     last_evidence=NOW,
-    delay_veh_h=1.0,
-    queue_m=200.0,
     window_end=NOW,
     computed_at=NOW,
 )

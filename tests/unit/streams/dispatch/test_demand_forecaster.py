@@ -20,6 +20,7 @@ from tests.kit.demand_making import (
     make_city,
     make_unit,
 )
+from tests.kit.sink_events import incident
 
 
 def _desk() -> DemandForecaster:
@@ -222,24 +223,18 @@ def test_what_is_unusual_in_water_and_energy_is_demand_by_how_far_it_is_off() ->
 
 
 def _incident(state: str) -> Incident:
-    return Incident(
+    return incident(
         id="s1/1",
-        version=1,
-        state=state,  # type: ignore[arg-type]
-        algorithm="queue_discharge",
+        state=state,
         area="west",
-        corridor="c",
         segment="s1",
         upstream_segment="s1",
         downstream_segment="s2",
-        position=0.5,
         severity=0.7,
-        confidence=0.9,
+        queue_m=500.0,
         estimated_start=MIDNIGHT,
         first_evidence=MIDNIGHT,
         last_evidence=MIDNIGHT,
-        delay_veh_h=0.0,
-        queue_m=500.0,
         window_end=MIDNIGHT,
         computed_at=MIDNIGHT,
     )
